@@ -1,0 +1,175 @@
+//! Time as a number that is handed in. Nothing below `server` ever asks what time it is; this is the one place that can.
+
+use std::fmt;
+use std::ops::Add;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A point in time: nanoseconds since the [`Clock`] it came from was made.
+///
+/// Arithmetic saturates, at zero and at [`Nanos::MAX`] (584 years), which therefore serves as "never".
+///
+/// ```
+/// use socketpool::Nanos;
+/// use std::time::Duration;
+///
+/// let start = Nanos::from_millis(5);
+/// let later = start + Duration::from_millis(20);
+/// assert_eq!(later.since(start), Duration::from_millis(20));
+/// assert_eq!(start.since(later), Duration::ZERO);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Nanos(u64);
+
+impl Nanos {
+    /// The moment the clock was made.
+    pub const ZERO: Self = Self(0);
+    /// The end of time, used for "never".
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The point `nanos` nanoseconds after the clock was made.
+    #[must_use]
+    pub const fn new(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// The point `millis` milliseconds after the clock was made.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(NANOS_PER_MILLI))
+    }
+
+    /// Nanoseconds since the clock was made.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Whole milliseconds since the clock was made, rounded down.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0 / NANOS_PER_MILLI
+    }
+
+    /// How long ago `earlier` was; zero when it is not earlier.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Nanos {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span_nanos(span)))
+    }
+}
+
+impl fmt::Debug for Nanos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", Duration::from_nanos(self.0))
+    }
+}
+
+/// Where a pool gets its time from: the machine's monotonic clock, or one that a test turns by hand.
+///
+/// ```
+/// use socketpool::Clock;
+/// use std::time::Duration;
+///
+/// let (clock, hand) = Clock::manual();
+/// let before = clock.now();
+/// hand.advance(Duration::from_secs(3600));
+/// assert_eq!(clock.now().since(before), Duration::from_secs(3600));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+impl Clock {
+    /// The machine's monotonic clock, which no change of the wall clock disturbs.
+    #[must_use]
+    pub fn monotonic() -> Self {
+        Self(Source::Monotonic(Instant::now()))
+    }
+
+    /// A clock that stands still until its [`Hand`] is turned, and that hand.
+    #[must_use]
+    pub fn manual() -> (Self, Hand) {
+        let hand = Hand(Arc::new(AtomicU64::new(0)));
+        (Self(Source::Manual(hand.clone())), hand)
+    }
+
+    /// What time it is.
+    #[must_use]
+    #[inline]
+    pub fn now(&self) -> Nanos {
+        match &self.0 {
+            Source::Monotonic(origin) => Nanos(span_nanos(origin.elapsed())),
+            Source::Manual(hand) => hand.now(),
+        }
+    }
+}
+
+/// Turns a manual [`Clock`]. Clones turn the same one.
+#[derive(Clone, Debug)]
+pub struct Hand(Arc<AtomicU64>);
+
+impl Hand {
+    /// Moves the clock forward by `span`.
+    pub fn advance(&self, span: Duration) {
+        let now = self.now() + span;
+        self.0.store(now.0, Ordering::Relaxed);
+    }
+
+    /// What the clock shows.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        Nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Monotonic(Instant),
+    Manual(Hand),
+}
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// `span` in nanoseconds, saturating: spans beyond 584 years are "never" here.
+#[inline]
+pub(crate) fn span_nanos(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(span.subsec_nanos()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        assert_eq!(Nanos::MAX + Duration::from_nanos(1), Nanos::MAX);
+        assert_eq!(Nanos::ZERO + Duration::MAX, Nanos::MAX);
+        assert_eq!(Nanos::from_millis(u64::MAX), Nanos::MAX);
+        assert_eq!(Nanos::ZERO.since(Nanos::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn hands_of_one_clock_turn_together() {
+        let (clock, hand) = Clock::manual();
+        let other = hand.clone();
+        hand.advance(Duration::from_millis(2));
+        other.advance(Duration::from_millis(3));
+        assert_eq!(clock.now(), Nanos::from_millis(5));
+    }
+
+    #[test]
+    fn monotonic_clock_starts_near_zero_and_never_goes_back() {
+        let clock = Clock::monotonic();
+        let first = clock.now();
+        assert!(first < Nanos::from_millis(60_000));
+        assert!(clock.now() >= first);
+    }
+}

@@ -1,0 +1,100 @@
+//! What can go wrong, said so that the caller knows what to do; what is the caller's comes back inside.
+
+use std::{fmt, io};
+
+use crate::reason::Refusal;
+
+/// A call that could not do what it was asked to.
+///
+/// Nothing a peer does ever shows up here: peers are answered with events and counted reasons.
+///
+/// ```
+/// use socketpool::{Error, SocketPool};
+/// let error = SocketPool::<()>::builder().max_connections(0).build().unwrap_err();
+/// assert!(matches!(error, Error::Config { field: "max_connections", .. }));
+/// assert_eq!(error.to_string(), "max_connections is 0, must be from 1 to 16777216");
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting that cannot hold. Nothing was changed.
+    Config {
+        /// The name of the setting.
+        field: &'static str,
+        /// The value that was given.
+        value: String,
+        /// What it must be.
+        bound: String,
+    },
+    /// The operating system refused; nothing was changed.
+    Io {
+        /// What was being done, with the name or address it was done to.
+        what: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The memory that the configured limits need could not be reserved.
+    Memory {
+        /// What it was for.
+        what: &'static str,
+    },
+    /// The pool is in a state in which this cannot be done.
+    State {
+        /// What was asked for.
+        what: &'static str,
+        /// Why it cannot be.
+        why: &'static str,
+    },
+}
+
+impl Error {
+    pub(crate) fn config(field: &'static str, value: impl fmt::Display, bound: impl Into<String>) -> Self {
+        Self::Config { field, value: value.to_string(), bound: bound.into() }
+    }
+
+    pub(crate) fn io(what: impl Into<String>, source: io::Error) -> Self {
+        Self::Io { what: what.into(), source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config { field, value, bound } => write!(f, "{field} is {value}, must be {bound}"),
+            Self::Io { what, source } => write!(f, "{what}: {source}"),
+            Self::Memory { what } => write!(f, "not enough memory for {what}"),
+            Self::State { what, why } => write!(f, "{what}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// A stream that the pool would not take, handed back with the reason.
+pub struct AddError<S> {
+    /// The stream, untouched and open.
+    pub stream: S,
+    /// Why it was refused.
+    pub reason: Refusal,
+}
+
+impl<S> fmt::Debug for AddError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Display for AddError<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stream refused: {}", self.reason)
+    }
+}
+
+impl<S> std::error::Error for AddError<S> {}

@@ -1,0 +1,144 @@
+//! Who is on the other side of a connection: an address in its one true form, or a unix socket without any.
+//! Decides nothing; which addresses count as one is `admission`'s to say.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+/// The other side of a connection: an IP address with a port, or a unix socket, which has no address.
+///
+/// An IPv4-mapped IPv6 address (`::ffff:192.0.2.7`, what a dual-stack listener shows) *is* the IPv4 address: it compares,
+/// hashes and prints as one. The IPv6 flow label is not kept.
+///
+/// ```
+/// use socketpool::Peer;
+/// use std::net::SocketAddr;
+///
+/// let plain = Peer::from("192.0.2.7:4711".parse::<SocketAddr>()?);
+/// let mapped = Peer::from("[::ffff:192.0.2.7]:4711".parse::<SocketAddr>()?);
+/// assert_eq!(plain, mapped);
+/// assert_eq!(mapped.to_string(), "192.0.2.7:4711");
+/// assert_eq!(Peer::UNIX.addr(), None);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// IPv6 bytes; IPv4 in its mapped form; zeros for a unix socket.
+    ip: [u8; 16],
+    scope: u32,
+    port: u16,
+    kind: Kind,
+}
+
+impl Peer {
+    /// The other side of a unix socket: no address, no port.
+    pub const UNIX: Self = Self { ip: [0; 16], scope: 0, port: 0, kind: Kind::Unix };
+
+    /// The IP address; `None` for a unix socket.
+    #[must_use]
+    #[inline]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self.kind {
+            Kind::Unix => None,
+            Kind::V4 => Some(IpAddr::from([self.ip[12], self.ip[13], self.ip[14], self.ip[15]])),
+            Kind::V6 => Some(IpAddr::from(self.ip)),
+        }
+    }
+
+    /// The IP address and port, with the scope of a link-local IPv6 address; `None` for a unix socket.
+    #[must_use]
+    pub fn addr(&self) -> Option<SocketAddr> {
+        match self.ip()? {
+            IpAddr::V4(ip) => Some(SocketAddr::from((ip, self.port))),
+            IpAddr::V6(ip) => Some(SocketAddr::V6(SocketAddrV6::new(ip, self.port, 0, self.scope))),
+        }
+    }
+
+    /// Whether this is a unix socket.
+    #[must_use]
+    #[inline]
+    pub fn is_unix(&self) -> bool {
+        self.kind == Kind::Unix
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(addr: SocketAddr) -> Self {
+        let (ip, scope) = match addr {
+            SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
+            SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
+        };
+        match ip.to_ipv4_mapped() {
+            Some(_) => Self { ip: ip.octets(), scope: 0, port: addr.port(), kind: Kind::V4 },
+            None => Self { ip: ip.octets(), scope, port: addr.port(), kind: Kind::V6 },
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addr() {
+            Some(addr) => fmt::Display::fmt(&addr, f),
+            None => f.pad("unix"),
+        }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Unix,
+    V4,
+    V6,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn peer(text: &str) -> Peer {
+        Peer::from(text.parse::<SocketAddr>().unwrap())
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_v4_address() {
+        let mapped = peer("[::ffff:10.9.0.1]:80");
+        assert_eq!(mapped, peer("10.9.0.1:80"));
+        assert_eq!(mapped.ip(), Some("10.9.0.1".parse().unwrap()));
+        assert_eq!(mapped.addr(), Some("10.9.0.1:80".parse().unwrap()));
+        assert_eq!(HashSet::from([mapped, peer("10.9.0.1:80")]).len(), 1);
+    }
+
+    #[test]
+    fn a_peer_prints_as_people_write_it() {
+        for text in ["1.2.3.4:5", "[2001:db8::1]:5", "0.0.0.0:0", "[::1]:65535"] {
+            assert_eq!(peer(text).to_string(), text);
+            assert_eq!(format!("{:?}", peer(text)), text);
+        }
+        assert_eq!(Peer::UNIX.to_string(), "unix");
+        assert_eq!(format!("{:>6}|{:<16}|", Peer::UNIX, peer("1.2.3.4:5")), "  unix|1.2.3.4:5       |");
+    }
+
+    #[test]
+    fn the_scope_of_a_link_local_address_is_kept() {
+        let addr = SocketAddr::V6(SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, 3));
+        assert_eq!(Peer::from(addr).addr(), Some(addr));
+    }
+
+    #[test]
+    fn a_unix_socket_has_no_address() {
+        assert!(Peer::UNIX.is_unix());
+        assert_eq!((Peer::UNIX.ip(), Peer::UNIX.addr()), (None, None));
+        assert_ne!(Peer::UNIX, peer("[::]:0"));
+    }
+
+    #[test]
+    fn a_peer_is_small() {
+        assert!(size_of::<Peer>() <= 24);
+    }
+}

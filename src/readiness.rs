@@ -1,0 +1,53 @@
+//! What a descriptor is ready for, as a poller tells it.
+
+use std::fmt::{self, Debug};
+
+/// What a descriptor is ready for: a set of the constants.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Readiness(u8);
+
+impl Readiness {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Input, or a newcomer, has arrived.
+    pub const READABLE: Self = Self(1);
+    /// There is room to write again.
+    pub const WRITABLE: Self = Self(2);
+    /// The peer has sent its last byte.
+    pub const READ_CLOSED: Self = Self(4);
+    /// The socket has failed, or both sides are closed.
+    pub const FAILED: Self = Self(8);
+
+    /// Whether any of `other` is in this set.
+    #[must_use]
+    #[inline]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Both sets together.
+    #[must_use]
+    #[inline]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// This set without `other`.
+    #[must_use]
+    #[inline]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+impl Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Self::READABLE, "readable"),
+            (Self::WRITABLE, "writable"),
+            (Self::READ_CLOSED, "read closed"),
+            (Self::FAILED, "failed"),
+        ];
+        f.debug_set().entries(names.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| name)).finish()
+    }
+}
