@@ -1,0 +1,348 @@
+use super::*;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Cases of the model tests: `SOCKETPOOL_CASES`, else 1,024.
+fn cases() -> Config {
+    let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_024);
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+/// A token bucket as the textbook has it: what is in it, topped up as time passes. In nanoseconds' worth of tokens.
+struct Model {
+    period: i128,
+    span: i128,
+    credit: i128,
+    seen: u64,
+}
+
+impl Model {
+    fn new(rate: Rate) -> Self {
+        let period = rate.period() as i128;
+        let span = period * i128::from(rate.burst);
+        Self { period, span, credit: span, seen: 0 }
+    }
+
+    fn top_up(&mut self, now: u64) {
+        self.credit = (self.credit + i128::from(now - self.seen)).min(self.span);
+        self.seen = now;
+    }
+
+    /// Nanoseconds until a token is there.
+    fn wait(&self) -> u64 {
+        (self.period - self.credit).max(0) as u64
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Check,
+    Owe(u32),
+    GiveBack(u32),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (0..3_000_000_000_u64).prop_map(Step::Wait),
+        1 => (0..1_000_000_000_000_u64).prop_map(Step::Wait),
+        6 => Just(Step::Check),
+        1 => (0..50_u32).prop_map(Step::Owe),
+        1 => (0..50_u32).prop_map(Step::GiveBack),
+    ];
+    proptest::collection::vec(step, 1..100)
+}
+
+fn rates() -> impl Strategy<Value = Rate> {
+    (1..2_000_u32, 1..100_000_u64, 1..100_u32)
+        .prop_map(|(n, millis, burst)| Rate::new(n, Duration::from_millis(millis)).burst(burst))
+        .prop_filter("a good rate", |rate| rate.validate("rate").is_ok())
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn a_bucket_is_the_textbook_bucket(rate in rates(), steps in steps()) {
+        let (bucket, level, mut model, mut now) = (Bucket::new(rate), Level::full(), Model::new(rate), 0);
+        for step in steps {
+            match step {
+                Step::Wait(nanos) => now += nanos,
+                Step::Check => {
+                    model.top_up(now);
+                    let due = now + model.wait();
+                    let outcome = bucket.check(&level, Nanos::new(now));
+                    prop_assert_eq!(outcome, if due == now { Ok(()) } else { Err(Nanos::new(due)) });
+                    if due == now {
+                        model.credit -= model.period;
+                    }
+                }
+                Step::Owe(n) => {
+                    model.top_up(now);
+                    bucket.owe(&level, n, Nanos::new(now));
+                    model.credit -= model.period * i128::from(n);
+                }
+                Step::GiveBack(n) => {
+                    model.top_up(now);
+                    bucket.give_back(&level, n);
+                    model.credit = (model.credit + model.period * i128::from(n)).min(model.span);
+                }
+            }
+            model.top_up(now);
+            let tokens = (model.credit.max(0) / model.period) as u32;
+            prop_assert_eq!(bucket.available(&level, Nanos::new(now)), tokens);
+            prop_assert_eq!(bucket.ready_at(&level, Nanos::new(now)), Nanos::new(now + model.wait()));
+        }
+    }
+
+    #[test]
+    fn both_buckets_give_or_neither(own in rates(), pool in rates(), waits in proptest::collection::vec(0..3_000_000_000_u64, 1..100)) {
+        let (own, pool) = (Bucket::new(own), Bucket::new(pool));
+        let (own_level, pool_level, mut now) = (Level::full(), Level::full(), Nanos::ZERO);
+        for wait in waits {
+            now = now + Duration::from_nanos(wait);
+            let before = (own.available(&own_level, now), pool.available(&pool_level, now));
+            let outcome = check_both(Some((&own, &own_level)), Some((&pool, &pool_level)), now);
+            let after = (own.available(&own_level, now), pool.available(&pool_level, now));
+            match outcome {
+                Ok(()) => prop_assert_eq!(after, (before.0 - 1, before.1 - 1)),
+                Err(at) => {
+                    prop_assert!(before.0 == 0 || before.1 == 0);
+                    prop_assert_eq!(after, before);
+                    prop_assert!(own.available(&own_level, at) > 0 && pool.available(&pool_level, at) > 0);
+                    let sooner = Nanos::new(at.as_nanos() - 1);
+                    prop_assert!(own.available(&own_level, sooner) == 0 || pool.available(&pool_level, sooner) == 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_rate_that_is_accepted_overflows(
+        n in prop_oneof![1..10_u32, any::<u32>()],
+        nanos in any::<u64>(),
+        burst in any::<u32>(),
+        now in any::<u64>(),
+        owed in any::<u32>(),
+    ) {
+        let rate = Rate::new(n, Duration::from_nanos(nanos)).burst(burst);
+        if rate.validate("rate").is_ok() {
+            let (bucket, level) = (Bucket::new(rate), Level::full());
+            for now in [0, now, u64::MAX, now] {
+                let now = Nanos::new(now);
+                let _ = bucket.check(&level, now);
+                bucket.owe(&level, owed, now);
+                let _ = (bucket.available(&level, now), bucket.ready_at(&level, now), bucket.check(&level, now));
+                bucket.give_back(&level, owed / 2);
+            }
+        }
+    }
+
+    #[test]
+    fn no_byte_rate_that_is_accepted_overflows(
+        bytes in prop_oneof![1..100_u64, 1..=100_000_000_000_u64],
+        burst in prop_oneof![1..100_u64, any::<u64>()],
+        now in any::<u64>(),
+        spent in any::<u64>(),
+    ) {
+        let rate = ByteRate::per_second(bytes).burst(burst);
+        if rate.validate("rate").is_ok() {
+            let (bucket, level) = (ByteBucket::new(rate), Level::full());
+            for now in [0, now, u64::MAX, now] {
+                let now = Nanos::new(now);
+                bucket.spend(&level, spent, now);
+                prop_assert!(bucket.allowance(&level, now) <= burst);
+                prop_assert!(bucket.ready_at(&level, now) >= now);
+            }
+            let fresh = Level::full();
+            prop_assert_eq!(bucket.allowance(&fresh, Nanos::new(now)), burst);
+        }
+    }
+
+    #[test]
+    fn bytes_are_back_when_they_are_said_to_be(
+        bytes in prop_oneof![1..10_000_u64, 1..=100_000_000_000_u64],
+        burst in 1..1_000_000_u64,
+        spends in proptest::collection::vec((0..100_000_u64, 0..50_000_000_u64), 1..50),
+    ) {
+        let rate = ByteRate::per_second(bytes).burst(burst);
+        let (bucket, level) = (ByteBucket::new(rate), Level::full());
+        let mut now = Nanos::ZERO;
+        for (spent, wait) in spends {
+            let before = bucket.allowance(&level, now);
+            bucket.spend(&level, spent, now);
+            let after = bucket.allowance(&level, now);
+            let left = before.saturating_sub(spent);
+            prop_assert!(after.abs_diff(left) <= 2 + bytes / 8_000_000_000, "{after} for {left}");
+            let ready = bucket.ready_at(&level, now);
+            prop_assert!(bucket.allowance(&level, ready) >= burst.min((bytes / 200).max(1)));
+            now = if wait % 3 == 0 { ready } else { now + Duration::from_nanos(wait) };
+        }
+    }
+}
+
+#[test]
+fn quotas_that_would_wrap_or_panic_in_governor_are_refused_by_name() {
+    let hour = Duration::from_secs(3_600);
+    let bad = [
+        Rate::per_second(0),
+        Rate::per_second(u32::MAX),
+        Rate::per_second(1_000_001),
+        Rate::per_second(10).burst(0),
+        Rate::new(5, Duration::ZERO),
+        Rate::new(1, Duration::MAX),
+        Rate::new(u32::MAX, Duration::MAX),
+        Rate::new(1, hour).burst(5_124_096),
+        Rate::new(1, hour).burst(6_000_000),
+        Rate::new(1, hour).burst(u32::MAX),
+    ];
+    for rate in bad {
+        let error = rate.validate("operation_rate").unwrap_err();
+        assert!(matches!(&error, Error::Config { field: "operation_rate", .. }), "{rate}");
+        assert!(error.to_string().starts_with(&format!("operation_rate is {rate}, must be ")), "{error}");
+    }
+    for rate in [Rate::per_second(1_000_000), Rate::per_minute(1), Rate::new(1, hour).burst(1_000_000)] {
+        assert!(rate.validate("operation_rate").is_ok(), "{rate}");
+    }
+    for rate in [
+        ByteRate::per_second(0),
+        ByteRate::per_second(u64::MAX),
+        ByteRate::per_second(100_000_000_001),
+        ByteRate::per_second(10).burst(0),
+        ByteRate::per_second(1).burst(u64::MAX),
+    ] {
+        assert!(
+            matches!(rate.validate("read_rate"), Err(Error::Config { field: "read_rate", .. })),
+            "{rate}"
+        );
+    }
+    assert!(ByteRate::per_second(100_000_000_000).validate("read_rate").is_ok());
+    assert!(ByteRate::per_second(1).validate("read_rate").is_ok());
+}
+
+#[test]
+fn a_burst_passes_at_once_and_the_rate_holds_from_then_on() {
+    let (bucket, level) = (Bucket::new(Rate::per_second(100).burst(200)), Level::full());
+    let passed = (0..1_000).filter(|_| bucket.check(&level, Nanos::ZERO).is_ok()).count();
+    assert_eq!(passed, 200);
+    assert_eq!(bucket.check(&level, Nanos::ZERO), Err(Nanos::from_millis(10)));
+    let passed = (0..10_000).filter(|&ms| bucket.check(&level, Nanos::from_millis(ms)).is_ok()).count();
+    assert_eq!(passed, 999);
+}
+
+#[test]
+fn a_bucket_refills_whole_however_long_it_was_left_alone() {
+    let (bucket, level) = (Bucket::new(Rate::per_second(10).burst(100)), Level::full());
+    bucket.owe(&level, 100, Nanos::ZERO);
+    assert_eq!(
+        bucket.available(&level, Nanos::from_millis(3_000)),
+        30,
+        "the legacy bucket stops at one second's worth"
+    );
+    assert_eq!(bucket.available(&level, Nanos::from_millis(3_600_000)), 100);
+}
+
+#[test]
+fn the_rate_is_never_lower_and_at_most_a_thousandth_higher() {
+    for n in [3, 7, 999, 123_457, 600_001, 999_999, 1_000_000] {
+        let (bucket, level) = (Bucket::new(Rate::per_second(n).burst(1)), Level::full());
+        let (mut passed, mut now) = (0_u32, Nanos::ZERO);
+        while now.as_nanos() < 1_000_000_000 {
+            match bucket.check(&level, now) {
+                Ok(()) => passed += 1,
+                Err(at) => now = at,
+            }
+        }
+        assert!((n..=n + n / 1_000 + 1).contains(&passed), "{n}: {passed}");
+    }
+}
+
+#[test]
+fn a_level_filled_under_a_slow_policy_is_empty_under_a_fast_one_not_locked() {
+    let slow = Bucket::new(Rate::new(1, Duration::from_secs(3_600)).burst(100));
+    let level = Level::full();
+    while slow.check(&level, Nanos::ZERO).is_ok() {}
+    let fast = Bucket::new(Rate::per_second(1_000));
+    assert_eq!(fast.available(&level, Nanos::ZERO), 0);
+    assert_eq!(fast.check(&level, Nanos::ZERO), Err(Nanos::from_millis(1)));
+    assert_eq!(fast.check(&level, Nanos::from_millis(1)), Ok(()));
+}
+
+#[test]
+fn a_debt_is_paid_before_anything_passes_even_through_checks() {
+    let (bucket, level) = (Bucket::new(Rate::per_second(10)), Level::full());
+    bucket.owe(&level, 10_000, Nanos::ZERO);
+    let paid = Nanos::ZERO + 999 * SECOND + Duration::from_millis(100);
+    for seconds in 0..999 {
+        assert_eq!(bucket.check(&level, Nanos::ZERO + seconds * SECOND), Err(paid));
+    }
+    assert_eq!(bucket.check(&level, paid), Ok(()));
+    assert_eq!(bucket.available(&level, paid), 0);
+}
+
+#[test]
+fn without_own_bucket_or_pool_bucket_the_other_decides() {
+    let (bucket, level) = (Bucket::new(Rate::per_second(1)), Level::full());
+    assert_eq!(check_both(None, None, Nanos::ZERO), Ok(()));
+    assert_eq!(check_both(None, Some((&bucket, &level)), Nanos::ZERO), Ok(()));
+    assert!(check_both(None, Some((&bucket, &level)), Nanos::ZERO).is_err());
+    assert!(check_both(Some((&bucket, &level)), None, Nanos::ZERO).is_err());
+}
+
+#[test]
+fn byte_rates_are_met_within_one_in_ten_thousand() {
+    for bytes in
+        [1_000_000, 300_000_000, 600_000_000, 700_000_000, 1_250_000_000, 12_500_000_000, 100_000_000_000]
+    {
+        for chunk in [1_460, 16_384, 65_536] {
+            let burst = bytes / 1_000;
+            let bucket = ByteBucket::new(ByteRate::per_second(bytes).burst(burst));
+            let (level, mut moved) = (Level::full(), 0);
+            for tenth_of_ms in 0..=1_000 {
+                let now = Nanos::new(tenth_of_ms * 100_000);
+                while let room @ 1.. = bucket.allowance(&level, now) {
+                    let chunk = room.min(chunk);
+                    bucket.spend(&level, chunk, now);
+                    moved += chunk;
+                }
+            }
+            let due = bytes / 10 + burst;
+            let off = due.abs_diff(moved) as f64 / due as f64;
+            assert!(off < 1e-4, "{bytes} B/s in {chunk}: {moved} of {due}");
+        }
+    }
+}
+
+#[test]
+fn the_price_of_bytes_does_not_drift() {
+    for bytes in [1, 9_600, 300_000_000, 600_000_000, 1_250_000_000, 100_000_000_000_u64] {
+        let bucket = ByteBucket::new(ByteRate::per_second(bytes));
+        let level = Level::full();
+        let chunk = (bytes / 1_000).max(1);
+        for _ in 0..10_000 {
+            bucket.spend(&level, chunk, Nanos::ZERO);
+        }
+        // Ten thousand chunks are paid for after exactly so long.
+        let due = u128::from(chunk) * 10_000 * 1_000_000_000 / u128::from(bytes);
+        let paid = u128::from(level.tat(0)) / 16;
+        let off = paid.abs_diff(due) as f64 / due as f64;
+        assert!(off < 1e-7, "{bytes} B/s: {paid} ns for {due}");
+    }
+}
+
+#[test]
+fn a_byte_debt_lets_nothing_pass_until_it_is_paid() {
+    let (bucket, level) = (ByteBucket::new(ByteRate::per_second(1_000_000).burst(10_000)), Level::full());
+    assert_eq!(bucket.allowance(&level, Nanos::ZERO), 10_000);
+    bucket.spend(&level, 1_010_000, Nanos::ZERO);
+    assert_eq!(bucket.allowance(&level, Nanos::from_millis(1_000)), 0);
+    assert_eq!(bucket.ready_at(&level, Nanos::ZERO), Nanos::from_millis(1_005));
+    assert_eq!(bucket.allowance(&level, Nanos::from_millis(1_005)), 5_000);
+}
+
+#[test]
+fn one_level_takes_eight_bytes() {
+    assert_eq!(size_of::<Level>(), 8);
+}
