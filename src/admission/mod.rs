@@ -1,0 +1,418 @@
+//! Decides whether a newcomer may come in: one function, the cheapest check first. Does not accept, close, evict or wait, and
+//! knows the connections only as permits: whoever is let in carries one, and whatever ends the connection gives it back.
+//!
+//! `cidr` compares networks, `addresses` counts by address, `syn` keeps each address's flood score, `protection` holds its
+//! settings.
+
+use std::time::Duration;
+
+use crate::bucket::{Bucket, Level, Rate};
+use crate::clock::Nanos;
+use crate::error::Error;
+use crate::hash::FoldedState;
+use crate::peer::Peer;
+use crate::reason::Refusal;
+
+mod addresses;
+mod cidr;
+mod protection;
+mod syn;
+
+use addresses::{Addresses, NONE};
+use cidr::{Address, CidrSet, V4_PREFIX, mask};
+pub use cidr::{Cidr, ParseCidrError};
+pub use protection::SynProtection;
+use syn::{Rules, Verdict};
+
+/// What newcomers are held to. `None` and empty lists mean no limit.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Limits {
+    /// If not empty, only these may come in.
+    pub(crate) allow: Vec<Cidr>,
+    /// These may not, even if they are allowed above.
+    pub(crate) deny: Vec<Cidr>,
+    /// Connections that one address may have at a time.
+    pub(crate) max_per_address: Option<u32>,
+    /// Addresses that agree in so many bits count as one.
+    pub(crate) v4_prefix: u8,
+    pub(crate) v6_prefix: u8,
+    pub(crate) accept_rate: Option<Rate>,
+    pub(crate) syn: Option<SynProtection>,
+}
+
+impl Default for Limits {
+    /// No limits. An IPv6 /64 is what one subscriber gets, so it counts as one address.
+    fn default() -> Self {
+        Self {
+            allow: Vec::new(),
+            deny: Vec::new(),
+            max_per_address: None,
+            v4_prefix: 32,
+            v6_prefix: 64,
+            accept_rate: None,
+            syn: None,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        if self.max_per_address == Some(0) {
+            return Err(Error::config("max_per_address", 0, "at least 1 (use None for no limit)"));
+        }
+        if !(1..=32).contains(&self.v4_prefix) {
+            return Err(Error::config("v4_prefix", self.v4_prefix, "from 1 to 32"));
+        }
+        if !(1..=128).contains(&self.v6_prefix) {
+            return Err(Error::config("v6_prefix", self.v6_prefix, "from 1 to 128"));
+        }
+        self.accept_rate.map_or(Ok(()), |rate| rate.validate("accept_rate"))?;
+        self.syn.as_ref().map_or(Ok(()), SynProtection::validate)
+    }
+
+    /// Whether connections are counted by address.
+    fn counts_addresses(&self) -> bool {
+        self.max_per_address.is_some() || self.syn.is_some()
+    }
+}
+
+/// Whether the pool takes newcomers at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intake {
+    Open,
+    Draining,
+}
+
+/// What the table has for a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// A free slot.
+    Available,
+    /// No free slot, but a connection that would make room.
+    Evictable,
+    None,
+}
+
+/// What becomes of a newcomer.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Decision {
+    Admit(Permit),
+    /// Admitted, but it is not to be read from before so much time has passed.
+    Delay(Permit, Duration),
+    Refuse(Refusal),
+}
+
+/// How a connection stood when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    Proven,
+    /// It never proved itself, which counts against its address.
+    Unproven,
+}
+
+/// The right to one place in the pool. Given out by [`Gate::decide`] and taken back by [`Gate::release`], once: it can
+/// be neither copied nor made elsewhere.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped is never given back"]
+pub(crate) struct Permit {
+    /// Where the address stands that this connection is counted at, or [`NONE`].
+    place: u32,
+    /// Whether the address's score takes notice of this connection.
+    scored: bool,
+}
+
+/// The gate: every limit on newcomers and all that must be remembered for them.
+pub(crate) struct Gate {
+    limits: Limits,
+    max_connections: u32,
+    allow: CidrSet,
+    deny: CidrSet,
+    accept: Option<Bucket>,
+    accept_level: Level,
+    syn: Option<Syn>,
+    global_level: Level,
+    addresses: Addresses,
+    /// The bits of an address that count; of a mapped one for IPv4.
+    v4_mask: u128,
+    v6_mask: u128,
+    /// Permits out. Invariant: at least the live connections of all addresses.
+    outstanding: usize,
+}
+
+/// What is made of [`SynProtection`].
+struct Syn {
+    rules: Rules,
+    whitelist: CidrSet,
+    blacklist: CidrSet,
+    global: Bucket,
+    throttle_delay: Duration,
+    challenge_delay: Duration,
+}
+
+impl Gate {
+    /// A gate for at most `max_connections` permits at a time; reserves all the memory it will ever use.
+    pub(crate) fn new(limits: Limits, max_connections: u32) -> Result<Self, Error> {
+        let mut gate = Self {
+            limits: Limits::default(),
+            max_connections,
+            allow: CidrSet::default(),
+            deny: CidrSet::default(),
+            accept: None,
+            accept_level: Level::full(),
+            syn: None,
+            global_level: Level::full(),
+            addresses: Addresses::new(FoldedState::default()),
+            v4_mask: 0,
+            v6_mask: 0,
+            outstanding: 0,
+        };
+        gate.set_limits(limits)?;
+        Ok(gate)
+    }
+
+    /// Whether an accepted newcomer may stay. Whatever refuses it leaves no count and no token behind.
+    #[inline]
+    pub(crate) fn decide(&mut self, peer: &Peer, intake: Intake, room: Room, now: Nanos) -> Decision {
+        self.judge(peer, intake, room, now, true)
+    }
+
+    /// The same for a connection that somebody else accepted, which the accept rate does not concern.
+    pub(crate) fn decide_adopted(&mut self, peer: &Peer, intake: Intake, room: Room, now: Nanos) -> Decision {
+        self.judge(peer, intake, room, now, false)
+    }
+
+    /// A connection proved itself for the first time.
+    #[inline]
+    pub(crate) fn proven(&mut self, permit: &Permit, now: Nanos) {
+        if let (true, Some(syn)) = (permit.scored, &self.syn) {
+            self.addresses.score_mut(permit.place).success(&syn.rules, now);
+        }
+    }
+
+    /// The connection ended.
+    #[inline]
+    pub(crate) fn release(&mut self, permit: Permit, proof: Proof, now: Nanos) {
+        debug_assert!(self.outstanding > 0, "a permit from another gate");
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if permit.place == NONE {
+            return;
+        }
+        if let (true, Proof::Unproven, Some(syn)) = (permit.scored, proof, &self.syn) {
+            self.addresses.score_mut(permit.place).failure(&syn.rules, now);
+        }
+        self.addresses.close(permit.place, self.syn.is_some());
+        self.check_sums();
+    }
+
+    /// Changes every limit. Live counts, scores and rates go on; connections that came in while addresses were not counted
+    /// stay uncounted, and after a change of prefix those already there are counted under the old one. Changes nothing
+    /// on error.
+    pub(crate) fn set_limits(&mut self, limits: Limits) -> Result<(), Error> {
+        limits.validate()?;
+        self.addresses.try_reserve(addresses_for(&limits, self.max_connections))?;
+        let forever = |networks: &[Cidr]| CidrSet::new(networks.iter().map(|network| (*network, Nanos::MAX)));
+        (self.allow, self.deny) = (forever(&limits.allow), forever(&limits.deny));
+        self.accept = limits.accept_rate.map(Bucket::new);
+        self.syn = limits.syn.as_ref().map(Syn::new);
+        let masks = (mask(V4_PREFIX + limits.v4_prefix), mask(limits.v6_prefix));
+        if self.syn.is_none() || masks != (self.v4_mask, self.v6_mask) {
+            self.addresses.forget_idle();
+        }
+        (self.v4_mask, self.v6_mask) = masks;
+        self.limits = limits;
+        Ok(())
+    }
+
+    /// Makes room to count the addresses of so many connections. Never gives memory back. Changes nothing on error.
+    pub(crate) fn set_max_connections(&mut self, max_connections: u32) -> Result<(), Error> {
+        self.addresses.try_reserve(addresses_for(&self.limits, max_connections))?;
+        self.max_connections = max_connections;
+        Ok(())
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Permits that are out.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// Addresses that are remembered: those with live connections, and with flood scores those that had some.
+    pub(crate) fn tracked(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Addresses that are blocked at `now`. Walks through the table, which takes about a nanosecond for each address.
+    pub(crate) fn blocked(&self, now: Nanos) -> usize {
+        if self.syn.is_none() { 0 } else { self.addresses.blocked(now) }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let syn =
+            self.syn.as_ref().map_or(0, |syn| syn.whitelist.memory_bytes() + syn.blacklist.memory_bytes());
+        self.addresses.memory_bytes() + self.allow.memory_bytes() + self.deny.memory_bytes() + syn
+    }
+
+    pub(crate) fn assert_invariants(&self) {
+        self.check_sums();
+        self.addresses.assert_invariants();
+    }
+
+    /// Decides. State, capacity, lists, connections of the address, accept rate, flood score; the last two take a token only
+    /// from who passes both.
+    #[inline]
+    fn judge(&mut self, peer: &Peer, intake: Intake, room: Room, now: Nanos, paced: bool) -> Decision {
+        if intake == Intake::Draining {
+            return Decision::Refuse(Refusal::Draining);
+        }
+        if room == Room::None {
+            return Decision::Refuse(Refusal::Full);
+        }
+        match peer.ip() {
+            Some(ip) if self.looks_at_addresses() => self.judge_address(Address::from(ip), now, paced),
+            // No address, or nothing that depends on it.
+            _ if paced && !self.take_accept(now) => Decision::Refuse(Refusal::AcceptRate),
+            _ => Decision::Admit(self.permit(NONE, false)),
+        }
+    }
+
+    fn judge_address(&mut self, address: Address, now: Nanos, paced: bool) -> Decision {
+        if self.is_denied(address, now) {
+            return Decision::Refuse(Refusal::Denied);
+        }
+        let key = address.bits & if address.v4 { self.v4_mask } else { self.v6_mask };
+        let found = self.addresses.find(key);
+        if self.is_at_limit(found) {
+            self.note_attempt(address, found, now);
+            return Decision::Refuse(Refusal::PerAddress);
+        }
+        if paced && !self.take_accept(now) {
+            return Decision::Refuse(Refusal::AcceptRate);
+        }
+        let decision = self.judge_score(address, key, found, now);
+        if let (Decision::Refuse(_), true, Some(accept)) = (&decision, paced, &self.accept) {
+            accept.give_back(&self.accept_level, 1);
+        }
+        decision
+    }
+
+    /// The flood score, and the place that the connection is counted at.
+    #[inline]
+    fn judge_score(&mut self, address: Address, key: u128, found: Option<u32>, now: Nanos) -> Decision {
+        if !self.limits.counts_addresses() {
+            return Decision::Admit(self.permit(NONE, false));
+        }
+        // Every place is taken by a live address only if there are more connections than the gate was made for.
+        let Some(place) = found.or_else(|| self.addresses.insert(key, now)) else {
+            return Decision::Refuse(Refusal::Full);
+        };
+        let Some(syn) = self.syn.as_ref().filter(|syn| !syn.is_trusted(address, now)) else {
+            return Decision::Admit(self.permit(place, false));
+        };
+        let verdict = self.addresses.score_mut(place).attempt(&syn.rules, now);
+        if verdict == Verdict::Block {
+            self.addresses.refresh(place);
+            return Decision::Refuse(Refusal::Flood);
+        }
+        if syn.global.check(&self.global_level, now).is_err() {
+            self.addresses.refresh(place);
+            return Decision::Refuse(Refusal::AcceptRate);
+        }
+        let delay = match verdict {
+            Verdict::Throttle => syn.throttle_delay,
+            Verdict::Challenge => syn.challenge_delay,
+            Verdict::Allow | Verdict::Block => return Decision::Admit(self.permit(place, true)),
+        };
+        Decision::Delay(self.permit(place, true), delay)
+    }
+
+    #[inline]
+    fn permit(&mut self, place: u32, scored: bool) -> Permit {
+        if place != NONE {
+            self.addresses.open(place);
+        }
+        self.outstanding += 1;
+        self.check_sums();
+        Permit { place, scored }
+    }
+
+    /// Whether anything depends on where a newcomer comes from.
+    #[inline]
+    fn looks_at_addresses(&self) -> bool {
+        self.limits.counts_addresses() || !self.deny.is_empty() || !self.allow.is_empty()
+    }
+
+    fn is_denied(&self, address: Address, now: Nanos) -> bool {
+        (!self.deny.is_empty() && self.deny.contains(address, now))
+            || (!self.allow.is_empty() && !self.allow.contains(address, now))
+            || self.syn.as_ref().is_some_and(|syn| syn.is_blacklisted(address, now))
+    }
+
+    #[inline]
+    fn is_at_limit(&self, found: Option<u32>) -> bool {
+        match (self.limits.max_per_address, found) {
+            (Some(most), Some(place)) => self.addresses.live_at(place) >= most,
+            _ => false,
+        }
+    }
+
+    /// A newcomer from an address that has all it may have is an attempt too: else the address could hammer at the gate for
+    /// nothing. What it has stays as it is.
+    fn note_attempt(&mut self, address: Address, found: Option<u32>, now: Nanos) {
+        if let (Some(place), Some(syn)) = (found, &self.syn)
+            && !syn.is_trusted(address, now)
+        {
+            self.addresses.score_mut(place).attempt(&syn.rules, now);
+        }
+    }
+
+    /// A token of the accept rate, if there is such a rate.
+    #[inline]
+    fn take_accept(&self, now: Nanos) -> bool {
+        self.accept.as_ref().is_none_or(|accept| accept.check(&self.accept_level, now).is_ok())
+    }
+
+    #[inline]
+    fn check_sums(&self) {
+        debug_assert!(self.addresses.live() <= self.outstanding, "more connections counted than permits out");
+    }
+}
+
+impl Syn {
+    fn new(protection: &SynProtection) -> Self {
+        Self {
+            rules: Rules::new(protection),
+            whitelist: CidrSet::new(protection.whitelist.iter().map(|network| (*network, Nanos::MAX))),
+            blacklist: CidrSet::new(protection.blacklist.iter().copied()),
+            global: Bucket::new(protection.global_rate()),
+            throttle_delay: protection.throttle_delay,
+            challenge_delay: protection.challenge_delay,
+        }
+    }
+
+    /// In the whitelist.
+    #[inline]
+    fn is_trusted(&self, address: Address, now: Nanos) -> bool {
+        !self.whitelist.is_empty() && self.whitelist.contains(address, now)
+    }
+
+    #[inline]
+    fn is_blacklisted(&self, address: Address, now: Nanos) -> bool {
+        !self.blacklist.is_empty() && self.blacklist.contains(address, now) && !self.is_trusted(address, now)
+    }
+}
+
+/// Places that the table of addresses needs: one more than can have live connections.
+fn addresses_for(limits: &Limits, max_connections: u32) -> usize {
+    if !limits.counts_addresses() {
+        return 0;
+    }
+    let tracked = limits.syn.as_ref().map_or(0, |syn| syn.max_tracked as usize);
+    tracked.max(max_connections as usize + 1)
+}
+
+#[cfg(test)]
+mod tests;

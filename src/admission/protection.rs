@@ -1,0 +1,283 @@
+//! The settings of the flood score, their defaults and their bounds. What they do is in `syn`.
+
+use std::time::Duration;
+
+use crate::bucket::Rate;
+use crate::clock::Nanos;
+use crate::error::Error;
+
+use super::cidr::Cidr;
+
+/// Protection from floods of connections: each address has a score between 0 and 1, and a low one delays or blocks newcomers.
+///
+/// An unknown address starts at 0.8. Each attempt lowers the score, each connection that proves itself raises it, each one
+/// that ends unproven lowers it, and it recovers with time. Below [`throttle_below`](Self::throttle_below), and for
+/// longer below [`challenge_below`](Self::challenge_below), a newcomer is admitted but not read from for a while; nothing
+/// ever sleeps. Below [`block_below`](Self::block_below), or after more than [`max_attempts`](Self::max_attempts) in a
+/// [`window`](Self::window), the address is blocked for a time, and again when it goes on afterwards.
+///
+/// Addresses are those that the per-address limit counts, so an IPv6 /64 has one score. Unix sockets have none. A pool sees
+/// only finished handshakes: against spoofed SYNs the kernel must help itself (`net.ipv4.tcp_syncookies`).
+/// Every value is checked when the pool is built; a bad one is an error that names it.
+///
+/// ```
+/// use socketpool::SynProtection;
+/// use std::time::Duration;
+///
+/// let protection = SynProtection::default()
+///     .max_attempts(100)
+///     .block(Duration::from_secs(300))
+///     .whitelist("10.0.0.0/8".parse()?)
+///     .blacklist("192.0.2.0/24".parse()?);
+/// # drop(protection);
+/// # Ok::<(), socketpool::ParseCidrError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct SynProtection {
+    pub(super) window: Duration,
+    pub(super) max_attempts: u32,
+    pub(super) max_global_per_second: u32,
+    pub(super) throttle_delay: Duration,
+    pub(super) challenge_delay: Duration,
+    pub(super) block: Duration,
+    pub(super) throttle_below: f32,
+    pub(super) challenge_below: f32,
+    pub(super) block_below: f32,
+    pub(super) recovery_per_second: f32,
+    pub(super) attempt_penalty: Option<f32>,
+    pub(super) failure_penalty: f32,
+    pub(super) success_reward: f32,
+    pub(super) max_tracked: u32,
+    pub(super) whitelist: Vec<Cidr>,
+    pub(super) blacklist: Vec<(Cidr, Nanos)>,
+}
+
+impl Default for SynProtection {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(10),
+            max_attempts: 50,
+            max_global_per_second: 1_000,
+            throttle_delay: Duration::from_millis(100),
+            challenge_delay: Duration::from_secs(5),
+            block: Duration::from_secs(60),
+            throttle_below: 0.7,
+            challenge_below: 0.4,
+            block_below: 0.2,
+            recovery_per_second: 0.01,
+            attempt_penalty: None,
+            failure_penalty: 0.05,
+            success_reward: 0.05,
+            max_tracked: 100_000,
+            whitelist: Vec::new(),
+            blacklist: Vec::new(),
+        }
+    }
+}
+
+impl SynProtection {
+    /// The time in which attempts are counted: 1 ms to 1 h, default 10 s.
+    #[must_use]
+    pub fn window(self, window: Duration) -> Self {
+        Self { window, ..self }
+    }
+
+    /// More attempts than this in a window block the address: 1 to 10,000, default 50.
+    #[must_use]
+    pub fn max_attempts(self, max_attempts: u32) -> Self {
+        Self { max_attempts, ..self }
+    }
+
+    /// Scored newcomers a second from all addresses together, not counting those whose own score refuses them: 1 to
+    /// 1,000,000, default 1,000. Beyond it newcomers are refused with reason `accept_rate`.
+    #[must_use]
+    pub fn max_global_per_second(self, max_global_per_second: u32) -> Self {
+        Self { max_global_per_second, ..self }
+    }
+
+    /// For how long a throttled newcomer is not read from: at most 1 h, default 100 ms.
+    #[must_use]
+    pub fn throttle_delay(self, throttle_delay: Duration) -> Self {
+        Self { throttle_delay, ..self }
+    }
+
+    /// For how long a challenged newcomer is not read from: at most 1 h, not below the throttle delay, default 5 s.
+    ///
+    /// The challenge is to hold out: it keeps the connection's slot, and is the first to go when the pool is full.
+    #[must_use]
+    pub fn challenge_delay(self, challenge_delay: Duration) -> Self {
+        Self { challenge_delay, ..self }
+    }
+
+    /// For how long a block lasts: 1 ms to 365 days, default 60 s.
+    #[must_use]
+    pub fn block(self, block: Duration) -> Self {
+        Self { block, ..self }
+    }
+
+    /// Scores below this are throttled: at most 1, default 0.7.
+    #[must_use]
+    pub fn throttle_below(self, throttle_below: f32) -> Self {
+        Self { throttle_below, ..self }
+    }
+
+    /// Scores below this are challenged: at most `throttle_below`, default 0.4.
+    #[must_use]
+    pub fn challenge_below(self, challenge_below: f32) -> Self {
+        Self { challenge_below, ..self }
+    }
+
+    /// Scores below this are blocked: at most `challenge_below`, default 0.2. With 0 only the number of attempts blocks.
+    #[must_use]
+    pub fn block_below(self, block_below: f32) -> Self {
+        Self { block_below, ..self }
+    }
+
+    /// What a score gains each second, to at most 1: 0 to 1,000, default 0.01.
+    #[must_use]
+    pub fn recovery_per_second(self, recovery_per_second: f32) -> Self {
+        Self { recovery_per_second, ..self }
+    }
+
+    /// What an attempt costs: 0 to 1, default 0.6 / `max_attempts`, so that score and count block at about the same attempt.
+    #[must_use]
+    pub fn attempt_penalty(self, attempt_penalty: f32) -> Self {
+        Self { attempt_penalty: Some(attempt_penalty), ..self }
+    }
+
+    /// What a connection costs that ends without having proved itself: 0 to 1, default 0.05.
+    #[must_use]
+    pub fn failure_penalty(self, failure_penalty: f32) -> Self {
+        Self { failure_penalty, ..self }
+    }
+
+    /// What a connection earns that proves itself: 0 to 1, default 0.05.
+    #[must_use]
+    pub fn success_reward(self, success_reward: f32) -> Self {
+        Self { success_reward, ..self }
+    }
+
+    /// Addresses that are remembered, 64 bytes each: 1 to 16,777,216, default 100,000. One more than the pool's connections if
+    /// that is more. When all are taken, the one is forgotten that has been without a connection for longest.
+    #[must_use]
+    pub fn max_tracked(self, max_tracked: u32) -> Self {
+        Self { max_tracked, ..self }
+    }
+
+    /// A network that is never scored. It is still subject to every other limit, the deny list too.
+    #[must_use]
+    pub fn whitelist(mut self, network: Cidr) -> Self {
+        self.whitelist.push(network);
+        self
+    }
+
+    /// A network that is refused, with reason `denied`, unless it is in the whitelist too.
+    #[must_use]
+    pub fn blacklist(self, network: Cidr) -> Self {
+        self.blacklist_until(network, Nanos::MAX)
+    }
+
+    /// A network that is refused until then, by the pool's clock.
+    #[must_use]
+    pub fn blacklist_until(mut self, network: Cidr, until: Nanos) -> Self {
+        self.blacklist.push((network, until));
+        self
+    }
+
+    /// What an attempt costs.
+    pub(super) fn penalty(&self) -> f32 {
+        self.attempt_penalty.unwrap_or(0.6 / self.max_attempts as f32)
+    }
+
+    /// The rate that `max_global_per_second` stands for.
+    pub(super) fn global_rate(&self) -> Rate {
+        Rate::per_second(self.max_global_per_second)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), Error> {
+        span("syn_protection.window", self.window, MILLI, HOUR)?;
+        number("syn_protection.max_attempts", self.max_attempts, 10_000)?;
+        number("syn_protection.max_global_per_second", self.max_global_per_second, 1_000_000)?;
+        span("syn_protection.throttle_delay", self.throttle_delay, Duration::ZERO, HOUR)?;
+        span("syn_protection.challenge_delay", self.challenge_delay, self.throttle_delay, HOUR)?;
+        span("syn_protection.block", self.block, MILLI, YEAR)?;
+        share("syn_protection.throttle_below", self.throttle_below, 1.0)?;
+        share("syn_protection.challenge_below", self.challenge_below, self.throttle_below)?;
+        share("syn_protection.block_below", self.block_below, self.challenge_below)?;
+        share("syn_protection.recovery_per_second", self.recovery_per_second, 1_000.0)?;
+        share("syn_protection.attempt_penalty", self.penalty(), 1.0)?;
+        share("syn_protection.failure_penalty", self.failure_penalty, 1.0)?;
+        share("syn_protection.success_reward", self.success_reward, 1.0)?;
+        number("syn_protection.max_tracked", self.max_tracked, 1 << 24)
+    }
+}
+
+fn number(field: &'static str, value: u32, most: u32) -> Result<(), Error> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::config(field, value, format!("from 1 to {most}")))
+}
+
+fn span(field: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::config(field, format!("{value:?}"), format!("from {least:?} to {most:?}")))
+}
+
+/// Not a number is out of every range.
+fn share(field: &'static str, value: f32, most: f32) -> Result<(), Error> {
+    if (0.0..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::config(field, value, format!("from 0 to {most}")))
+}
+
+const MILLI: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_and_the_extremes_are_good() {
+        assert!(SynProtection::default().validate().is_ok());
+        let extreme = SynProtection::default().throttle_below(0.0).challenge_below(0.0).block_below(0.0);
+        assert!(extreme.max_attempts(10_000).recovery_per_second(0.0).validate().is_ok());
+    }
+
+    #[test]
+    fn every_bad_value_is_named() {
+        let good = SynProtection::default;
+        let cases = [
+            ("window", good().window(Duration::ZERO)),
+            ("window", good().window(Duration::MAX)),
+            ("max_attempts", good().max_attempts(0)),
+            ("max_attempts", good().max_attempts(u32::MAX)),
+            ("max_global_per_second", good().max_global_per_second(0)),
+            ("max_global_per_second", good().max_global_per_second(1_000_001)),
+            ("throttle_delay", good().throttle_delay(Duration::MAX)),
+            ("challenge_delay", good().challenge_delay(Duration::from_millis(99))),
+            ("block", good().block(Duration::ZERO)),
+            ("block", good().block(Duration::MAX)),
+            ("throttle_below", good().throttle_below(1.1)),
+            ("throttle_below", good().throttle_below(f32::NAN)),
+            ("challenge_below", good().challenge_below(0.71)),
+            ("block_below", good().block_below(0.41)),
+            ("block_below", good().block_below(-0.1)),
+            ("recovery_per_second", good().recovery_per_second(f32::INFINITY)),
+            ("attempt_penalty", good().attempt_penalty(-0.02)),
+            ("failure_penalty", good().failure_penalty(f32::NAN)),
+            ("success_reward", good().success_reward(2.0)),
+            ("max_tracked", good().max_tracked(0)),
+            ("max_tracked", good().max_tracked(u32::MAX)),
+        ];
+        for (name, bad) in cases {
+            let Err(Error::Config { field, .. }) = bad.validate() else { panic!("{name} was accepted") };
+            assert_eq!(field, format!("syn_protection.{name}"));
+        }
+    }
+}
