@@ -1,0 +1,281 @@
+//! Who is here: the record of one connection, and the table and lists that hold them.
+//! Generic over the stream; makes no system call, reads no clock and decides nothing about anybody's fate.
+
+mod lists;
+mod table;
+
+pub(crate) use lists::Lists;
+pub(crate) use table::{Duplicate, Table};
+
+use crate::admission::Permit;
+use crate::bucket::Level;
+use crate::buffer::{Output, Ring};
+use crate::clock::Nanos;
+use crate::peer::Peer;
+use crate::readiness::Readiness;
+use crate::reason::Reason;
+
+/// One accepted connection. What a request touches stands first.
+#[derive(Debug)]
+pub(crate) struct Record<S, U> {
+    pub(crate) stream: S,
+    /// The generation in its id; with the slot it stands in, the whole of it.
+    pub(crate) generation: u32,
+    /// What the poller has told and nobody has used up yet.
+    pub(crate) ready: Readiness,
+    /// Why it is not read from at the moment.
+    pub(crate) muted: Muted,
+    pub(crate) standing: Standing,
+    pub(crate) stage: Stage,
+    pub(crate) operation: Operation,
+    pub(crate) reading: Reading,
+    pub(crate) room: Room,
+    pub(crate) flags: Flags,
+    /// When bytes last moved, or it was touched.
+    pub(crate) last_active: Nanos,
+    /// When the open operation's first byte was there to be read.
+    pub(crate) operation_since: Nanos,
+    /// Its operations against its rate.
+    pub(crate) level: Level,
+    /// Bytes that arrived and were not consumed; none for an idle connection.
+    pub(crate) input: Option<Box<Ring>>,
+    /// Bytes that wait to be sent; none for an idle connection.
+    pub(crate) output: Option<Box<Output>>,
+    pub(crate) operations: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) userdata: Option<U>,
+    /// When it was put at its place in the order of eviction, in milliseconds, cut to 32 bits.
+    pub(crate) ranked_ms: u32,
+    /// Buffer bytes that are charged to it.
+    pub(crate) held_bytes: u32,
+    pub(crate) created: Nanos,
+    /// Since when its output has waited without any of it leaving.
+    pub(crate) stalled_since: Nanos,
+    /// When reading goes on after a delay.
+    pub(crate) resume_at: Nanos,
+    /// Start of the window in which arriving bytes are counted against the least read rate.
+    pub(crate) window_since: Nanos,
+    pub(crate) window_bytes: u32,
+    pub(crate) denied: u32,
+    pub(crate) received_level: Level,
+    pub(crate) sent_level: Level,
+    pub(crate) peer: Peer,
+    pub(crate) permit: Permit,
+    /// Deadlines of its own, where they differ from the pool's.
+    pub(crate) own: Option<Box<Deadlines>>,
+}
+
+impl<S, U> Record<S, U> {
+    pub(crate) fn new(stream: S, peer: Peer, permit: Permit, standing: Standing, now: Nanos) -> Self {
+        Self {
+            stream,
+            generation: 0,
+            ready: Readiness::NONE,
+            muted: Muted::NOTHING,
+            standing,
+            stage: Stage::New,
+            operation: Operation::None,
+            reading: Reading::Open,
+            room: Room::Unwatched,
+            flags: Flags::NONE,
+            last_active: now,
+            operation_since: now,
+            level: Level::full(),
+            input: None,
+            output: None,
+            operations: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
+            userdata: None,
+            ranked_ms: now.as_millis() as u32,
+            held_bytes: 0,
+            created: now,
+            stalled_since: now,
+            resume_at: now,
+            window_since: now,
+            window_bytes: 0,
+            denied: 0,
+            received_level: Level::full(),
+            sent_level: Level::full(),
+            peer,
+            permit,
+            own: None,
+        }
+    }
+
+    /// Bytes that wait to be sent.
+    #[inline]
+    pub(crate) fn waiting_out(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output.waiting())
+    }
+
+    /// Bytes that arrived and were not consumed, those of the connection that is being read from left out.
+    pub(crate) fn waiting_in(&self) -> usize {
+        self.input.as_ref().map_or(0, |ring| ring.len())
+    }
+
+    /// Whether something is in flight: unread input, unsent output, an open operation, or a hold (DECISIONS 7).
+    pub(crate) fn is_busy(&self) -> bool {
+        self.operation != Operation::None
+            || self.input.is_some()
+            || self.output.is_some()
+            || self.flags.has(Flags::HELD)
+    }
+
+    /// Whether an answer is owed or on its way: busy, but for input of which no message will ever come.
+    pub(crate) fn owes(&self) -> bool {
+        self.operation == Operation::Consumed || self.output.is_some() || self.flags.has(Flags::HELD)
+    }
+
+    /// Whether its end has been decided.
+    #[inline]
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Ending(_))
+    }
+}
+
+/// How far a connection has come in life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The application has not been told of it.
+    New,
+    /// It lives.
+    Open,
+    /// It ends, for this reason, as soon as nothing is owed.
+    Finishing(Reason),
+    /// Its end is decided and will be carried out when no event of it is being handled.
+    Ending(Reason),
+}
+
+/// Whether it has shown that it is a client and not just a socket (DECISIONS 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The application reads the descriptor itself; the pool has seen nothing and concludes nothing.
+    Unobserved,
+    /// It has not completed a first message.
+    Unproven,
+    /// It has been served once.
+    Proven,
+}
+
+/// Where its current operation stands (DECISIONS 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// None is open.
+    None,
+    /// Input has arrived.
+    Open,
+    /// Something was sent while none of the input was consumed: consuming completes it.
+    Answered,
+    /// Some input was consumed: the next byte sent completes it.
+    Consumed,
+}
+
+/// Whether more input can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// It can.
+    Open,
+    /// The peer has sent its last byte; the application does not know yet.
+    Ended,
+    /// The application knows.
+    Reported,
+}
+
+/// What is known about room in the socket to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Nobody has needed to know.
+    Unwatched,
+    /// The poller tells when there is room again.
+    Watched,
+}
+
+/// Deadlines that one connection has for itself. `None` within `Some` switches one off.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Deadlines {
+    pub(crate) first_message: Option<Option<std::time::Duration>>,
+    pub(crate) idle: Option<Option<std::time::Duration>>,
+    pub(crate) lifetime: Option<Option<std::time::Duration>>,
+    pub(crate) write_stall: Option<Option<std::time::Duration>>,
+}
+
+macro_rules! bit_set {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $bit:ident = $value:expr,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) struct $name(u8);
+
+        impl $name {
+            $($(#[$doc])* pub(crate) const $bit: Self = Self($value);)*
+
+            #[inline]
+            pub(crate) const fn has(self, other: Self) -> bool {
+                self.0 & other.0 != 0
+            }
+
+            #[inline]
+            pub(crate) const fn insert(&mut self, other: Self) {
+                self.0 |= other.0;
+            }
+
+            #[inline]
+            pub(crate) const fn remove(&mut self, other: Self) {
+                self.0 &= !other.0;
+            }
+        }
+    };
+}
+
+bit_set! {
+    /// Why a connection is not read from: several parties may want it, and the last one to let go wakes it.
+    Muted {
+        NOTHING = 0,
+        /// Its input buffer is full.
+        FULL = 1,
+        /// Its output is past the high mark.
+        BACK_PRESSURE = 2,
+        /// Its operations outran their rate.
+        OPERATIONS = 4,
+        /// Its bytes outran their rate.
+        BYTES = 8,
+        /// Admitted with a delay.
+        DELAYED = 16,
+        /// The application asked.
+        APPLICATION = 32,
+    }
+}
+
+impl Muted {
+    #[inline]
+    pub(crate) const fn is_nothing(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The reasons that a timer ends.
+    pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0 | Self::DELAYED.0);
+}
+
+bit_set! {
+    /// Small facts about a connection that are each true or not.
+    Flags {
+        NONE = 0,
+        /// It stands in the run queue.
+        QUEUED = 1,
+        /// The application holds it: neither idle nor finished until released.
+        HELD = 2,
+        /// Its output passed the high mark and has not come down to the low one since.
+        HIGH = 4,
+        /// Somebody else may hold a copy of its descriptor, so a close alone does not take it from the poller.
+        SHARED = 8,
+        /// The operation that is open has taken its token.
+        CHARGED = 16,
+        /// Sending waits for its byte rate.
+        SEND_PACED = 32,
+        /// It is counted among the busy ones.
+        BUSY = 64,
+        /// The application has had a handle of it since it was last put in order.
+        TOUCHED = 128,
+    }
+}
