@@ -1,0 +1,201 @@
+//! The one poller of a loop, which several parties share, and mio behind it. Tells who is ready; calls nobody.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll};
+
+use super::token::{Party, Token};
+use super::{Net, Os, OsListener, OsStream, Poller, Readiness, Registry, Wake};
+use crate::error::Error;
+
+/// The poller of a loop that several parties share: server pools, client pools, the operator's door.
+///
+/// A [`SocketPool`](crate::SocketPool) that is alone in its loop has one inside and is driven by
+/// [`turn`](crate::SocketPool::turn). Parties on a shared reactor are driven in three steps: sleep at most until the
+/// earliest of their deadlines, let each one take what is its own, then pull events from each.
+///
+/// ```
+/// use socketpool::{Reactor, SocketPool};
+/// use std::time::Duration;
+///
+/// let mut reactor = Reactor::new()?;
+/// let mut front = SocketPool::<()>::builder().build_on(&mut reactor)?;
+/// let mut back = SocketPool::<()>::builder().build_on(&mut reactor)?;
+/// front.listen("127.0.0.1:0")?;
+/// back.listen("127.0.0.1:0")?;
+/// // One pass of the loop:
+/// let sleep = front.next_timeout().into_iter().chain(back.next_timeout()).min();
+/// reactor.turn(sleep.or(Some(Duration::ZERO)))?;
+/// front.process(&mut reactor);
+/// back.process(&mut reactor);
+/// while let Some(event) = front.next_event() { /* … */ }
+/// while let Some(event) = back.next_event() { /* … */ }
+/// # Ok::<(), socketpool::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Reactor<N: Net = Os> {
+    poller: N::Poller,
+    parties: u8,
+}
+
+impl Reactor {
+    /// A reactor on the operating system's poller.
+    ///
+    /// # Errors
+    /// When the operating system gives no descriptor for it.
+    pub fn new() -> Result<Self, Error> {
+        OsPoller::new().map(Self::over).map_err(|error| Error::io("make a poller", error))
+    }
+}
+
+impl<N: Net> Reactor<N> {
+    /// A reactor on `poller`.
+    pub fn over(poller: N::Poller) -> Self {
+        Self { poller, parties: 0 }
+    }
+
+    /// Sleeps until a descriptor of any party is ready, a handle calls, or `timeout` has passed; `None` is for ever.
+    /// A signal ends the sleep early.
+    ///
+    /// # Errors
+    /// When the operating system's poller fails, which no peer can bring about.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.poller.wait(timeout).map_err(|error| Error::io("wait for readiness", error))
+    }
+
+    /// A number for one more user of this reactor.
+    pub(crate) fn join(&mut self) -> Result<Party, Error> {
+        if self.parties == Party::MAX {
+            return Err(Error::State { what: "join the reactor", why: "32 parties share it already" });
+        }
+        self.parties += 1;
+        Ok(Party(self.parties - 1))
+    }
+
+    pub(crate) fn poller(&self) -> &N::Poller {
+        &self.poller
+    }
+}
+
+impl<N: Net> AsRawFd for Reactor<N>
+where
+    N::Poller: AsRawFd,
+{
+    /// The descriptor of the poller, for nesting this loop in another one: watch it there level-triggered for input.
+    fn as_raw_fd(&self) -> RawFd {
+        self.poller.as_raw_fd()
+    }
+}
+
+/// mio's poller, edge-triggered.
+#[derive(Debug)]
+pub struct OsPoller {
+    poll: Poll,
+    events: Events,
+    waker: OsWaker,
+}
+
+impl OsPoller {
+    fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = OsWaker(Arc::new(mio::Waker::new(poll.registry(), Token::waker().to_mio())?));
+        Ok(Self { poll, events: Events::with_capacity(EVENTS_A_TURN), waker })
+    }
+}
+
+impl Poller for OsPoller {
+    type Registry = OsRegistry;
+    type Waker = OsWaker;
+
+    #[inline]
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            // mio leaves the last turn's events in place when the wait fails.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    #[inline]
+    fn events(&self) -> impl Iterator<Item = (Token, Readiness)> {
+        self.events.iter().map(|event| {
+            let mut readiness = Readiness::NONE;
+            if event.is_readable() {
+                readiness = readiness.with(Readiness::READABLE);
+            }
+            if event.is_writable() {
+                readiness = readiness.with(Readiness::WRITABLE);
+            }
+            if event.is_read_closed() {
+                readiness = readiness.with(Readiness::READ_CLOSED);
+            }
+            if event.is_error() {
+                readiness = readiness.with(Readiness::FAILED);
+            }
+            (Token::from_mio(event.token()), readiness)
+        })
+    }
+
+    fn registry(&self) -> io::Result<OsRegistry> {
+        self.poll.registry().try_clone().map(OsRegistry)
+    }
+
+    fn waker(&self) -> OsWaker {
+        self.waker.clone()
+    }
+}
+
+impl AsRawFd for OsPoller {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+/// mio's registry.
+#[derive(Debug)]
+pub struct OsRegistry(mio::Registry);
+
+impl Registry<Os> for OsRegistry {
+    #[inline]
+    fn watch(&self, stream: &OsStream, token: Token) -> io::Result<()> {
+        self.0.register(&mut SourceFd(&stream.as_raw_fd()), token.to_mio(), Interest::READABLE)
+    }
+
+    fn watch_room(&self, stream: &OsStream, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.0.reregister(&mut SourceFd(&stream.as_raw_fd()), token.to_mio(), both)
+    }
+
+    fn forget(&self, stream: &OsStream) {
+        // It fails only when the descriptor is not registered, which is what is wanted.
+        let _ = self.0.deregister(&mut SourceFd(&stream.as_raw_fd()));
+    }
+
+    fn watch_listener(&self, listener: &OsListener, token: Token) -> io::Result<()> {
+        self.0.register(&mut SourceFd(&listener.as_raw_fd()), token.to_mio(), Interest::READABLE)
+    }
+
+    fn forget_listener(&self, listener: &OsListener) {
+        let _ = self.0.deregister(&mut SourceFd(&listener.as_raw_fd()));
+    }
+}
+
+/// mio's waker; clones wake the same poller.
+#[derive(Clone, Debug)]
+pub struct OsWaker(Arc<mio::Waker>);
+
+impl Wake for OsWaker {
+    fn wake(&self) -> io::Result<()> {
+        self.0.wake()
+    }
+}
+
+/// Events taken from the kernel at a time: 12 KiB. More wait there, and the kernel hands them out in fair order.
+const EVENTS_A_TURN: usize = 1024;

@@ -1,0 +1,101 @@
+//! A connected, non-blocking socket of the operating system, TCP or unix. Reads, writes and parts; keeps no bytes.
+
+use std::io::{self, ErrorKind, IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use socket2::Socket;
+
+use super::Stream;
+use crate::peer::Peer;
+
+/// A connected, non-blocking, close-on-exec socket; closed when dropped.
+#[derive(Debug)]
+pub struct OsStream(Socket);
+
+impl OsStream {
+    /// Takes over a socket that somebody else connected or accepted, and makes it non-blocking and close-on-exec.
+    /// Accepts what turns into a descriptor: `std::net::TcpStream`, `std::os::unix::net::UnixStream`, `OwnedFd`.
+    ///
+    /// # Errors
+    /// Hands the descriptor back with what the operating system said, when it is no socket.
+    pub fn adopt(stream: impl Into<OwnedFd>) -> Result<Self, (OwnedFd, io::Error)> {
+        let socket = Socket::from(stream.into());
+        match socket.set_nonblocking(true).and_then(|()| socket.set_cloexec(true)) {
+            Ok(()) => Ok(Self(socket)),
+            Err(error) => Err((socket.into(), error)),
+        }
+    }
+
+    /// A socket that `accept4` has made non-blocking and close-on-exec already.
+    pub(super) fn accepted(fd: OwnedFd) -> Self {
+        Self(Socket::from(fd))
+    }
+
+    /// Who is on the other side; a unix peer when it has no internet address.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.0.peer_addr().ok().and_then(|address| address.as_socket()).map_or(Peer::UNIX, Peer::from)
+    }
+}
+
+impl Stream for OsStream {
+    #[inline]
+    fn fd(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+
+    #[inline]
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&self.0).read(into) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    #[inline]
+    fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let result = match slices {
+                [one] => self.0.send_with_flags(one, libc::MSG_NOSIGNAL),
+                many => self.0.send_vectored_with_flags(many, libc::MSG_NOSIGNAL),
+            };
+            match result {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn has_unread(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        matches!(self.0.peek(&mut byte), Ok(1..))
+    }
+
+    fn part(&self, scratch: &mut [u8]) {
+        // Errors are of no interest: the peer may be long gone, and the close that follows settles everything.
+        let _ = self.0.shutdown(Shutdown::Write);
+        let _ = self.receive(scratch);
+    }
+}
+
+impl AsFd for OsStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for OsStream {
+    fn as_raw_fd(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
+
+impl From<OsStream> for OwnedFd {
+    fn from(stream: OsStream) -> Self {
+        stream.0.into()
+    }
+}

@@ -1,0 +1,132 @@
+//! The number under which the poller reports a descriptor: what kind of thing it is, whose it is, and which one.
+
+use crate::id::ConnId;
+
+/// What a token names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A listening socket of a server pool.
+    Listener = 1,
+    /// An accepted connection.
+    Server = 2,
+    /// A connection to another server.
+    Upstream = 3,
+    /// A connection of the operator.
+    Door = 4,
+    /// The call of another thread.
+    Waker = 5,
+}
+
+/// One of up to 32 users of a reactor. A reactor hands them out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Party(pub(crate) u8);
+
+impl Party {
+    /// How many parties can share one reactor.
+    pub const MAX: u8 = 32;
+}
+
+/// Kind (3 bits), party (5 bits), generation (32 bits) and slot (24 bits), as one `mio::Token`.
+///
+/// The generation is what keeps an event of a closed descriptor from reaching the connection that got its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(u64);
+
+impl Token {
+    /// The token of a connection.
+    #[must_use]
+    #[inline]
+    pub const fn connection(kind: Kind, party: Party, id: ConnId) -> Self {
+        Self::pack(kind, party, id.as_u64())
+    }
+
+    /// The token of the listener in place `place`. A party closes its listeners all together, so a place is not
+    /// used twice.
+    #[must_use]
+    pub const fn listener(party: Party, place: u32) -> Self {
+        Self::pack(Kind::Listener, party, place as u64)
+    }
+
+    pub(crate) const fn waker() -> Self {
+        Self::pack(Kind::Waker, Party(0), 0)
+    }
+
+    /// Kind and party in one byte: one compare tells whose an event is.
+    #[must_use]
+    #[inline]
+    pub const fn class(self) -> u8 {
+        (self.0 >> CLASS_SHIFT) as u8
+    }
+
+    /// The class that [`class`](Self::class) gives for tokens of `kind` and `party`.
+    #[must_use]
+    pub const fn class_of(kind: Kind, party: Party) -> u8 {
+        (kind as u8) << 5 | party.0
+    }
+
+    /// The connection; `None` if the bits are no id.
+    #[must_use]
+    #[inline]
+    pub const fn id(self) -> Option<ConnId> {
+        ConnId::from_u64(self.0 & ((1 << CLASS_SHIFT) - 1))
+    }
+
+    /// The place of a listener.
+    #[must_use]
+    pub const fn listener_place(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline]
+    pub(crate) const fn to_mio(self) -> mio::Token {
+        mio::Token(self.0 as usize)
+    }
+
+    #[inline]
+    pub(crate) const fn from_mio(token: mio::Token) -> Self {
+        Self(token.0 as u64)
+    }
+
+    const fn pack(kind: Kind, party: Party, bits: u64) -> Self {
+        Self((Self::class_of(kind, party) as u64) << CLASS_SHIFT | bits)
+    }
+}
+
+const CLASS_SHIFT: u32 = 56;
+
+// Tokens need all 64 bits of a `usize`: on a 32-bit machine generations would be cut off in silence.
+const _: () = assert!(usize::BITS >= 64, "socketpool needs a 64-bit target");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_token_gives_back_its_id_and_class() {
+        for party in [Party(0), Party(Party::MAX - 1)] {
+            for id in [ConnId::new(0, 1).unwrap(), ConnId::new(ConnId::MAX_SLOTS - 1, u32::MAX).unwrap()] {
+                let token = Token::from_mio(Token::connection(Kind::Server, party, id).to_mio());
+                assert_eq!(token.id(), Some(id));
+                assert_eq!(token.class(), Token::class_of(Kind::Server, party));
+            }
+        }
+    }
+
+    #[test]
+    fn classes_of_kinds_and_parties_never_meet() {
+        let mut seen = std::collections::HashSet::new();
+        for kind in [Kind::Listener, Kind::Server, Kind::Upstream, Kind::Door, Kind::Waker] {
+            for party in 0..Party::MAX {
+                assert!(seen.insert(Token::class_of(kind, Party(party))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_listener_token_gives_back_its_place() {
+        let token = Token::listener(Party(3), 5);
+        assert_eq!(token.listener_place(), 5);
+        assert_eq!(token.class(), Token::class_of(Kind::Listener, Party(3)));
+    }
+}
