@@ -1,0 +1,291 @@
+//! What other threads ask of a pool: sent through a channel, carried out by the turn.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::SocketPool;
+use super::transfer::{self, Payload, Sent};
+use crate::clock::Nanos;
+use crate::id::ConnId;
+use crate::net::{Net, OsWaker, Wake};
+use crate::reason::Reason;
+
+/// Calls a pool from other threads. Clones call the same pool.
+///
+/// Calls return at once; the pool does what they ask in its next turn, for which it is woken.
+///
+/// ```
+/// use socketpool::{Event, SocketPool};
+/// use std::time::Duration;
+///
+/// let mut pool = SocketPool::<()>::builder().build()?;
+/// let handle = pool.handle();
+/// let other = std::thread::spawn(move || handle.drain(Some(Duration::from_secs(5))));
+/// 'serving: loop {
+///     pool.turn(None)?;
+///     while let Some(event) = pool.next_event() {
+///         if event == Event::Drained { break 'serving; }
+///     }
+/// }
+/// other.join().unwrap().expect("the pool was there");
+/// # Ok::<(), socketpool::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Handle<W: Wake = OsWaker> {
+    commands: Sender<Command>,
+    call: Arc<Call<W>>,
+}
+
+impl<W: Wake> Handle<W> {
+    /// See [`SocketPool::drain`].
+    ///
+    /// # Errors
+    /// [`Gone`] if the pool was dropped.
+    pub fn drain(&self, deadline: impl Into<Option<Duration>>) -> Result<(), Gone> {
+        self.ask(Command::Drain(deadline.into()))
+    }
+
+    /// See [`SocketPool::force_close_all`].
+    ///
+    /// # Errors
+    /// [`Gone`] if the pool was dropped.
+    pub fn force_close_all(&self) -> Result<(), Gone> {
+        self.ask(Command::ForceCloseAll)
+    }
+
+    /// See [`Connection::close_when_done`](crate::Connection::close_when_done); an id that is gone is passed over.
+    ///
+    /// # Errors
+    /// [`Gone`] if the pool was dropped.
+    pub fn close_when_done(&self, id: ConnId) -> Result<(), Gone> {
+        self.ask(Command::CloseWhenDone(id))
+    }
+
+    /// See [`SocketPool::kill`]; an id that is gone is passed over.
+    ///
+    /// # Errors
+    /// [`Gone`] if the pool was dropped.
+    pub fn kill(&self, id: ConnId) -> Result<(), Gone> {
+        self.ask(Command::Kill(id))
+    }
+
+    /// Sends `bytes` to one connection without copying them; passed over if it is gone or has no room for them.
+    ///
+    /// # Errors
+    /// [`Gone`] if the pool was dropped.
+    pub fn send(&self, id: ConnId, bytes: Bytes) -> Result<(), Gone> {
+        self.ask(Command::Send(id, bytes))
+    }
+
+    /// See [`SocketPool::broadcast`].
+    ///
+    /// # Errors
+    /// [`Gone`] if the pool was dropped.
+    pub fn broadcast(&self, bytes: Bytes) -> Result<(), Gone> {
+        self.ask(Command::Broadcast(bytes))
+    }
+
+    /// See [`SocketPool::pause_accepting`].
+    ///
+    /// # Errors
+    /// [`Gone`] if the pool was dropped.
+    pub fn pause_accepting(&self) -> Result<(), Gone> {
+        self.ask(Command::PauseAccepting)
+    }
+
+    /// See [`SocketPool::resume_accepting`].
+    ///
+    /// # Errors
+    /// [`Gone`] if the pool was dropped.
+    pub fn resume_accepting(&self) -> Result<(), Gone> {
+        self.ask(Command::ResumeAccepting)
+    }
+
+    /// Makes the pool's turn return.
+    ///
+    /// # Errors
+    /// [`Gone`] if the pool was dropped.
+    pub fn wake(&self) -> Result<(), Gone> {
+        self.ask(Command::Wake)
+    }
+
+    fn ask(&self, command: Command) -> Result<(), Gone> {
+        self.commands.send(command).map_err(|_| Gone)?;
+        // One wake-up is enough for all commands that come before the pool looks.
+        if !self.call.waiting.swap(true, Ordering::AcqRel) && self.call.waker.wake().is_err() {
+            self.call.waiting.store(false, Ordering::Release);
+            return Err(Gone);
+        }
+        Ok(())
+    }
+}
+
+impl<W: Wake> fmt::Debug for Handle<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// The pool that a [`Handle`] belongs to was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the pool is gone")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+/// The pool's end of its handles, and the broadcasts that are under way.
+#[derive(Debug)]
+pub(super) struct Commands<W: Wake> {
+    receiver: Receiver<Command>,
+    sender: Sender<Command>,
+    call: Arc<Call<W>>,
+    broadcasts: std::collections::VecDeque<Broadcast>,
+}
+
+impl<W: Wake> Commands<W> {
+    pub(super) fn new(waker: W) -> Self {
+        let (sender, receiver) = channel();
+        let call = Arc::new(Call { waiting: AtomicBool::new(false), waker });
+        Self { receiver, sender, call, broadcasts: std::collections::VecDeque::new() }
+    }
+
+    pub(super) fn handle(&self) -> Handle<W> {
+        Handle { commands: self.sender.clone(), call: self.call.clone() }
+    }
+
+    #[inline]
+    pub(super) fn are_waiting(&self) -> bool {
+        self.call.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_broadcasting(&self) -> bool {
+        !self.broadcasts.is_empty()
+    }
+}
+
+impl<U, N: Net> SocketPool<U, N> {
+    /// Sends `bytes` to every connection that is open now, without copying them, a slice of the table in each turn.
+    /// A connection that has no room for them, or that is about to end, is passed over.
+    ///
+    /// ```
+    /// # let mut pool = socketpool::SocketPool::<()>::builder().build()?;
+    /// pool.broadcast("the server goes down in a minute\n");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
+    pub fn broadcast(&mut self, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        if !bytes.is_empty() {
+            let sent_at = self.core.now;
+            self.commands.broadcasts.push_back(Broadcast { bytes, cursor: 0, sent_at });
+        }
+    }
+
+    #[inline]
+    pub(super) fn run_commands(&mut self) {
+        if self.commands.are_waiting() {
+            self.run_waiting_commands();
+        }
+    }
+
+    fn run_waiting_commands(&mut self) {
+        // Cleared before looking: a command that comes while we look wakes us once more.
+        self.commands.call.waiting.store(false, Ordering::Release);
+        for _ in 0..COMMANDS_A_TURN {
+            let Ok(command) = self.commands.receiver.try_recv() else { return };
+            self.run_command(command);
+        }
+        self.commands.call.waiting.store(true, Ordering::Release);
+    }
+
+    fn run_command(&mut self, command: Command) {
+        match command {
+            Command::Drain(deadline) => self.drain(deadline),
+            Command::ForceCloseAll => self.force_close_all(),
+            Command::Kill(id) => {
+                self.end(id, Reason::Killed);
+            }
+            Command::CloseWhenDone(id) => {
+                if let Some(record) = self.table.get_mut(id) {
+                    self.core.finish(id, record, Reason::Closed);
+                }
+            }
+            Command::Send(id, bytes) => {
+                let _ = self.send_to(id, bytes);
+            }
+            Command::Broadcast(bytes) => self.broadcast(bytes),
+            Command::PauseAccepting => self.pause_accepting(),
+            Command::ResumeAccepting => self.resume_accepting(),
+            Command::Wake => {}
+        }
+    }
+
+    /// Goes on with the broadcasts: the oldest first, so that everybody gets them in the same order.
+    pub(super) fn work_on_broadcasts(&mut self) {
+        for _ in 0..SENDS_A_TURN {
+            let Some(broadcast) = self.commands.broadcasts.front_mut() else { return };
+            if broadcast.cursor >= self.table.slots_used() {
+                self.commands.broadcasts.pop_front();
+                continue;
+            }
+            let slot = broadcast.cursor;
+            broadcast.cursor += 1;
+            let (bytes, sent_at) = (broadcast.bytes.clone(), broadcast.sent_at);
+            if let Some((id, record)) = self.table.at(slot)
+                && record.created <= sent_at
+            {
+                let _ = self.send_to(id, bytes);
+            }
+        }
+    }
+
+    fn send_to(&mut self, id: ConnId, bytes: Bytes) -> Sent {
+        let Some(record) = self.table.get_mut(id) else { return Sent::Refused };
+        let sent = transfer::send(&mut self.core, id, record, Payload::Shared(bytes));
+        self.core.settle(id, record);
+        sent
+    }
+}
+
+#[derive(Debug)]
+struct Call<W> {
+    /// Whether commands wait that the pool has not been woken for, or has not looked at yet.
+    waiting: AtomicBool,
+    waker: W,
+}
+
+#[derive(Debug)]
+enum Command {
+    Drain(Option<Duration>),
+    ForceCloseAll,
+    Kill(ConnId),
+    CloseWhenDone(ConnId),
+    Send(ConnId, Bytes),
+    Broadcast(Bytes),
+    PauseAccepting,
+    ResumeAccepting,
+    Wake,
+}
+
+/// One payload on its way to everybody who was there when it was sent.
+#[derive(Debug)]
+struct Broadcast {
+    bytes: Bytes,
+    cursor: u32,
+    /// Whoever came in a later turn does not get it.
+    sent_at: Nanos,
+}
+
+/// Commands carried out in a turn; the rest in the next.
+const COMMANDS_A_TURN: usize = 256;
+/// Slots that a broadcast reaches in a turn: some 3 µs each for a send.
+const SENDS_A_TURN: usize = 256;

@@ -1,0 +1,404 @@
+//! One connection, as the application holds it while it handles an event.
+
+use std::fmt;
+use std::ops::Deref;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::config;
+use super::core::Core;
+use super::inbox::{Inbox, Taken};
+use super::report;
+use super::transfer::{self, Payload};
+use crate::clock::Nanos;
+use crate::connection::{Deadlines, Flags, Muted, Operation, Record, Standing};
+use crate::error::Error;
+use crate::health::ConnectionInfo;
+use crate::id::ConnId;
+use crate::net::{Net, Os, Stream};
+use crate::peer::Peer;
+use crate::reason::Reason;
+
+pub use super::transfer::Sent;
+
+/// One connection of a pool, borrowed from [`SocketPool::conn`](crate::SocketPool::conn) or
+/// [`get`](crate::SocketPool::get).
+///
+/// No call on it fails for what the peer does: a socket that fails ends the connection, and `Event::Closed` tells so.
+///
+/// ```
+/// use socketpool::{Event, Sent, SocketPool};
+///
+/// fn serve(pool: &mut SocketPool<()>) {
+///     while let Some(event) = pool.next_event() {
+///         if let Event::Readable(id) = event {
+///             let mut conn = pool.conn(id);
+///             conn.receive();
+///             let (mut input, mut output) = conn.split();
+///             while let Some(line) = input.take_through(b'\n') {
+///                 if output.send(line) == Sent::Refused { break; }
+///             }
+///         }
+///     }
+/// }
+/// # let mut pool = SocketPool::<()>::builder().build()?;
+/// # serve(&mut pool);
+/// # Ok::<(), socketpool::Error>(())
+/// ```
+pub struct Connection<'a, U, N: Net = Os> {
+    pub(super) id: ConnId,
+    pub(super) record: &'a mut Record<N::Stream, U>,
+    pub(super) inbox: &'a mut Inbox,
+    pub(super) core: &'a mut Core<N>,
+}
+
+impl<U, N: Net> Connection<'_, U, N> {
+    /// Receives what has arrived, at most 64 KiB in a turn, and returns how many bytes came. They are in
+    /// [`input`](Self::input), behind what was there.
+    ///
+    /// 0 when nothing came: nothing has arrived, the stream is at its end (`Event::ReadClosed` follows), the input is
+    /// full, reading is paused or over its rate, or the socket failed (`Event::Closed` follows).
+    #[inline]
+    pub fn receive(&mut self) -> usize {
+        self.settle();
+        transfer::receive(self.core, self.id, self.record, self.inbox)
+    }
+
+    /// All input that waits, in one piece.
+    #[inline]
+    pub fn input(&mut self) -> &[u8] {
+        self.inbox.open_view().0
+    }
+
+    /// Uses up the first `n` bytes of the input; all of it if there is less. What is left comes back with the next
+    /// event.
+    #[inline]
+    pub fn consume(&mut self, n: usize) {
+        self.settle();
+        let n = n.min(self.inbox.len());
+        if n > 0 {
+            self.inbox.consume(n);
+            transfer::consumed(self.core, self.id, self.record, self.inbox.len());
+        }
+    }
+
+    /// The input and the way out at the same time, so that answers can be made from input without copying it first.
+    #[inline]
+    pub fn split(&mut self) -> (Input<'_>, Sender<'_, U, N>) {
+        self.settle();
+        let waiting = self.inbox.len();
+        let (bytes, taken) = self.inbox.open_view();
+        let input = Input { bytes, taken };
+        let sender = Sender { id: self.id, record: self.record, core: self.core, taken, waiting };
+        (input, sender)
+    }
+
+    /// Sends `bytes`: straight to the socket if nothing waits before them, and what it does not take leaves when there
+    /// is room. All of them or none are taken: none if they do not fit into the output buffer.
+    ///
+    /// To a connection that is about to end nothing is sent.
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.settle();
+        transfer::send(self.core, self.id, self.record, Payload::Copied(bytes))
+    }
+
+    /// Sends as [`send`](Self::send), but what waits is not copied: one payload may wait for many connections.
+    pub fn send_bytes(&mut self, bytes: Bytes) -> Sent {
+        self.settle();
+        transfer::send(self.core, self.id, self.record, Payload::Shared(bytes))
+    }
+
+    /// Puts `bytes` aside to leave with whatever else is queued for this connection, by one system call, when its
+    /// event has been handled: for answers made of many small pieces. Never [`Sent::Now`].
+    pub fn queue(&mut self, bytes: &[u8]) -> Sent {
+        self.settle();
+        transfer::queue(self.core, self.id, self.record, bytes)
+    }
+
+    /// Completes the open operation, where no byte sent does it: an answer without bytes, or the second of several
+    /// messages answered together. Without effect if none is open.
+    pub fn finish_operation(&mut self) {
+        self.settle();
+        if self.record.operation != Operation::None {
+            self.core.complete_operation(self.record);
+        }
+    }
+
+    /// Takes one operation from the connection's rate and the pool's, or from neither.
+    ///
+    /// # Errors
+    /// How long until there is one again. The refusal is counted.
+    pub fn check_operation(&mut self) -> Result<(), Duration> {
+        self.core.policy.check(self.record, &self.core.pool_level, self.core.now).map_err(|at| {
+            self.core.deny(self.record);
+            at.since(self.core.now)
+        })
+    }
+
+    /// Says that this is a client, for protocols in which no answer proves it (DECISIONS 3): it is safe from the first
+    /// message's deadline, and evicted only when idle.
+    pub fn prove(&mut self) {
+        self.core.prove(self.id, self.record);
+    }
+
+    /// Counts as activity, and completes the open operation.
+    pub fn touch(&mut self) {
+        self.core.touch(self.id, self.record);
+        self.finish_operation();
+    }
+
+    /// Keeps the connection from being idle and from being finished by a drain, until [`release`](Self::release):
+    /// for work that goes on elsewhere.
+    pub fn hold(&mut self) {
+        self.record.flags.insert(Flags::HELD);
+    }
+
+    /// Ends a [`hold`](Self::hold). The idle time starts anew.
+    pub fn release(&mut self) {
+        if self.record.flags.has(Flags::HELD) {
+            self.record.flags.remove(Flags::HELD);
+            self.core.touch(self.id, self.record);
+            self.core.arm(self.id, self.record);
+        }
+    }
+
+    /// Closes the connection once this event has been handled; output that waits is dropped.
+    pub fn close(&mut self) {
+        self.core.end(self.id, self.record, Reason::Closed);
+    }
+
+    /// Closes the connection when its output has left and its operation is answered. Nothing is read any more.
+    pub fn close_when_done(&mut self) {
+        self.record.muted.insert(Muted::APPLICATION);
+        if self.core.staged(self.id) > 0 {
+            transfer::flush_stage(self.core, self.id, self.record);
+        }
+        self.core.finish(self.id, self.record, Reason::Closed);
+    }
+
+    /// Stops reading, so that TCP holds the peer back, until [`resume_reading`](Self::resume_reading).
+    pub fn pause_reading(&mut self) {
+        self.record.muted.insert(Muted::APPLICATION);
+    }
+
+    /// Reads again, as far as no limit stands against it.
+    pub fn resume_reading(&mut self) {
+        self.core.unmute(self.id, self.record, Muted::APPLICATION);
+    }
+
+    /// What the application has hung on the connection.
+    #[must_use]
+    pub fn userdata(&self) -> Option<&U> {
+        self.record.userdata.as_ref()
+    }
+
+    /// What the application has hung on the connection, to change it.
+    pub fn userdata_mut(&mut self) -> Option<&mut U> {
+        self.record.userdata.as_mut()
+    }
+
+    /// Hangs something on the connection and returns what hung there. It comes back with `Event::Closed`.
+    pub fn set_userdata(&mut self, userdata: U) -> Option<U> {
+        self.record.userdata.replace(userdata)
+    }
+
+    /// A first-message deadline for this connection alone, from its accept on; `None` for none.
+    ///
+    /// # Errors
+    /// If the time is shorter than a millisecond or longer than ten years.
+    pub fn set_first_message_timeout(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.set_deadline("first_message_timeout", timeout, |own| &mut own.first_message)
+    }
+
+    /// An idle timeout for this connection alone; `None` for none.
+    ///
+    /// # Errors
+    /// If the time is shorter than a millisecond or longer than ten years.
+    pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.set_deadline("idle_timeout", timeout, |own| &mut own.idle)
+    }
+
+    /// A longest life for this connection alone, from its accept on, spread as the pool's; `None` for none.
+    ///
+    /// # Errors
+    /// If the time is shorter than a millisecond or longer than ten years.
+    pub fn set_lifetime(&mut self, lifetime: Option<Duration>) -> Result<(), Error> {
+        self.set_deadline("lifetime", lifetime, |own| &mut own.lifetime)
+    }
+
+    /// A write-stall timeout for this connection alone; `None` for none.
+    ///
+    /// # Errors
+    /// If the time is shorter than a millisecond or longer than ten years.
+    pub fn set_write_stall_timeout(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.set_deadline("write_stall_timeout", timeout, |own| &mut own.write_stall)
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Who is on the other side.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.record.peer
+    }
+
+    /// Its descriptor.
+    #[must_use]
+    pub fn fd(&self) -> i32 {
+        self.record.stream.fd()
+    }
+
+    /// When it was opened, by the pool's clock.
+    #[must_use]
+    pub fn created(&self) -> Nanos {
+        self.record.created
+    }
+
+    /// When bytes last moved, by the pool's clock.
+    #[must_use]
+    pub fn last_active(&self) -> Nanos {
+        self.record.last_active
+    }
+
+    /// Whether it has proven itself.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.record.standing == Standing::Proven
+    }
+
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub fn waiting_output(&self) -> usize {
+        self.record.waiting_out() + self.core.staged(self.id)
+    }
+
+    /// The connection as a line of a list.
+    #[must_use]
+    pub fn info(&self) -> ConnectionInfo {
+        report::info(self.id, self.record, self.inbox.len(), self.core.now)
+    }
+
+    /// Tells the record what an [`Input`] has used up since it was last told.
+    #[inline]
+    fn settle(&mut self) {
+        if self.inbox.taken.tell() {
+            transfer::consumed(self.core, self.id, self.record, self.inbox.len());
+        }
+    }
+
+    fn set_deadline(
+        &mut self,
+        field: &'static str,
+        value: Option<Duration>,
+        place: impl Fn(&mut Deadlines) -> &mut Option<Option<Duration>>,
+    ) -> Result<(), Error> {
+        config::timeout(field, value)?;
+        *place(self.record.own.get_or_insert_default()) = Some(value);
+        self.core.arm(self.id, self.record);
+        Ok(())
+    }
+}
+
+impl<U, N: Net> fmt::Debug for Connection<'_, U, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({})", self.info())
+    }
+}
+
+/// The input of a connection while its output is open too; see [`Connection::split`]. Dereferences to what is left of
+/// it.
+///
+/// ```
+/// # fn handle(mut conn: socketpool::Connection<'_, ()>) {
+/// let (mut input, mut output) = conn.split();
+/// // Frames of four bytes:
+/// while let Some(frame) = input.take(4) {
+///     let _ = output.queue(frame);
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Input<'a> {
+    bytes: &'a [u8],
+    taken: &'a Taken,
+}
+
+impl<'a> Input<'a> {
+    /// Uses up `n` bytes and returns them; `None`, and nothing used up, if there are fewer.
+    #[inline]
+    pub fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.bytes.split_at_checked(n)?;
+        self.bytes = rest;
+        self.taken.bytes.set(self.taken.bytes.get() + n);
+        Some(head)
+    }
+
+    /// Uses up everything to the first `delimiter`, that included, and returns it; `None`, and nothing used up, if
+    /// there is no delimiter.
+    #[inline]
+    pub fn take_through(&mut self, delimiter: u8) -> Option<&'a [u8]> {
+        let end = self.bytes.iter().position(|byte| *byte == delimiter)?;
+        self.take(end + 1)
+    }
+}
+
+impl Deref for Input<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+/// The way out of a connection while its input is open too; see [`Connection::split`].
+pub struct Sender<'a, U, N: Net = Os> {
+    id: ConnId,
+    record: &'a mut Record<N::Stream, U>,
+    core: &'a mut Core<N>,
+    taken: &'a Taken,
+    /// Bytes that waited when the connection was split.
+    waiting: usize,
+}
+
+impl<U, N: Net> Sender<'_, U, N> {
+    /// See [`Connection::send`].
+    #[inline]
+    pub fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.settle();
+        transfer::send(self.core, self.id, self.record, Payload::Copied(bytes))
+    }
+
+    /// See [`Connection::send_bytes`].
+    pub fn send_bytes(&mut self, bytes: Bytes) -> Sent {
+        self.settle();
+        transfer::send(self.core, self.id, self.record, Payload::Shared(bytes))
+    }
+
+    /// See [`Connection::queue`].
+    #[inline]
+    pub fn queue(&mut self, bytes: &[u8]) -> Sent {
+        self.settle();
+        transfer::queue(self.core, self.id, self.record, bytes)
+    }
+
+    /// Tells the record what was taken from the input since it was last told.
+    #[inline]
+    fn settle(&mut self) {
+        if self.taken.tell() {
+            transfer::consumed(self.core, self.id, self.record, self.waiting - self.taken.bytes.get());
+        }
+    }
+}
+
+impl<U, N: Net> fmt::Debug for Sender<'_, U, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sender({})", self.id)
+    }
+}

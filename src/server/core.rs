@@ -1,0 +1,445 @@
+//! What all connections of a pool share: limits, time, lists, timers, memory and counts. Everything but the table, so
+//! that one record and the core can be changed together.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use super::config::{Config, OverRate};
+use super::draining::Draining;
+use super::exhaustion::Exhaustion;
+use super::inbox::Inbox;
+use super::pressure::{self, Pressure};
+use crate::admission::Gate;
+use crate::bucket::{Bucket, ByteBucket, Level, check_both};
+use crate::buffer::ChunkStore;
+use crate::clock::{Clock, Nanos};
+use crate::connection::{Flags, Lists, Muted, Operation, Record, Stage, Standing, Table};
+use crate::error::Error;
+use crate::health::Health;
+use crate::id::ConnId;
+use crate::net::{Net, Party, Poller, Reactor};
+use crate::readiness::Readiness;
+use crate::reason::Reason;
+use crate::timer::Timers;
+
+/// What all connections of a pool share.
+pub(super) struct Core<N: Net> {
+    config: Config,
+    pub(super) policy: Policy,
+    pub(super) pool_level: Level,
+    pub(super) clock: Clock,
+    /// The time of this turn: read once, after the wait.
+    pub(super) now: Nanos,
+    pub(super) registry: N::Registry,
+    pub(super) party: Party,
+    pub(super) gate: Gate,
+    pub(super) health: Health,
+    pub(super) store: ChunkStore,
+    pub(super) timers: Timers,
+    /// Who is evicted first: [`UNPROVEN`] in order of arrival, [`PROVEN`] in order of last activity.
+    pub(super) order: Lists<2>,
+    pub(super) pressure: Pressure,
+    /// Connections with something to tell, in fair order.
+    pub(super) run: VecDeque<ConnId>,
+    /// How many of the run queue belong to this turn.
+    pub(super) left: usize,
+    /// Connections whose end is decided.
+    pub(super) ending: VecDeque<ConnId>,
+    /// How many of those ends this turn may still carry out.
+    pub(super) closes_left: usize,
+    pub(super) drain: Draining,
+    pub(super) exhaustion: Exhaustion,
+    /// Bytes that one connection may still receive in this turn.
+    pub(super) share: Share,
+    /// Output that is gathered for one connection while its event is handled.
+    pub(super) stage: OutputStage,
+    /// The slot whose deadlines are gone over next, after limits have changed; `MAX` when none are left.
+    pub(super) look_again_from: u32,
+    /// What lifetimes are spread with.
+    pub(super) seed: u64,
+    /// Connections with something in flight.
+    pub(super) busy: usize,
+    pub(super) proven: usize,
+}
+
+/// Limits in the form in which they are checked.
+#[derive(Debug)]
+pub(super) struct Policy {
+    pub(super) operation: Option<Bucket>,
+    pub(super) pool_operation: Option<Bucket>,
+    pub(super) received: Option<ByteBucket>,
+    pub(super) sent: Option<ByteBucket>,
+    pub(super) enforced: bool,
+}
+
+/// How much of its share of the turn one connection has used.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) owner: Option<ConnId>,
+    pub(super) left: usize,
+}
+
+/// Output gathered for one connection.
+#[derive(Debug)]
+pub(super) struct OutputStage {
+    pub(super) owner: Option<ConnId>,
+    pub(super) bytes: Vec<u8>,
+}
+
+pub(super) const UNPROVEN: usize = 0;
+pub(super) const PROVEN: usize = 1;
+
+impl<N: Net> Core<N> {
+    pub(super) fn new(config: Config, clock: Clock, reactor: &mut Reactor<N>) -> Result<Self, Error> {
+        let capacity = config.max_connections as usize;
+        let gate = Gate::new(config.admission(), config.max_connections)?;
+        let mut store = ChunkStore::new(RETAINED_BYTES);
+        store.prepare(PREPARED_CHUNKS)?;
+        let registry = reactor.poller().registry().map_err(|error| Error::io("share the poller", error))?;
+        let now = clock.now();
+        let mut core = Self {
+            policy: Policy::of(&config),
+            pool_level: Level::full(),
+            clock,
+            now,
+            registry,
+            party: reactor.join()?,
+            gate,
+            health: Health::new(now),
+            store,
+            timers: Timers::new(),
+            order: Lists::new(),
+            pressure: Pressure::new(),
+            run: VecDeque::new(),
+            left: 0,
+            ending: VecDeque::new(),
+            drain: Draining::default(),
+            closes_left: 0,
+            exhaustion: Exhaustion::Enough,
+            share: Share { owner: None, left: 0 },
+            stage: OutputStage { owner: None, bytes: Vec::new() },
+            look_again_from: u32::MAX,
+            seed: RandomState::new().hash_one(0),
+            busy: 0,
+            proven: 0,
+            config,
+        };
+        core.try_reserve(capacity)?;
+        Ok(core)
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn set_config(&mut self, config: Config) -> Result<(), Error> {
+        self.try_reserve(config.max_connections as usize)?;
+        self.gate.set_max_connections(config.max_connections)?;
+        self.gate.set_limits(config.admission())?;
+        self.policy = Policy::of(&config);
+        self.config = config;
+        self.look_again_from = 0;
+        Ok(())
+    }
+
+    fn try_reserve(&mut self, capacity: usize) -> Result<(), Error> {
+        let mut reserve = || {
+            self.timers.try_reserve(capacity)?;
+            self.order.try_reserve(capacity)?;
+            self.pressure.try_reserve(capacity)?;
+            // A connection may stand in the run queue once under its living id, and once more as one that has ended.
+            self.run.try_reserve(capacity + capacity / 2)?;
+            self.ending.try_reserve(capacity)
+        };
+        reserve().map_err(|_| Error::Memory { what: "timers and queues" })
+    }
+
+    /// Puts a connection into the run queue, once.
+    #[inline]
+    pub(super) fn enqueue<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if !record.flags.has(Flags::QUEUED) {
+            record.flags.insert(Flags::QUEUED);
+            self.run.push_back(id);
+        }
+    }
+
+    /// Decides the end of a connection. Its first reason stands.
+    pub(super) fn end<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Reason) {
+        if record.is_ending() {
+            return;
+        }
+        record.stage = Stage::Ending(reason);
+        self.order.remove(id.slot());
+        // What cannot be sent any more need not be kept until the end is carried out.
+        if let Some(output) = record.output.take() {
+            self.store.give_back_output(output);
+            self.charge_memory(id, record);
+        }
+        self.ending.push_back(id);
+    }
+
+    /// Ends a connection as soon as nothing is owed to its peer.
+    pub(super) fn finish<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Reason) {
+        if let Stage::New | Stage::Open = record.stage {
+            record.stage = Stage::Finishing(reason);
+            self.end_if_finished(id, record);
+        }
+    }
+
+    /// A finishing connection ends when nothing is owed any more. One that drains also waits for input that has come.
+    fn end_if_finished<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        let Stage::Finishing(reason) = record.stage else { return };
+        let waits = match reason {
+            Reason::Drained | Reason::Lifetime => record.is_busy(),
+            _ => record.owes(),
+        };
+        if !waits {
+            self.end(id, record, reason);
+        }
+    }
+
+    /// Bytes moved, or the application says that the connection is in use.
+    #[inline]
+    pub(super) fn touch<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        record.last_active = self.now;
+        let now_ms = self.now.as_millis() as u32;
+        // Moving it in the order at each byte would cost more than the order is worth: a quarter of a second will do.
+        if record.standing == Standing::Proven
+            && now_ms.wrapping_sub(record.ranked_ms) > RANK_STEP_MS
+            && !record.is_ending()
+        {
+            record.ranked_ms = now_ms;
+            self.order.push_back(PROVEN, id.slot());
+        }
+    }
+
+    /// It has shown that it is a client.
+    pub(super) fn prove<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if record.standing == Standing::Proven {
+            return;
+        }
+        record.standing = Standing::Proven;
+        record.ranked_ms = self.now.as_millis() as u32;
+        self.proven += 1;
+        self.gate.proven(&record.permit, self.now);
+        if !record.is_ending() {
+            self.order.push_back(PROVEN, id.slot());
+        }
+    }
+
+    /// The open operation is done. Reads the clock, so that the handler's own time is in the latency.
+    pub(super) fn complete_operation<U>(&mut self, record: &mut Record<N::Stream, U>) {
+        let finished = self.clock.now();
+        record.operation = Operation::None;
+        record.operations += 1;
+        self.health.operation(finished.since(record.operation_since), finished);
+        if !self.policy.enforced {
+            return;
+        }
+        if record.flags.has(Flags::CHARGED) {
+            record.flags.remove(Flags::CHARGED);
+        } else {
+            // One of several messages that came together: only the first could be checked before it was read.
+            self.policy.owe(record, &self.pool_level, self.now);
+        }
+    }
+
+    /// Puts a connection in order after the application or a transfer has changed it: its place among the busy, its
+    /// share of memory, its timer, and its end if it was only waiting for this.
+    #[inline]
+    pub(super) fn settle<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        let plain = record.input.is_none()
+            && record.output.is_none()
+            && record.operation == Operation::None
+            && record.held_bytes == 0
+            && record.stage == Stage::Open
+            && !record.flags.has(SETTLED_SPECIALLY);
+        if !plain {
+            self.settle_fully(id, record);
+        }
+        let readable = record.ready.has(Readiness::READABLE) && record.muted.is_nothing();
+        if readable && !record.is_ending() {
+            self.enqueue(id, record);
+        }
+    }
+
+    fn settle_fully<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if record.input.is_some() && record.operation == Operation::None {
+            // What is left of the input is the beginning of the next message.
+            record.operation = Operation::Open;
+            record.operation_since = self.now;
+        }
+        self.watch_read_rate(id, record);
+        let busy = record.is_busy();
+        if busy != record.flags.has(Flags::BUSY) {
+            if busy {
+                record.flags.insert(Flags::BUSY);
+                self.busy += 1;
+            } else {
+                record.flags.remove(Flags::BUSY);
+                self.busy -= 1;
+            }
+        }
+        self.charge_memory(id, record);
+        self.end_if_finished(id, record);
+    }
+
+    /// Opens a window for the least read rate when part of a message waits for the rest.
+    fn watch_read_rate<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        let Some(stall) = self.config.read_stall else { return };
+        let open = record.input.is_some() && record.muted.is_nothing();
+        if !open {
+            record.window_since = Nanos::MAX;
+        } else if record.window_since == Nanos::MAX {
+            record.window_since = self.now;
+            record.window_bytes = 0;
+            self.timers.arm_by(id.slot(), self.now + stall.window);
+        }
+    }
+
+    /// Charges what its buffers hold now.
+    pub(super) fn charge_memory<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        let input = record.input.as_ref().map_or(0, |ring| ring.capacity());
+        let output = record.output.as_ref().map_or(0, |output| output.held());
+        let held = u32::try_from(input + output).expect("buffers are bounded by 2 x 16 MiB and a size class");
+        if held != record.held_bytes {
+            self.pressure.change(id.slot(), record.held_bytes, held);
+            record.held_bytes = held;
+        }
+    }
+
+    /// Takes a connection that has left the table out of everything else.
+    pub(super) fn forget<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        let slot = id.slot();
+        self.timers.disarm(slot);
+        self.order.remove(slot);
+        if let Some(ring) = record.input.take() {
+            self.store.give_back(ring);
+        }
+        if let Some(output) = record.output.take() {
+            self.store.give_back_output(output);
+        }
+        if record.held_bytes > 0 {
+            self.pressure.change(slot, record.held_bytes, 0);
+        }
+        if record.flags.has(Flags::BUSY) {
+            self.busy -= 1;
+        }
+        if record.standing == Standing::Proven {
+            self.proven -= 1;
+        }
+        if self.stage.owner == Some(id) {
+            self.stage.owner = None;
+            self.stage.bytes.clear();
+        }
+    }
+
+    /// Bytes gathered for this connection and not sent yet.
+    pub(super) fn staged(&self, id: ConnId) -> usize {
+        if self.stage.owner == Some(id) { self.stage.bytes.len() } else { 0 }
+    }
+
+    /// Lets a connection be read from again, as far as `reason` goes.
+    pub(super) fn unmute<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Muted) {
+        record.muted.remove(reason);
+        if record.muted.is_nothing() && !record.is_ending() && record.ready.has(Readiness::READABLE) {
+            self.enqueue(id, record);
+        }
+    }
+
+    /// Keeps a connection from being read from until `at`.
+    pub(super) fn mute_until<U>(
+        &mut self,
+        id: ConnId,
+        record: &mut Record<N::Stream, U>,
+        reason: Muted,
+        at: Nanos,
+    ) {
+        record.resume_at = if record.muted.has(Muted::TIMED) { record.resume_at.max(at) } else { at };
+        record.muted.insert(reason);
+        self.timers.arm_by(id.slot(), record.resume_at);
+    }
+
+    pub(super) fn assert_invariants<U>(&self, table: &Table<N::Stream, U>, inbox: &Inbox) {
+        let (mut busy, mut proven, mut held, mut queued) = (0, 0, 0, 0);
+        for (id, record) in table.iter() {
+            busy += usize::from(record.flags.has(Flags::BUSY));
+            proven += usize::from(record.standing == Standing::Proven);
+            queued += usize::from(record.flags.has(Flags::QUEUED));
+            held += record.held_bytes as usize;
+            let ranked = match (record.is_ending(), record.standing) {
+                (true, _) | (_, Standing::Unobserved) => None,
+                (_, Standing::Unproven) => Some(UNPROVEN),
+                (_, Standing::Proven) => Some(PROVEN),
+            };
+            assert_eq!(self.order.list_of(id.slot()), ranked, "place of {id} in the order of eviction");
+            assert!(record.created <= self.clock.now(), "{id} comes from the future");
+            if inbox.owner() == Some(id) {
+                assert!(record.input.is_none(), "input of {id} lies in two places");
+            }
+        }
+        assert_eq!(self.busy, busy, "connections that are busy");
+        assert_eq!(self.proven, proven, "connections that are proven");
+        assert_eq!(self.pressure.held_bytes(), held, "bytes charged to connections");
+        assert!(self.run.len() >= queued, "connections that say they are queued");
+        let ending = table.iter().filter(|(_, record)| record.is_ending()).count();
+        assert_eq!(self.ending.len(), ending, "connections whose end is decided");
+        assert_eq!(self.gate.outstanding(), table.len(), "permits that are out");
+        assert!(self.timers.len() <= table.len(), "timers without a connection");
+        let counters = &self.health.counters;
+        assert_eq!(counters.opened - counters.closed_total(), table.len() as u64, "opened less closed");
+        self.order.assert_invariants();
+        self.pressure.assert_invariants();
+        self.timers.assert_invariants();
+        self.gate.assert_invariants();
+        pressure::assert_empty_store_when_idle(self, table, inbox);
+    }
+}
+
+impl Policy {
+    fn of(config: &Config) -> Self {
+        Self {
+            operation: config.operation_rate.map(Bucket::new),
+            pool_operation: config.pool_operation_rate.map(Bucket::new),
+            received: config.received_rate.map(ByteBucket::new),
+            sent: config.sent_rate.map(ByteBucket::new),
+            enforced: config.over_rate != OverRate::Ask
+                && (config.operation_rate.is_some() || config.pool_operation_rate.is_some()),
+        }
+    }
+
+    /// Takes a token from the connection's bucket and from the pool's, or from neither.
+    #[inline]
+    pub(super) fn check<S, U>(&self, record: &Record<S, U>, pool: &Level, now: Nanos) -> Result<(), Nanos> {
+        let own = self.operation.as_ref().map(|bucket| (bucket, &record.level));
+        let pool = self.pool_operation.as_ref().map(|bucket| (bucket, pool));
+        check_both(own, pool, now)
+    }
+
+    /// Whether the byte rate lets `len` bytes go at once.
+    #[inline]
+    pub(super) fn lets_out<S, U>(&self, record: &Record<S, U>, len: usize, now: Nanos) -> bool {
+        self.sent.as_ref().is_none_or(|bucket| bucket.allowance(&record.sent_level, now) >= len as u64)
+    }
+
+    fn owe<S, U>(&self, record: &Record<S, U>, pool: &Level, now: Nanos) {
+        if let Some(bucket) = &self.operation {
+            bucket.owe(&record.level, 1, now);
+        }
+        if let Some(bucket) = &self.pool_operation {
+            bucket.owe(pool, 1, now);
+        }
+    }
+}
+
+/// Flags for which the short way of settling is too short.
+const SETTLED_SPECIALLY: Flags = Flags::BUSY;
+/// The order of last activity is kept to within this many milliseconds.
+pub(super) const RANK_STEP_MS: u32 = 250;
+/// Free chunks that are kept for the next connection that needs one: 1 MiB, so that bursts do not allocate.
+const RETAINED_BYTES: usize = 1 << 20;
+/// Chunks that are made at start.
+const PREPARED_CHUNKS: usize = 64;
+/// How long a proven connection must have been idle before it can make room for a newcomer.
+pub(super) const EVICTABLE_IDLE: Duration = Duration::from_secs(1);

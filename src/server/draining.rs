@@ -1,0 +1,180 @@
+//! Leaves nobody (DECISIONS 7): closes the listeners, then whoever is not busy, in slices; lets the busy finish; forces
+//! what is left at the deadline; and tells once that it is done.
+
+use std::time::Duration;
+
+use super::core::Core;
+use super::event::Event;
+use super::{SocketPool, ending};
+use crate::clock::Nanos;
+use crate::connection::Stage;
+use crate::drain::{DrainEvent, DrainState};
+use crate::net::{Net, Stream};
+use crate::readiness::Readiness;
+use crate::reason::Reason;
+
+/// Where a drain stands and how far it has got.
+#[derive(Debug)]
+pub(super) struct Draining {
+    pub(super) state: DrainState,
+    /// When it forces; `MAX` for never.
+    pub(super) deadline: Nanos,
+    /// The slot to look at next; at or past the end of the table nothing is left to look at.
+    cursor: u32,
+    news: News,
+}
+
+/// Whether the end of the drain has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    None,
+    Untold,
+    Told,
+}
+
+impl Default for Draining {
+    fn default() -> Self {
+        Self { state: DrainState::Active, deadline: Nanos::MAX, cursor: u32::MAX, news: News::None }
+    }
+}
+
+impl Draining {
+    pub(super) fn is_active(&self) -> bool {
+        self.state == DrainState::Active
+    }
+
+    /// Whether `Drained` waits to be told.
+    pub(super) fn has_news(&self) -> bool {
+        self.news == News::Untold
+    }
+
+    /// Whether slots are left to look at, of a table that has used `slots`.
+    pub(super) fn is_sweeping(&self, slots: u32) -> bool {
+        !self.is_active() && self.cursor < slots
+    }
+
+    fn step(&mut self, event: DrainEvent) {
+        let next = self.state.next(event);
+        if next != self.state && next == DrainState::Drained {
+            self.news = News::Untold;
+            self.deadline = Nanos::MAX;
+        }
+        self.state = next;
+    }
+}
+
+impl<U, N: Net> SocketPool<U, N> {
+    /// Stops taking newcomers and lets everybody go: listeners close now; connections with nothing in flight close in
+    /// the next turns, at most 128 in each; the busy ones finish their operation and what they have to send; what is
+    /// left after `deadline` is closed with [`Reason::Forced`]. `None` waits for ever. [`Event::Drained`] follows once,
+    /// after the last `Closed`. There is no way back.
+    ///
+    /// Busy means unread input, unsent output, an open operation, or held. Called again, it only moves the deadline.
+    ///
+    /// ```
+    /// use socketpool::{Event, SocketPool, State};
+    /// use std::time::Duration;
+    ///
+    /// let mut pool = SocketPool::<()>::builder().build()?;
+    /// pool.listen("127.0.0.1:0")?;
+    /// pool.drain(Some(Duration::from_secs(10)));
+    /// assert_eq!(pool.next_event(), Some(Event::Drained), "nobody was there");
+    /// assert_eq!(pool.state(), State::Drained);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
+    pub fn drain(&mut self, deadline: impl Into<Option<Duration>>) {
+        self.core.read_clock();
+        let begins = self.core.drain.is_active();
+        let drain = &mut self.core.drain;
+        if drain.state != DrainState::Drained {
+            drain.deadline = deadline.into().map_or(Nanos::MAX, |deadline| self.core.now + deadline);
+        }
+        drain.step(DrainEvent::Begin);
+        if begins {
+            drain.cursor = 0;
+            self.close_listeners();
+            log::info!("draining {} connections", self.table.len());
+            self.note_last_closed();
+        }
+    }
+
+    /// Ends every connection now, in slices, with [`Reason::Forced`], and drains: for those who cannot wait.
+    pub fn force_close_all(&mut self) {
+        self.drain(Some(Duration::ZERO));
+        self.expire_drain();
+    }
+
+    pub(super) fn keep_drain_deadline(&mut self) {
+        if self.core.now >= self.core.drain.deadline {
+            self.expire_drain();
+        }
+    }
+
+    fn expire_drain(&mut self) {
+        self.core.drain.step(DrainEvent::Expired);
+        self.core.drain.deadline = Nanos::MAX;
+        // From the start again: those who were left alone for being busy go now.
+        self.core.drain.cursor = 0;
+    }
+
+    /// Looks at the next slots: bounded by what it closes and by what it looks at.
+    pub(super) fn sweep_drain(&mut self) {
+        let slots = self.table.slots_used();
+        let mut looks = LOOKS_A_TURN;
+        while self.core.drain.is_sweeping(slots) && looks > 0 && self.core.ending.len() < ending::MOST_A_TURN
+        {
+            looks -= 1;
+            let slot = self.core.drain.cursor;
+            self.core.drain.cursor += 1;
+            let Some((id, _)) = self.table.at(slot) else { continue };
+            let Some(record) = self.table.get_mut(id) else { continue };
+            let core = &mut self.core;
+            if core.drain.state == DrainState::Forcing {
+                core.end(id, record, Reason::Forced);
+            } else if record.is_busy() || record.flags.has(crate::connection::Flags::TOUCHED) {
+                core.finish_draining(id, record);
+            } else if record.stream.has_unread() {
+                // The edge for it may still be in the poller; that it is there is known now.
+                record.ready = record.ready.with(Readiness::READABLE);
+                record.operation = crate::connection::Operation::Open;
+                record.operation_since = core.now;
+                core.finish_draining(id, record);
+                core.enqueue(id, record);
+                core.settle(id, record);
+            } else {
+                core.end(id, record, Reason::Drained);
+            }
+        }
+    }
+
+    /// Ends the drain if nobody is left.
+    pub(super) fn note_last_closed(&mut self) {
+        if self.table.len() == 0 && self.closed.is_empty() {
+            self.core.drain.step(DrainEvent::LastClosed);
+        }
+    }
+
+    pub(super) fn next_drained(&mut self) -> Option<Event<U>> {
+        if !self.core.drain.has_news() {
+            return None;
+        }
+        self.core.drain.news = News::Told;
+        Some(Event::Drained)
+    }
+}
+
+impl<N: Net> Core<N> {
+    /// Lets a busy connection finish, whatever it was finishing for before.
+    fn finish_draining<U>(
+        &mut self,
+        id: crate::id::ConnId,
+        record: &mut crate::connection::Record<N::Stream, U>,
+    ) {
+        if let Stage::Open = record.stage {
+            self.finish(id, record, Reason::Drained);
+        }
+    }
+}
+
+/// Slots looked at in a turn: some 100 µs of work when nobody is there.
+const LOOKS_A_TURN: u32 = 4096;

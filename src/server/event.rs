@@ -1,0 +1,63 @@
+//! What a pool tells its application.
+
+use crate::id::ConnId;
+use crate::reason::Reason;
+
+/// What [`SocketPool::next_event`](crate::SocketPool::next_event) returns.
+///
+/// The connection that an event names is alive until the next call of `next_event`, whatever is done to it meanwhile,
+/// so [`SocketPool::conn`](crate::SocketPool::conn) cannot fail for it.
+///
+/// ```
+/// use socketpool::{Event, SocketPool};
+/// use std::time::Duration;
+///
+/// let mut pool = SocketPool::<u32>::builder().build()?;
+/// pool.turn(Some(Duration::ZERO))?;
+/// while let Some(event) = pool.next_event() {
+///     match event {
+///         Event::Opened(id) => { pool.conn(id).set_userdata(0); }
+///         Event::Readable(id) => { pool.conn(id).receive(); }
+///         Event::Closed { id, reason, userdata } => println!("{id} ended: {reason} {userdata:?}"),
+///         Event::Drained => break,
+///         _ => {}
+///     }
+/// }
+/// # Ok::<(), socketpool::Error>(())
+/// ```
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<U> {
+    /// A connection has been admitted. The first event of every connection.
+    Opened(ConnId),
+    /// Input has arrived that was not received yet. Reported in every turn until it is received.
+    Readable(ConnId),
+    /// Output that had passed the high mark is down to the low mark.
+    Writable(ConnId),
+    /// The peer has sent its last byte. Told once, after the last `Readable`. If nothing is owed to the peer when this
+    /// event has been handled, and it is not held, the connection ends; otherwise it ends when what is owed has left.
+    ReadClosed(ConnId),
+    /// A connection has ended. The last event of every connection, exactly once.
+    Closed {
+        /// Its id, which finds nothing any more.
+        id: ConnId,
+        /// Why.
+        reason: Reason,
+        /// What the application had hung on it.
+        userdata: Option<U>,
+    },
+    /// The pool has drained: no connection is left and none will come. Told once, after the last `Closed`.
+    Drained,
+}
+
+impl<U> Event<U> {
+    /// The connection it is about; `None` for `Drained`.
+    #[must_use]
+    pub const fn id(&self) -> Option<ConnId> {
+        match self {
+            Self::Opened(id) | Self::Readable(id) | Self::Writable(id) | Self::ReadClosed(id) => Some(*id),
+            Self::Closed { id, .. } => Some(*id),
+            Self::Drained => None,
+        }
+    }
+}

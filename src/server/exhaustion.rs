@@ -1,0 +1,159 @@
+//! What accepting does when the process has no descriptors or memory to give (DECISIONS 5).
+//! Says when to try again and when somebody must go; closes nobody.
+
+use std::time::Duration;
+
+use crate::clock::Nanos;
+
+/// Whether there are descriptors to be had.
+///
+/// ```text
+/// Enough --failed--> Pausing --failed--> Short --accepted, with nothing known to be free--> Enough
+///    ^                  |
+///    +----accepted------+
+/// ```
+///
+/// A failure that comes and goes (every second accept, say) never leads to `Short`, so it closes nobody. `Short` keeps
+/// count of the descriptors that are known to have come free: while there are none, an accept is known to fail and is
+/// only tried now and then, in case they came free elsewhere in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exhaustion {
+    Enough,
+    Pausing { until: Nanos },
+    Short { free: u32, probe_at: Nanos, delay: Duration },
+}
+
+/// What accepting may do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// Try.
+    Try,
+    /// Wait until then; a close ends the wait.
+    Wait(Nanos),
+    /// It would fail: somebody must go for a newcomer. If nobody can, try at this time.
+    MakeRoom(Nanos),
+}
+
+impl Exhaustion {
+    pub(super) fn advice(self, now: Nanos) -> Advice {
+        match self {
+            Self::Enough => Advice::Try,
+            Self::Pausing { until } if now < until => Advice::Wait(until),
+            Self::Pausing { .. } => Advice::Try,
+            Self::Short { free: 0, probe_at, .. } if now < probe_at => Advice::MakeRoom(probe_at),
+            Self::Short { .. } => Advice::Try,
+        }
+    }
+
+    /// An accept failed though somebody waits.
+    pub(super) fn failed(&mut self, now: Nanos) {
+        *self = match *self {
+            Self::Enough => Self::Pausing { until: now + FIRST_PAUSE },
+            Self::Pausing { .. } => Self::Short { free: 0, probe_at: now + FIRST_PAUSE, delay: FIRST_PAUSE },
+            Self::Short { delay, .. } => {
+                let delay = (delay * 2).min(LONGEST_PROBE);
+                Self::Short { free: 0, probe_at: now + delay, delay }
+            }
+        };
+    }
+
+    /// An accept succeeded.
+    pub(super) fn accepted(&mut self) {
+        match self {
+            Self::Short { free: free @ 1.., .. } => *free -= 1,
+            _ => *self = Self::Enough,
+        }
+    }
+
+    /// A descriptor of ours was closed.
+    pub(super) fn closed(&mut self, now: Nanos) {
+        match self {
+            Self::Enough => {}
+            Self::Pausing { until } => *until = now,
+            Self::Short { free, delay, .. } => {
+                *free = free.saturating_add(1);
+                *delay = PROBE_WHILE_EVICTING;
+            }
+        }
+    }
+
+    pub(super) fn is_short(self) -> bool {
+        self != Self::Enough
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// While evictions make room, a probe this seldom keeps failing accepts at 20 a second.
+const PROBE_WHILE_EVICTING: Duration = Duration::from_millis(50);
+const LONGEST_PROBE: Duration = Duration::from_millis(1000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn failures_that_alternate_with_success_never_cost_anybody_the_place() {
+        let (mut state, mut now) = (Exhaustion::Enough, Nanos::ZERO);
+        for _ in 0..100 {
+            state.failed(now);
+            assert_eq!(state.advice(now), Advice::Wait(now + 10 * MS));
+            now = now + 10 * MS;
+            assert_eq!(state.advice(now), Advice::Try);
+            state.accepted();
+            assert_eq!(state, Exhaustion::Enough);
+        }
+    }
+
+    #[test]
+    fn a_second_failure_in_a_row_asks_for_room() {
+        let mut state = Exhaustion::Enough;
+        state.failed(Nanos::ZERO);
+        state.failed(Nanos::from_millis(10));
+        assert!(matches!(state.advice(Nanos::from_millis(10)), Advice::MakeRoom(_)));
+        state.closed(Nanos::from_millis(10));
+        assert_eq!(state.advice(Nanos::from_millis(10)), Advice::Try);
+        state.accepted();
+        assert!(
+            matches!(state.advice(Nanos::from_millis(10)), Advice::MakeRoom(_)),
+            "the one that came free is used"
+        );
+    }
+
+    #[test]
+    fn with_nothing_to_be_had_at_most_twenty_accepts_fail_in_a_second_and_then_one() {
+        let (mut state, mut failures) = (Exhaustion::Enough, Vec::new());
+        for ms in 0..10_000 {
+            let now = Nanos::from_millis(ms);
+            if state.advice(now) == Advice::Try {
+                state.failed(now);
+                failures.push(ms);
+            }
+        }
+        assert!(failures.iter().filter(|ms| **ms < 1000).count() <= 20, "{failures:?}");
+        assert!(failures.iter().filter(|ms| **ms >= 5000).count() <= 5, "{failures:?}");
+    }
+
+    #[test]
+    fn a_close_ends_every_wait_at_once() {
+        let mut state = Exhaustion::Enough;
+        state.failed(Nanos::ZERO);
+        state.closed(Nanos::ZERO);
+        assert_eq!(state.advice(Nanos::ZERO), Advice::Try);
+        state.failed(Nanos::ZERO);
+        for _ in 0..20 {
+            state.failed(Nanos::ZERO);
+        }
+        state.closed(Nanos::ZERO);
+        assert_eq!(state.advice(Nanos::ZERO), Advice::Try);
+    }
+
+    #[test]
+    fn descriptors_that_come_free_elsewhere_are_noticed_by_a_probe() {
+        let mut state = Exhaustion::Short { free: 0, probe_at: Nanos::from_millis(50), delay: 10 * MS };
+        assert_eq!(state.advice(Nanos::from_millis(50)), Advice::Try);
+        state.accepted();
+        assert_eq!(state, Exhaustion::Enough);
+    }
+}

@@ -1,0 +1,135 @@
+//! The listeners of a pool: opened, paused, resumed and closed. Accepting from them is next door.
+
+use super::SocketPool;
+use crate::clock::Nanos;
+use crate::error::Error;
+use crate::net::{Address, ListenOptions, Listener, Net, OsListener, Registry, Token};
+
+/// One listener and what is known of its backlog.
+#[derive(Debug)]
+pub(super) struct Listening<N: Net> {
+    pub(super) listener: N::Listener,
+    pub(super) backlog: Backlog,
+}
+
+/// What is known of a backlog. The poller tells each edge once, so what is not accepted now must be remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backlog {
+    /// Nobody waits; an edge will tell.
+    Empty,
+    /// Somebody may wait.
+    Waiting,
+}
+
+/// Whether a pool takes newcomers from its listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepting {
+    /// It does.
+    Open,
+    /// The application has paused it.
+    Paused,
+}
+
+impl<U> SocketPool<U> {
+    /// Takes newcomers from a socket that listens already, as a service manager or an older process hands one on.
+    /// Returns the address it listens on.
+    ///
+    /// # Errors
+    /// When it is no listening stream socket, or the pool drains.
+    ///
+    /// ```
+    /// # let mut pool = socketpool::SocketPool::<()>::builder().build()?;
+    /// let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// let address = pool.listen_on(inherited)?;
+    /// assert_ne!(address.port(), Some(0));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
+    pub fn listen_on(&mut self, listener: impl Into<std::os::fd::OwnedFd>) -> Result<Address, Error> {
+        self.start_listening(OsListener::adopt(listener)?)
+    }
+}
+
+impl<U, N: Net> SocketPool<U, N> {
+    /// Listens on `address` (`HOST:PORT`, `[V6]:PORT` or `unix:PATH`), with a backlog of 1,024. May be called for
+    /// several addresses. Returns the address with the port that the kernel chose for port 0.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it is no address, [`Error::Io`] when the operating system refuses, [`Error::State`] when
+    /// the pool drains.
+    pub fn listen(&mut self, address: &str) -> Result<Address, Error> {
+        self.listen_with(address, ListenOptions::default())
+    }
+
+    /// Listens with other options than the default.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen).
+    pub fn listen_with(&mut self, address: &str, options: ListenOptions) -> Result<Address, Error> {
+        let address: Address = address.parse()?;
+        if !self.core.drain.is_active() {
+            return Err(DRAINS);
+        }
+        let listener = N::listen(&self.ground, &address, &options)?;
+        let (given, asked) = (listener.backlog(), options.asked_backlog());
+        if given < asked {
+            log::warn!(
+                "{}: backlog cut from {asked} to {given}; raise net.core.somaxconn",
+                listener.address()
+            );
+        }
+        self.start_listening(listener)
+    }
+
+    /// The addresses that the pool listens on.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> + '_ {
+        self.listening.iter().map(|listening| listening.listener.address())
+    }
+
+    /// Leaves newcomers in the backlogs until [`resume_accepting`](Self::resume_accepting). Connections that are open
+    /// are not touched.
+    pub fn pause_accepting(&mut self) {
+        self.accepting = Accepting::Paused;
+    }
+
+    /// Takes newcomers again, those first who came meanwhile.
+    pub fn resume_accepting(&mut self) {
+        self.accepting = Accepting::Open;
+        self.wake_accepting();
+    }
+
+    fn start_listening(&mut self, listener: N::Listener) -> Result<Address, Error> {
+        if !self.core.drain.is_active() {
+            return Err(DRAINS);
+        }
+        let address = listener.address().clone();
+        let place = u32::try_from(self.listening.len()).expect("every listener has a descriptor");
+        let token = Token::listener(self.core.party, place);
+        self.core
+            .registry
+            .watch_listener(&listener, token)
+            .map_err(|error| Error::io(format!("watch the listener on {address}"), error))?;
+        log::info!("listening on {address}, backlog {}", listener.backlog());
+        self.listening.push(Listening { listener, backlog: Backlog::Empty });
+        Ok(address)
+    }
+
+    /// The poller says that somebody has come.
+    pub(super) fn listener_is_ready(&mut self, place: u32) {
+        if let Some(listening) = self.listening.get_mut(place as usize) {
+            listening.backlog = Backlog::Waiting;
+            // An edge while accepting waits for its time brings nothing new; one while it waits for nobody does.
+            if self.accept_at == Nanos::MAX {
+                self.accept_at = Nanos::ZERO;
+            }
+        }
+    }
+
+    pub(super) fn close_listeners(&mut self) {
+        for listening in self.listening.drain(..) {
+            self.core.registry.forget_listener(&listening.listener);
+        }
+        self.accept_at = Nanos::MAX;
+    }
+}
+
+const DRAINS: Error = Error::State { what: "listen", why: "the pool drains" };

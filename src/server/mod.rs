@@ -1,0 +1,313 @@
+//! `SocketPool`: accepted connections, admitted, driven, limited, measured and drained.
+//! The parts: `listen` and `accept` let them in, `turn` passes readiness on, `transfer` moves bytes, `reap` keeps
+//! deadlines, `ending` closes, `draining` leaves nobody, `pressure` bounds memory, `report` tells how things are.
+
+mod accept;
+mod builder;
+mod commands;
+mod config;
+mod conn;
+mod core;
+mod draining;
+mod ending;
+mod event;
+mod exhaustion;
+mod inbox;
+mod listen;
+mod pressure;
+mod reap;
+mod report;
+mod startup;
+mod transfer;
+mod turn;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+pub use builder::Builder;
+pub use commands::{Gone, Handle};
+pub use config::{Config, Eviction, OutputHigh, OverRate, Proof, ReadStall, WhenFull};
+pub use conn::{Connection, Input, Sender, Sent};
+pub use event::Event;
+
+use self::commands::Commands;
+use self::core::Core;
+use self::inbox::Inbox;
+use self::listen::{Accepting, Listening};
+use crate::clock::{Clock, Nanos};
+use crate::connection::Table;
+use crate::drain::State;
+use crate::error::{AddError, Error};
+use crate::id::ConnId;
+use crate::net::{Net, Os, OsStream, Poller, Reactor, Stream};
+use crate::peer::Peer;
+use crate::reason::Reason;
+
+/// A pool of accepted connections, each with userdata of type `U`.
+///
+/// The pool accepts, admits, buffers, times out, limits, measures and drains; the application says what the bytes
+/// mean. It is driven by one thread: [`turn`](Self::turn) waits and works, [`next_event`](Self::next_event) tells what
+/// happened, [`conn`](Self::conn) gives the connection to work with. It can be moved to another thread, and
+/// [`handle`](Self::handle) lets other threads call.
+///
+/// ```
+/// use socketpool::{Event, SocketPool};
+/// use std::time::Duration;
+///
+/// let mut pool = SocketPool::<()>::builder().max_connections(100).build()?;
+/// let address = pool.listen("127.0.0.1:0")?;
+/// # let client = std::net::TcpStream::connect(address.tcp().unwrap()).unwrap();
+/// # let mut opened = 0;
+/// # while opened == 0 {
+/// pool.turn(Some(Duration::from_millis(100)))?;
+/// while let Some(event) = pool.next_event() {
+///     if let Event::Opened(id) = event {
+///         println!("{} came", pool.conn(id).peer());
+/// #       opened += 1;
+///     }
+/// }
+/// # }
+/// # Ok::<(), socketpool::Error>(())
+/// ```
+pub struct SocketPool<U, N: Net = Os> {
+    table: Table<N::Stream, U>,
+    inbox: Inbox,
+    core: Core<N>,
+    listening: Vec<Listening<N>>,
+    /// Ends that are carried out and not told yet: only evictions, which cannot wait for the application.
+    closed: VecDeque<Event<U>>,
+    /// Connections the application has had a handle of since they were last put in order; the event's own is first.
+    touched: Vec<ConnId>,
+    commands: Commands<<N::Poller as Poller>::Waker>,
+    accepting: Accepting,
+    /// When accepting goes on: at once, at a retry, or not before an edge.
+    accept_at: Nanos,
+    /// The listener that is first in line in the next turn.
+    first_listener: usize,
+    /// When the next complaint about accept may be logged.
+    complain_at: Nanos,
+    ground: N::Ground,
+    reactor: Option<Reactor<N>>,
+}
+
+impl<U> SocketPool<U> {
+    /// Starts a pool with every limit at its default.
+    pub fn builder() -> Builder<U> {
+        Builder::new()
+    }
+
+    /// Adds a stream that somebody else accepted, subject to every check but the accept rate. The pool owns it from
+    /// now on: it is made non-blocking and read by the pool. `Event::Opened` follows.
+    ///
+    /// # Errors
+    /// The stream comes back with the reason when it is refused. When the pool is full, a connection is evicted for it
+    /// as for any newcomer; if nobody can be, it is refused whatever [`WhenFull`] says, since it is in no backlog.
+    ///
+    /// ```
+    /// use socketpool::{Refusal, SocketPool};
+    ///
+    /// let mut pool = SocketPool::<()>::builder().max_connections(1).build()?;
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    /// let id = pool.add(ours).unwrap();
+    /// assert!(pool.conn(id).peer().is_unix());
+    ///
+    /// let (second, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    /// let refused = pool.add(second).unwrap_err();
+    /// assert_eq!(refused.reason, Refusal::Full);
+    /// drop(refused.stream); // still ours, still open until now
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
+    pub fn add(
+        &mut self,
+        stream: impl Into<std::os::fd::OwnedFd>,
+    ) -> Result<ConnId, AddError<std::os::fd::OwnedFd>> {
+        let stream = OsStream::adopt(stream)
+            .map_err(|(stream, _)| AddError { stream, reason: crate::reason::Refusal::Register })?;
+        let peer = stream.peer();
+        self.add_stream(stream, peer)
+            .map_err(|refused| AddError { stream: refused.stream.into(), reason: refused.reason })
+    }
+}
+
+impl<U, N: Net> SocketPool<U, N> {
+    fn assemble(
+        config: Config,
+        clock: Clock,
+        reactor: &mut Reactor<N>,
+        ground: N::Ground,
+    ) -> Result<Self, Error> {
+        let capacity = config.max_connections as usize;
+        let table = Table::new(capacity)?;
+        let commands = Commands::new(reactor.poller().waker());
+        let core = Core::new(config, clock, reactor)?;
+        startup::announce(core.config());
+        Ok(Self {
+            table,
+            inbox: Inbox::new(),
+            core,
+            listening: Vec::new(),
+            closed: VecDeque::with_capacity(accept::MOST_A_TURN),
+            touched: Vec::with_capacity(turn::MOST_TOUCHED),
+            commands,
+            accepting: Accepting::Open,
+            accept_at: Nanos::ZERO,
+            first_listener: 0,
+            complain_at: Nanos::ZERO,
+            ground,
+            reactor: None,
+        })
+    }
+
+    fn own_reactor(&mut self, reactor: Reactor<N>) {
+        self.reactor = Some(reactor);
+    }
+
+    /// Adds a stream of the pool's net with the peer it comes from; see [`add`](SocketPool::add).
+    ///
+    /// # Errors
+    /// The stream comes back with the reason when it is refused.
+    pub fn add_stream(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
+        self.admit(stream, peer, accept::Origin::Added)
+    }
+
+    /// The connection `id`. For the event's own id this cannot fail; use [`get`](Self::get) for any other.
+    ///
+    /// # Panics
+    /// If the connection is gone.
+    #[inline]
+    #[track_caller]
+    pub fn conn(&mut self, id: ConnId) -> Connection<'_, U, N> {
+        self.get(id).expect("the id of an event lives until the next next_event; for any other id use get")
+    }
+
+    /// The connection `id`; `None` if it is gone, for ever.
+    #[inline]
+    pub fn get(&mut self, id: ConnId) -> Option<Connection<'_, U, N>> {
+        self.touch_one(id)?;
+        let record = self.table.get_mut(id)?;
+        Some(Connection { id, record, inbox: &mut self.inbox, core: &mut self.core })
+    }
+
+    /// The id of the connection with descriptor `fd`; `None` if no connection of this pool has it.
+    #[must_use]
+    pub fn id_of_fd(&self, fd: i32) -> Option<ConnId> {
+        self.table.id_by_fd(fd)
+    }
+
+    /// Every live connection's id, in order of slots.
+    pub fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
+        self.table.iter().map(|(id, _)| id)
+    }
+
+    /// Calls `each` with every live connection. What it does takes effect as it does in an event, closing included.
+    ///
+    /// ```
+    /// # let mut pool = socketpool::SocketPool::<u32>::builder().build()?;
+    /// pool.for_each(|conn| { conn.set_userdata(0); });
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
+    pub fn for_each(&mut self, mut each: impl FnMut(&mut Connection<'_, U, N>)) {
+        for slot in 0..self.table.slots_used() {
+            let Some((id, _)) = self.table.at(slot) else { continue };
+            if let Some(mut connection) = self.get(id) {
+                each(&mut connection);
+            }
+        }
+    }
+
+    /// Connections that have been opened and whose end has not been carried out.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether no connection is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
+    /// The limits that are in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        self.core.config()
+    }
+
+    /// Changes limits while the pool runs. They hold from now on, for connections that are open too, whose deadlines
+    /// are gone over in the next turns. Counts, scores and the tokens that were used stay.
+    ///
+    /// # Errors
+    /// As when building; nothing is changed then.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut Config)) -> Result<(), Error> {
+        let mut config = self.core.config().clone();
+        change(&mut config);
+        config.validate()?;
+        self.table.try_reserve(config.max_connections as usize)?;
+        self.core.set_config(config)?;
+        self.wake_accepting();
+        Ok(())
+    }
+
+    /// Whether the pool is active, draining or drained.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.core.drain.state.state()
+    }
+
+    /// Ends `id` at once, whatever it is doing, with [`Reason::Killed`]. `false` if it is gone already.
+    pub fn kill(&mut self, id: ConnId) -> bool {
+        self.end(id, Reason::Killed)
+    }
+
+    /// A handle with which other threads drain, close, send to all and wake.
+    #[must_use]
+    pub fn handle(&self) -> Handle<<N::Poller as Poller>::Waker> {
+        self.commands.handle()
+    }
+
+    /// How long a foreign loop may sleep before this pool wants to be turned; `None` for as long as it likes. Zero
+    /// when something is left to do, of which the pool's descriptor says nothing.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        self.sleep_at_most(None)
+    }
+
+    /// Decides the end of a connection; it is carried out when no event of it is being handled.
+    fn end(&mut self, id: ConnId, reason: Reason) -> bool {
+        let Some(record) = self.table.get_mut(id) else { return false };
+        self.core.end(id, record, reason);
+        true
+    }
+
+    /// Checks what must be true after every call; panics if it is not. Walks the whole pool. For tests.
+    #[doc(hidden)]
+    pub fn assert_invariants(&self) {
+        self.table.assert_invariants(Stream::fd);
+        self.core.assert_invariants(&self.table, &self.inbox);
+    }
+}
+
+impl<U, N: Net> fmt::Debug for SocketPool<U, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketPool")
+            .field("state", &self.state())
+            .field("connections", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<U, N: Net> AsRawFd for SocketPool<U, N>
+where
+    N::Poller: AsRawFd,
+{
+    /// The descriptor of the pool's poller, for nesting it in a foreign loop: watch it there level-triggered for
+    /// input, sleep no longer than [`next_timeout`](Self::next_timeout), then [`turn`](Self::turn) with a zero timeout.
+    ///
+    /// # Panics
+    /// If the pool shares a reactor: it has no descriptor of its own, nest the reactor's.
+    fn as_raw_fd(&self) -> RawFd {
+        self.reactor.as_ref().expect("a pool on a shared reactor has no descriptor of its own").as_raw_fd()
+    }
+}

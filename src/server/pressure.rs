@@ -1,0 +1,151 @@
+//! Bounds the buffer memory of all connections together. Knows how much each one holds by size class, so that the
+//! largest, and among those the one that has been so longest, is found without a scan.
+
+use std::collections::TryReserveError;
+use std::time::Duration;
+
+use super::SocketPool;
+use super::core::Core;
+use super::inbox::Inbox;
+use crate::clock::Nanos;
+use crate::connection::{Lists, Table};
+use crate::net::Net;
+use crate::reason::Reason;
+
+/// What all buffers hold, and who holds how much.
+///
+/// Invariant: a connection that holds bytes stands in the list of its class, one that holds none stands in none.
+#[derive(Debug)]
+pub(super) struct Pressure {
+    held: usize,
+    peak: usize,
+    /// One list for each power of two.
+    classes: Lists<CLASSES>,
+    /// When to look for those that hold bytes for too long; `MAX` below the soft mark.
+    pub(super) look_at: Nanos,
+}
+
+impl Pressure {
+    pub(super) fn new() -> Self {
+        Self { held: 0, peak: 0, classes: Lists::new(), look_at: Nanos::MAX }
+    }
+
+    pub(super) fn try_reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
+        self.classes.try_reserve(slots)
+    }
+
+    /// A connection that held `before` bytes holds `after` now.
+    pub(super) fn change(&mut self, slot: u32, before: u32, after: u32) {
+        self.held = self.held + after as usize - before as usize;
+        self.peak = self.peak.max(self.held);
+        match after {
+            0 => self.classes.remove(slot),
+            after if self.classes.list_of(slot) == Some(class_of(after)) => {}
+            after => self.classes.push_back(class_of(after), slot),
+        }
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    pub(super) fn peak_bytes(&self) -> usize {
+        self.peak
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.classes.memory_bytes()
+    }
+
+    /// Those who hold bytes, the largest class first, in each the one first that has been in it longest.
+    fn largest_first(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..CLASSES).rev().flat_map(|class| self.classes.iter(class))
+    }
+
+    pub(super) fn assert_invariants(&self) {
+        self.classes.assert_invariants();
+        assert!(self.held <= self.peak, "peak of held bytes");
+    }
+}
+
+impl<U, N: Net> SocketPool<U, N> {
+    /// Closes who holds too much, if all hold too much together: past the hard mark the largest, past the soft mark
+    /// those that have not moved a byte for a tenth of the idle timeout.
+    pub(super) fn relieve_pressure(&mut self) {
+        let Some(hard) = self.core.config().max_buffer_bytes else { return };
+        let held = self.core.pressure.held;
+        if held > hard {
+            self.close_largest(held - hard);
+        }
+        let soft = self.core.config().soft_buffer_bytes().unwrap_or(hard);
+        if held <= soft {
+            self.core.pressure.look_at = Nanos::MAX;
+        } else if self.core.pressure.look_at == Nanos::MAX || self.core.now >= self.core.pressure.look_at {
+            self.close_stalled();
+            self.core.pressure.look_at = self.core.now + LOOK_EVERY;
+        }
+    }
+
+    fn close_largest(&mut self, mut too_much: usize) {
+        let mut victims = [0; MOST_AT_A_TIME];
+        let mut count = 0;
+        for slot in self.core.pressure.largest_first().take(MOST_AT_A_TIME) {
+            let Some((_, record)) = self.table.at(slot) else { continue };
+            victims[count] = slot;
+            count += 1;
+            too_much = too_much.saturating_sub(record.held_bytes as usize);
+            if too_much == 0 {
+                break;
+            }
+        }
+        self.close_for_memory(&victims[..count]);
+    }
+
+    fn close_stalled(&mut self) {
+        let Some(idle) = self.core.config().idle_timeout else { return };
+        let now = self.core.now;
+        let mut victims = [0; MOST_AT_A_TIME];
+        let mut count = 0;
+        for slot in self.core.pressure.largest_first().take(MOST_AT_A_TIME) {
+            let Some((_, record)) = self.table.at(slot) else { continue };
+            if now.since(record.last_active) >= idle / SHORTENED {
+                victims[count] = slot;
+                count += 1;
+            }
+        }
+        self.close_for_memory(&victims[..count]);
+    }
+
+    fn close_for_memory(&mut self, slots: &[u32]) {
+        for slot in slots {
+            if let Some((id, _)) = self.table.at(*slot) {
+                self.end(id, Reason::Memory);
+            }
+        }
+    }
+}
+
+/// Bytes are lent only to somebody: with no record holding any, the store has lent none.
+pub(super) fn assert_empty_store_when_idle<N: Net, U>(
+    core: &Core<N>,
+    table: &Table<N::Stream, U>,
+    inbox: &Inbox,
+) {
+    let holders =
+        table.iter().filter(|(_, record)| record.input.is_some() || record.output.is_some()).count();
+    if holders == 0 && inbox.owner().is_none() {
+        assert_eq!(core.store.lent_bytes(), 0, "bytes lent to nobody");
+    }
+}
+
+const fn class_of(bytes: u32) -> usize {
+    bytes.ilog2() as usize
+}
+
+/// A connection holds less than 2^27 bytes: two buffers of at most 16 MiB and their size classes.
+const CLASSES: usize = 27;
+/// Connections looked at for one relief; the next follows in the next turn.
+const MOST_AT_A_TIME: usize = 64;
+/// By how much the soft mark shortens the idle timeout.
+const SHORTENED: u32 = 10;
+const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -1,0 +1,218 @@
+//! Keeps the deadlines of connections: one lazy timer each. Activity moves no timer; when one fires, the true deadline
+//! is worked out from the record, and the timer is set again if it lies ahead.
+
+use std::time::Duration;
+
+use super::SocketPool;
+use super::core::Core;
+use crate::clock::Nanos;
+use crate::connection::{Deadlines, Flags, Muted, Record, Standing};
+use crate::id::ConnId;
+use crate::net::Net;
+use crate::readiness::Readiness;
+use crate::reason::Reason;
+
+impl<U, N: Net> SocketPool<U, N> {
+    /// Does what is due: ends, resumes, and sets timers again.
+    pub(super) fn keep_deadlines(&mut self) {
+        for _ in 0..MOST_A_TURN {
+            let Some(slot) = self.core.timers.expired(self.core.now) else { break };
+            self.look_at(slot);
+        }
+        self.keep_drain_deadline();
+    }
+
+    /// Works out a connection's deadlines, does what is due, and sets its timer to the next one.
+    fn look_at(&mut self, slot: u32) {
+        let Some((id, _)) = self.table.at(slot) else { return };
+        let Some(record) = self.table.get_mut(id) else { return };
+        let core = &mut self.core;
+        core.resume(id, record);
+        match core.verdict(id, record) {
+            Due::Nothing => {}
+            Due::Finish(reason) => core.finish(id, record, reason),
+            Due::End(reason) => core.end(id, record, reason),
+        }
+        if !record.is_ending() {
+            let next = core.next_deadline(id, record);
+            core.timers.arm(slot, next);
+        }
+    }
+
+    /// Goes over the deadlines of connections that were open when limits changed, a slice in each turn.
+    pub(super) fn look_again(&mut self) {
+        let end = self.table.slots_used();
+        for _ in 0..MOST_A_TURN {
+            if self.core.look_again_from >= end {
+                self.core.look_again_from = u32::MAX;
+                return;
+            }
+            let slot = self.core.look_again_from;
+            self.core.look_again_from += 1;
+            self.look_at(slot);
+        }
+    }
+}
+
+/// What a connection's deadlines say.
+enum Due {
+    Nothing,
+    Finish(Reason),
+    End(Reason),
+}
+
+impl<N: Net> Core<N> {
+    /// Sets the first timer of a connection, or one for deadlines that have changed.
+    pub(super) fn arm<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        let next = self.next_deadline(id, record);
+        self.timers.arm(id.slot(), next);
+    }
+
+    /// Ends the waits that a timer ends.
+    fn resume<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if record.muted.has(Muted::TIMED) && self.now >= record.resume_at {
+            self.unmute(id, record, Muted::TIMED);
+        }
+        if record.flags.has(Flags::SEND_PACED) {
+            record.flags.remove(Flags::SEND_PACED);
+            record.ready = record.ready.with(Readiness::WRITABLE);
+            self.enqueue(id, record);
+        }
+    }
+
+    fn verdict<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> Due {
+        let now = self.now;
+        let passed = |deadline: Option<Nanos>| deadline.is_some_and(|deadline| now >= deadline);
+        if passed(self.first_message_deadline(record)) {
+            Due::End(Reason::FirstMessage)
+        } else if passed(self.write_stall_deadline(record)) {
+            Due::End(Reason::WriteStall)
+        } else if self.has_read_stalled(record) {
+            Due::End(Reason::ReadStall)
+        } else if passed(self.idle_deadline(record)) {
+            Due::End(Reason::Idle)
+        } else if passed(self.lifetime_deadline(id, record)) {
+            Due::Finish(Reason::Lifetime)
+        } else {
+            Due::Nothing
+        }
+    }
+
+    fn next_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Nanos {
+        let lifetime = self.lifetime_deadline(id, record).filter(|deadline| *deadline > self.now);
+        let window = self.config().read_stall.filter(|_| record.window_since != Nanos::MAX);
+        let deadlines = [
+            self.first_message_deadline(record),
+            self.write_stall_deadline(record),
+            self.idle_deadline(record),
+            lifetime,
+            window.map(|stall| record.window_since + stall.window),
+            record.muted.has(Muted::TIMED).then_some(record.resume_at),
+            self.paced_until(record),
+        ];
+        deadlines.into_iter().flatten().min().unwrap_or(Nanos::MAX)
+    }
+
+    fn first_message_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        if record.standing != Standing::Unproven {
+            return None;
+        }
+        let timeout = choose(record, |own| own.first_message, self.config().first_message_timeout)?;
+        // A delay that we impose is not the newcomer's slowness.
+        let start = if record.muted.has(Muted::DELAYED) { record.resume_at } else { record.created };
+        Some(start + timeout)
+    }
+
+    fn idle_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        if record.flags.has(Flags::HELD) {
+            return None;
+        }
+        let timeout = choose(record, |own| own.idle, self.config().idle_timeout)?;
+        let start = if record.muted.has(Muted::TIMED) { record.resume_at } else { record.last_active };
+        Some(start + timeout)
+    }
+
+    fn lifetime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        let lifetime = choose(record, |own| own.lifetime, self.config().lifetime)?;
+        Some(record.created + spread(lifetime, self.config().lifetime_jitter_percent, id, self.seed))
+    }
+
+    pub(super) fn write_stall_of<U>(&self, record: &Record<N::Stream, U>) -> Option<Duration> {
+        choose(record, |own| own.write_stall, self.config().write_stall_timeout)
+    }
+
+    fn write_stall_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        record.output.as_ref()?;
+        Some(record.stalled_since + self.write_stall_of(record)?)
+    }
+
+    fn paced_until<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        if !record.flags.has(Flags::SEND_PACED) {
+            return None;
+        }
+        self.policy.sent.as_ref().map(|bucket| bucket.ready_at(&record.sent_level, self.now))
+    }
+
+    /// Whether a window has passed with fewer bytes than it must bring. Opens the next one otherwise.
+    fn has_read_stalled<U>(&self, record: &mut Record<N::Stream, U>) -> bool {
+        let Some(stall) = self.config().read_stall else { return false };
+        if record.window_since == Nanos::MAX || self.now < record.window_since + stall.window {
+            return false;
+        }
+        if record.window_bytes < stall.bytes {
+            return true;
+        }
+        record.window_since = self.now;
+        record.window_bytes = 0;
+        false
+    }
+}
+
+/// The connection's own deadline, where it has one, else the pool's.
+fn choose<S, U>(
+    record: &Record<S, U>,
+    own: impl Fn(&Deadlines) -> Option<Option<Duration>>,
+    pool: Option<Duration>,
+) -> Option<Duration> {
+    record.own.as_deref().and_then(own).unwrap_or(pool)
+}
+
+/// `lifetime` moved by up to `percent` either way: the same for each look at one connection, and evenly spread over
+/// all of them.
+fn spread(lifetime: Duration, percent: u8, id: ConnId, seed: u64) -> Duration {
+    // splitmix64's finisher (Steele, Lea and Flood 2014): every bit of the id moves every bit of the result.
+    let mut bits = id.as_u64() ^ seed;
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^= bits >> 31;
+    let share = (bits >> 11) as f64 / (1u64 << 53) as f64;
+    let factor = 1.0 + (share * 2.0 - 1.0) * f64::from(percent) / 100.0;
+    lifetime.mul_f64(factor)
+}
+
+/// Timers looked at in a turn: some 100 ns each. What is left is due in the next turn, which then does not sleep.
+const MOST_A_TURN: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_spread_evenly_within_their_bounds() {
+        let lifetime = Duration::from_secs(100);
+        let mut tenths = [0; 10];
+        for slot in 0..10_000 {
+            let id = ConnId::new(slot, 1).unwrap();
+            let spread = spread(lifetime, 10, id, 42).as_secs_f64();
+            assert!((90.0..=110.0).contains(&spread), "{spread}");
+            tenths[((spread - 90.0) / 2.0).min(9.0) as usize] += 1;
+        }
+        assert!(tenths.iter().all(|count| (900..1100).contains(count)), "{tenths:?}");
+    }
+
+    #[test]
+    fn no_jitter_is_the_lifetime_itself() {
+        let id = ConnId::new(7, 7).unwrap();
+        assert_eq!(spread(Duration::from_secs(100), 0, id, 42), Duration::from_secs(100));
+    }
+}

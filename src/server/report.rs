@@ -1,0 +1,122 @@
+//! How things are: the snapshot, and the list of connections.
+
+use super::SocketPool;
+use super::exhaustion::Exhaustion;
+use crate::clock::Nanos;
+use crate::connection::{Muted, Record, Stage, Standing};
+use crate::health::{ConnectionInfo, Facts, Memory, Phase, Snapshot, Verdict};
+use crate::id::ConnId;
+use crate::net::Net;
+
+impl<U, N: Net> SocketPool<U, N> {
+    /// Everything that is known of the pool, at this moment: a plain struct that costs about a microsecond and keeps
+    /// nothing borrowed. Its `Display` is one line.
+    ///
+    /// ```
+    /// let mut pool = socketpool::SocketPool::<()>::builder().build()?;
+    /// let snapshot = pool.snapshot();
+    /// assert_eq!(snapshot.connections.limit, Some(10_000));
+    /// println!("{snapshot}");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
+    pub fn snapshot(&mut self) -> Snapshot {
+        let facts = self.facts();
+        let now = self.core.now;
+        self.core.health.snapshot(facts, now)
+    }
+
+    /// Whether the pool is well, for a load balancer: see [`Verdict`].
+    pub fn verdict(&mut self) -> Verdict {
+        let facts = self.facts();
+        let now = self.core.now;
+        *self.core.health.judge(&facts, now)
+    }
+
+    /// Every live connection as a line of a list, in order of slots.
+    ///
+    /// ```
+    /// # let mut pool = socketpool::SocketPool::<()>::builder().build()?;
+    /// for info in pool.connections() {
+    ///     println!("{info}");
+    /// }
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
+    pub fn connections(&self) -> impl Iterator<Item = ConnectionInfo> + '_ {
+        self.table.iter().map(|(id, record)| {
+            let open = self.inbox.owner() == Some(id);
+            info(id, record, if open { self.inbox.len() } else { record.waiting_in() }, self.core.now)
+        })
+    }
+
+    fn facts(&self) -> Facts {
+        let core = &self.core;
+        let config = core.config();
+        let full = self.table.len() >= config.max_connections as usize;
+        let waiting =
+            self.listening.iter().any(|listening| listening.backlog == super::listen::Backlog::Waiting);
+        let deadline = core.drain.deadline;
+        Facts {
+            state: core.drain.state.state(),
+            live: self.table.len(),
+            active: core.busy,
+            max_connections: config.max_connections as usize,
+            proven: core.proven,
+            buffer_bytes: core.pressure.held_bytes(),
+            peak_buffer_bytes: core.pressure.peak_bytes(),
+            soft_buffer_bytes: config.soft_buffer_bytes(),
+            max_buffer_bytes: config.max_buffer_bytes,
+            memory: self.memory(),
+            descriptors_exhausted: core.exhaustion != Exhaustion::Enough,
+            waiting_in_backlog: full && waiting,
+            drain_remaining: (deadline != Nanos::MAX).then(|| deadline.since(core.now)),
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        let core = &self.core;
+        let queues = (core.run.capacity() + core.ending.capacity()) * size_of::<ConnId>();
+        Memory {
+            table: self.table.memory_bytes() + core.order.memory_bytes(),
+            timers: core.timers.memory_bytes(),
+            admission: core.gate.memory_bytes(),
+            buffers_lent: core.store.lent_bytes(),
+            buffers_free: core.store.free_bytes(),
+            other: queues
+                + self.inbox.memory_bytes()
+                + core.pressure.memory_bytes()
+                + core.stage.bytes.capacity(),
+            ..Memory::default()
+        }
+    }
+}
+
+/// A connection as a line of a list.
+pub(super) fn info<S, U>(id: ConnId, record: &Record<S, U>, waiting_in: usize, now: Nanos) -> ConnectionInfo {
+    ConnectionInfo {
+        id,
+        peer: record.peer,
+        age: now.since(record.created),
+        idle: now.since(record.last_active),
+        state: phase(record),
+        bytes_in: record.received_bytes,
+        bytes_out: record.sent_bytes,
+        waiting_in,
+        waiting_out: record.waiting_out(),
+        operations: record.operations,
+        denied: u64::from(record.denied),
+    }
+}
+
+fn phase<S, U>(record: &Record<S, U>) -> Phase {
+    if matches!(record.stage, Stage::Finishing(_) | Stage::Ending(_)) {
+        Phase::Finishing
+    } else if record.muted.has(Muted::DELAYED) {
+        Phase::Delayed
+    } else if record.is_busy() {
+        Phase::Active
+    } else if record.standing == Standing::Unproven {
+        Phase::Unproven
+    } else {
+        Phase::Idle
+    }
+}

@@ -1,0 +1,476 @@
+//! Moves bytes between sockets and buffers. Two system calls a request: one receive into the scratch buffer, one send
+//! from wherever the bytes are; buffers only for what does not go through at once.
+
+use std::io::{ErrorKind, IoSlice};
+
+use bytes::Bytes;
+
+use super::config::{OutputHigh, Proof};
+use super::core::Core;
+use super::inbox::{Inbox, SCRATCH_BYTES};
+use crate::connection::{Flags, Muted, Operation, Reading, Record, Room, Standing};
+use crate::id::ConnId;
+use crate::net::{Kind, Net, Registry, Stream, Token};
+use crate::readiness::Readiness;
+use crate::reason::Reason;
+
+/// What became of bytes that were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "refused bytes are not sent"]
+pub enum Sent {
+    /// The kernel has all of them.
+    Now,
+    /// The kernel takes no more at the moment; the rest waits and leaves by itself.
+    Queued,
+    /// None were taken: they do not fit into the output buffer, or the connection is about to end.
+    Refused,
+}
+
+/// What the application sends.
+#[derive(Debug)]
+pub(super) enum Payload<'a> {
+    Copied(&'a [u8]),
+    Shared(Bytes),
+}
+
+impl Payload<'_> {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Payload::Copied(bytes) => bytes,
+            Payload::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// What a look at writability came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wrote {
+    /// Nothing that the application waits for.
+    Something,
+    /// The output was past the high mark and is down to the low one.
+    DownToLow,
+}
+
+/// Receives what has arrived, as far as buffer, rate and share of the turn allow. 0 if nothing came of it.
+#[inline]
+pub(super) fn receive<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+) -> usize {
+    let most = allowed(core, id, record, inbox);
+    if most == 0 {
+        return 0;
+    }
+    let space = inbox.space(most, &mut core.store);
+    let asked = space.len();
+    match record.stream.receive(space) {
+        Ok(0) => {
+            record.ready = record.ready.without(Readiness::READABLE);
+            if record.reading == Reading::Open {
+                record.reading = Reading::Ended;
+            }
+            0
+        }
+        Ok(n) => {
+            inbox.commit(n);
+            // A short read has emptied the socket, and what comes next brings an edge of its own; but the end of the
+            // stream, which may have been told already, is only seen by reading it.
+            if n < asked && !record.ready.has(Readiness::READ_CLOSED) {
+                record.ready = record.ready.without(Readiness::READABLE);
+            }
+            received(core, id, record, n);
+            n
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            record.ready = record.ready.without(Readiness::READABLE);
+            0
+        }
+        Err(_) => {
+            record.ready = record.ready.without(Readiness::READABLE);
+            core.end(id, record, Reason::Error);
+            0
+        }
+    }
+}
+
+/// How many bytes may be received now.
+#[inline]
+fn allowed<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+) -> usize {
+    if !record.ready.has(Readiness::READABLE) || !record.muted.is_nothing() || record.is_ending() {
+        return 0;
+    }
+    if core.share.owner != Some(id) {
+        core.share.owner = Some(id);
+        core.share.left = SHARE_BYTES;
+    }
+    let room = core.config().max_input.saturating_sub(inbox.len());
+    if room == 0 {
+        record.muted.insert(Muted::FULL);
+        return 0;
+    }
+    let most = room.min(core.share.left);
+    let Some(bucket) = &core.policy.received else { return most };
+    let allowance = bucket.allowance(&record.received_level, core.now);
+    if allowance == 0 {
+        let at = bucket.ready_at(&record.received_level, core.now);
+        core.mute_until(id, record, Muted::BYTES, at);
+        return 0;
+    }
+    most.min(usize::try_from(allowance).unwrap_or(usize::MAX))
+}
+
+#[inline]
+fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, n: usize) {
+    core.share.left -= n;
+    record.received_bytes += n as u64;
+    record.window_bytes = record.window_bytes.saturating_add(n as u32);
+    core.health.counters.received_bytes += n as u64;
+    if let Some(bucket) = &core.policy.received {
+        bucket.spend(&record.received_level, n as u64, core.now);
+    }
+    if record.operation == Operation::None {
+        record.operation = Operation::Open;
+        record.operation_since = core.now;
+    }
+    if record.standing == Standing::Unobserved {
+        record.standing = Standing::Unproven;
+        core.order.push_back(super::core::UNPROVEN, id.slot());
+    }
+    core.touch(id, record);
+}
+
+/// `n` bytes of the input are used up. The inbox knows already.
+#[inline]
+pub(super) fn consumed<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    left: usize,
+) {
+    match record.operation {
+        Operation::Answered => core.complete_operation(record),
+        Operation::None | Operation::Open => record.operation = Operation::Consumed,
+        Operation::Consumed => {}
+    }
+    if core.config().proof == Proof::Consumed {
+        core.prove(id, record);
+        if left == 0 && record.operation == Operation::Consumed {
+            core.complete_operation(record);
+        }
+    }
+    if record.muted.has(Muted::FULL) {
+        core.unmute(id, record, Muted::FULL);
+    }
+}
+
+/// Sends: what was gathered before first, straight from where it lies; what the socket does not take waits.
+#[inline]
+pub(super) fn send<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    payload: Payload<'_>,
+) -> Sent {
+    let len = payload.bytes().len();
+    if !fits(core, id, record, len) {
+        return Sent::Refused;
+    }
+    if len == 0 {
+        return Sent::Now;
+    }
+    let gathered = core.staged(id) > 0;
+    if gathered || record.output.is_some() || !core.policy.lets_out(record, len, core.now) {
+        return send_in_turn(core, id, record, payload);
+    }
+    match record.stream.send(&[IoSlice::new(payload.bytes())]) {
+        Ok(n) => {
+            sent(core, id, record, n);
+            answered(core, id, record);
+            if n == len {
+                return Sent::Now;
+            }
+            keep(core, id, record, payload, n)
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            answered(core, id, record);
+            keep(core, id, record, payload, 0)
+        }
+        Err(_) => {
+            core.end(id, record, Reason::Error);
+            Sent::Refused
+        }
+    }
+}
+
+/// Gathers bytes that will be sent together when the event has been handled.
+pub(super) fn queue<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    bytes: &[u8],
+) -> Sent {
+    if !fits(core, id, record, bytes.len()) {
+        return Sent::Refused;
+    }
+    if core.stage.owner != Some(id) {
+        debug_assert!(core.stage.owner.is_none(), "somebody else's output is being gathered");
+        core.stage.owner = Some(id);
+        core.stage.bytes.clear();
+    }
+    if core.stage.bytes.len() + bytes.len() > MOST_GATHERED {
+        return send_in_turn(core, id, record, Payload::Copied(bytes));
+    }
+    core.stage.bytes.extend_from_slice(bytes);
+    if !bytes.is_empty() {
+        answered(core, id, record);
+    }
+    Sent::Queued
+}
+
+/// Sends what was gathered.
+pub(super) fn flush_stage<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
+    if core.stage.bytes.is_empty() || record.is_ending() {
+        core.stage.bytes.clear();
+        return;
+    }
+    let gathered = std::mem::take(&mut core.stage.bytes);
+    core.stage.owner = None;
+    // It was found to fit when it was gathered, and nothing else has been put into this output since.
+    let _ = send(core, id, record, Payload::Copied(&gathered));
+    core.stage.bytes = gathered;
+    core.stage.bytes.clear();
+}
+
+/// Whether `len` more bytes may wait for this connection.
+#[inline]
+fn fits<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>, len: usize) -> bool {
+    !record.is_ending() && record.waiting_out() + core.staged(id) + len <= core.config().max_output
+}
+
+/// Sends behind what waits already: appends, and tries the socket unless it is known to be full.
+#[cold]
+fn send_in_turn<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    payload: Payload<'_>,
+) -> Sent {
+    let was_waiting = record.output.is_some();
+    let mut output = record.output.take().unwrap_or_else(|| core.store.output());
+    if core.staged(id) > 0 {
+        output.push(&core.stage.bytes, &mut core.store);
+        core.stage.bytes.clear();
+    }
+    match payload {
+        Payload::Copied(bytes) => output.push(bytes, &mut core.store),
+        Payload::Shared(bytes) => output.push_shared(bytes),
+    }
+    record.output = Some(output);
+    answered(core, id, record);
+    if !was_waiting {
+        record.stalled_since = core.now;
+        flush(core, id, record);
+    }
+    if record.is_ending() {
+        return Sent::Refused;
+    }
+    mark_high(core, id, record);
+    if record.output.is_some() { Sent::Queued } else { Sent::Now }
+}
+
+/// Keeps what the socket did not take of `payload`.
+#[cold]
+fn keep<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    payload: Payload<'_>,
+    sent: usize,
+) -> Sent {
+    let mut output = core.store.output();
+    match payload {
+        Payload::Copied(bytes) => output.push(&bytes[sent..], &mut core.store),
+        Payload::Shared(bytes) => output.push_shared(bytes.slice(sent..)),
+    }
+    record.output = Some(output);
+    record.stalled_since = core.now;
+    watch_room(core, id, record);
+    mark_high(core, id, record);
+    Sent::Queued
+}
+
+/// The poller says that there is room, or that the socket has failed.
+#[cold]
+pub(super) fn on_writable<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+) -> Wrote {
+    let failed = record.ready.has(Readiness::FAILED);
+    record.ready = record.ready.without(Readiness::WRITABLE).without(Readiness::FAILED);
+    flush(core, id, record);
+    if failed && !record.is_ending() {
+        // What the peer sent before may still be read; with nothing of that kind this is the end.
+        if record.ready.has(Readiness::READABLE) && record.muted.is_nothing() {
+            return Wrote::Something;
+        }
+        core.end(id, record, Reason::Error);
+    }
+    mark_low(core, id, record)
+}
+
+/// Sends what waits until it is gone, the socket is full, or the byte rate is used up.
+pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
+    let Some(mut output) = record.output.take() else { return };
+    while !output.is_empty() && !record.is_ending() {
+        let most = match &core.policy.sent {
+            None => usize::MAX,
+            Some(bucket) => {
+                usize::try_from(bucket.allowance(&record.sent_level, core.now)).unwrap_or(usize::MAX)
+            }
+        };
+        if most == 0 {
+            pace(core, id, record);
+            break;
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES_A_SEND];
+        let count = output.gather(&mut slices);
+        match send_at_most(&record.stream, &slices[..count], most) {
+            Ok(n) => {
+                output.advance(n, &mut core.store);
+                record.stalled_since = core.now;
+                sent(core, id, record, n);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                watch_room(core, id, record);
+                break;
+            }
+            Err(_) => core.end(id, record, Reason::Error),
+        }
+    }
+    if output.is_empty() {
+        core.store.give_back_output(output);
+    } else {
+        record.output = Some(output);
+        arm_write_stall(core, id, record);
+    }
+}
+
+/// Sends at most `most` bytes of `slices`.
+fn send_at_most<S: Stream>(stream: &S, slices: &[IoSlice<'_>], most: usize) -> std::io::Result<usize> {
+    let mut shortened = [IoSlice::new(&[]); SLICES_A_SEND];
+    let (mut count, mut left) = (0, most);
+    for (place, slice) in shortened.iter_mut().zip(slices) {
+        let taken = slice.len().min(left);
+        *place = IoSlice::new(&slice[..taken]);
+        count += 1;
+        left -= taken;
+        if left == 0 {
+            break;
+        }
+    }
+    stream.send(&shortened[..count])
+}
+
+#[inline]
+fn sent<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, n: usize) {
+    record.sent_bytes += n as u64;
+    core.health.counters.sent_bytes += n as u64;
+    if let Some(bucket) = &core.policy.sent {
+        bucket.spend(&record.sent_level, n as u64, core.now);
+    }
+    if n > 0 {
+        core.touch(id, record);
+    }
+}
+
+/// Something is on its way to the peer: that proves the connection and completes its operation.
+#[inline]
+fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
+    if record.standing == Standing::Unproven && record.received_bytes > 0 {
+        core.prove(id, record);
+    }
+    match record.operation {
+        Operation::Consumed => core.complete_operation(record),
+        Operation::Open => record.operation = Operation::Answered,
+        Operation::None | Operation::Answered => {}
+    }
+}
+
+/// Sending goes on when the byte rate allows.
+fn pace<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
+    let Some(bucket) = &core.policy.sent else { return };
+    record.flags.insert(Flags::SEND_PACED);
+    // The peer is not to blame for this wait.
+    record.stalled_since = core.now;
+    core.timers.arm_by(id.slot(), bucket.ready_at(&record.sent_level, core.now));
+}
+
+/// Asks the poller to tell when there is room. It is asked once in a connection's life: being edge-triggered, it says
+/// nothing while there is room.
+fn watch_room<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
+    arm_write_stall(core, id, record);
+    if record.room == Room::Watched {
+        return;
+    }
+    let token = Token::connection(Kind::Server, core.party, id);
+    match core.registry.watch_room(&record.stream, token) {
+        Ok(()) => record.room = Room::Watched,
+        Err(error) => {
+            log::warn!("connection {id}: cannot watch for room to write: {error}");
+            core.end(id, record, Reason::Error);
+        }
+    }
+}
+
+fn arm_write_stall<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &Record<N::Stream, U>) {
+    if let Some(timeout) = core.write_stall_of(record) {
+        core.timers.arm_by(id.slot(), record.stalled_since + timeout);
+    }
+}
+
+fn mark_high<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
+    if record.flags.has(Flags::HIGH) || record.waiting_out() < core.config().output_high {
+        return;
+    }
+    debug_assert!(
+        !record.is_ending() || record.output.is_some(),
+        "{id} is past the high mark without output"
+    );
+    record.flags.insert(Flags::HIGH);
+    if core.config().on_output_high == OutputHigh::StopReading {
+        record.muted.insert(Muted::BACK_PRESSURE);
+    }
+}
+
+pub(super) fn mark_low<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+) -> Wrote {
+    if !record.flags.has(Flags::HIGH) || record.waiting_out() > core.config().output_low || record.is_ending()
+    {
+        return Wrote::Something;
+    }
+    record.flags.remove(Flags::HIGH);
+    core.unmute(id, record, Muted::BACK_PRESSURE);
+    Wrote::DownToLow
+}
+
+/// One connection's share of a turn, in bytes received: what it can send at once without delaying the others by more
+/// than the handling of one full scratch buffer.
+pub(super) const SHARE_BYTES: usize = SCRATCH_BYTES;
+
+/// Output gathered before it is sent without waiting for the event's end.
+const MOST_GATHERED: usize = 64 << 10;
+
+/// Pieces that leave by one system call.
+const SLICES_A_SEND: usize = 16;

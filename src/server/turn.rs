@@ -1,0 +1,313 @@
+//! One turn of the loop: wait, take in what is ready, keep deadlines, accept, and hand events out in fair order.
+//! The one place in this room that reads the clock for a turn.
+
+use std::time::Duration;
+
+use super::event::Event;
+use super::{SocketPool, ending, transfer};
+use crate::clock::Nanos;
+use crate::connection::{Flags, Muted, Reading, Stage};
+use crate::error::Error;
+use crate::id::ConnId;
+use crate::net::{Kind, Net, Poller, Reactor, Token};
+use crate::readiness::Readiness;
+use crate::reason::Reason;
+
+impl<U, N: Net> SocketPool<U, N> {
+    /// Waits at most `timeout` (`None`: as long as nothing happens) and does the turn's work. Pull events with
+    /// [`next_event`](Self::next_event) afterwards until it says `None`; what was not pulled is kept, and then the next
+    /// turn does not wait.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the pool shares a reactor, which is to be turned instead; [`Error::Io`] if the operating
+    /// system's poller fails. No peer can bring about either.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
+        let sleep = self.before_wait(timeout);
+        let Some(mut reactor) = self.reactor.take() else {
+            return Err(Error::State {
+                what: "turn",
+                why: "the pool shares a reactor: turn that, then process",
+            });
+        };
+        let result = reactor.turn(sleep);
+        self.after_wait(&mut reactor);
+        self.reactor = Some(reactor);
+        result
+    }
+
+    /// Does the turn's work after a shared reactor has been turned; then pull events as after [`turn`](Self::turn).
+    pub fn process(&mut self, reactor: &mut Reactor<N>) {
+        self.settle_touched();
+        self.after_wait(reactor);
+    }
+
+    /// What happened next; `None` when this turn has nothing more to tell.
+    ///
+    /// The connection of the event before is put in order first: what was left of its input is kept, what was queued
+    /// for it is sent, and whatever ends were asked for are carried out from here on.
+    #[inline]
+    pub fn next_event(&mut self) -> Option<Event<U>> {
+        self.settle_touched();
+        if let Some(event) = self.next_closed() {
+            return Some(event);
+        }
+        while self.core.left > 0 {
+            self.core.left -= 1;
+            let id = self.core.run.pop_front()?;
+            if let Some(event) = self.event_of(id) {
+                return Some(event);
+            }
+        }
+        if let Some(event) = self.next_closed() {
+            return Some(event);
+        }
+        self.next_drained()
+    }
+
+    /// The time that a turn may sleep: not at all while something is left to do.
+    fn before_wait(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        self.settle_touched();
+        self.relieve_pressure();
+        self.sleep_at_most(timeout)
+    }
+
+    pub(super) fn sleep_at_most(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let core = &self.core;
+        let work_left = !core.run.is_empty()
+            || !core.ending.is_empty()
+            || !self.closed.is_empty()
+            || !self.touched.is_empty()
+            || self.has_sliced_work()
+            || self.commands.are_waiting()
+            || core.drain.has_news();
+        if work_left {
+            return Some(Duration::ZERO);
+        }
+        match core
+            .timers
+            .next()
+            .min(self.accept_deadline())
+            .min(core.drain.deadline)
+            .min(core.pressure.look_at)
+        {
+            Nanos::MAX => timeout,
+            deadline => {
+                let left = deadline.since(core.now);
+                Some(timeout.map_or(left, |timeout| timeout.min(left)))
+            }
+        }
+    }
+
+    fn after_wait(&mut self, reactor: &mut Reactor<N>) {
+        self.core.read_clock();
+        self.core.share.owner = None;
+        self.core.health.counters.turns += 1;
+        self.take_in(reactor);
+        self.run_commands();
+        self.keep_deadlines();
+        self.work_in_slices();
+        self.accept();
+        self.core.left = self.core.run.len();
+        self.core.closes_left = ending::MOST_A_TURN;
+    }
+
+    /// Notes what the poller has found. An event whose generation is over is dropped here and nowhere else.
+    fn take_in(&mut self, reactor: &Reactor<N>) {
+        let connections = Token::class_of(Kind::Server, self.core.party);
+        let listeners = Token::class_of(Kind::Listener, self.core.party);
+        for (token, readiness) in reactor.poller().events() {
+            let class = token.class();
+            if class == connections {
+                let Some((id, record)) = token.id().and_then(|id| Some((id, self.table.get_mut(id)?))) else {
+                    self.core.health.counters.stale_events += 1;
+                    continue;
+                };
+                record.ready = record.ready.with(readiness);
+                self.core.enqueue(id, record);
+            } else if class == listeners {
+                self.listener_is_ready(token.listener_place());
+            }
+        }
+    }
+
+    /// Whether work is left that is done in slices.
+    fn has_sliced_work(&self) -> bool {
+        let slots = self.table.slots_used();
+        self.core.drain.is_sweeping(slots)
+            || self.core.look_again_from < slots
+            || self.commands.is_broadcasting()
+    }
+
+    fn work_in_slices(&mut self) {
+        if self.has_sliced_work() {
+            self.sweep_drain();
+            self.look_again();
+            self.work_on_broadcasts();
+        }
+    }
+
+    /// What a queued connection has to tell; a connection that turns out to have nothing leaves the queue.
+    fn event_of(&mut self, id: ConnId) -> Option<Event<U>> {
+        let core = &mut self.core;
+        let record = self.table.get_mut(id)?;
+        record.flags.remove(Flags::QUEUED);
+        match record.stage {
+            Stage::Ending(_) => return None,
+            Stage::New => {
+                record.stage = Stage::Open;
+                self.mark_touched(id);
+                return Some(Event::Opened(id));
+            }
+            Stage::Open | Stage::Finishing(_) => {}
+        }
+        if record.ready.has(WRITABLE_OR_FAILED) {
+            let wrote = transfer::on_writable(core, id, record);
+            core.settle(id, record);
+            if wrote == transfer::Wrote::DownToLow {
+                core.enqueue(id, record);
+                self.mark_touched(id);
+                return Some(Event::Writable(id));
+            }
+        }
+        if record.reading == Reading::Ended {
+            record.reading = Reading::Reported;
+            self.mark_touched(id);
+            return Some(Event::ReadClosed(id));
+        }
+        let readable =
+            record.ready.has(Readiness::READABLE) && record.muted.is_nothing() && !record.is_ending();
+        if readable && core.may_operate(id, record) {
+            core.share.owner = Some(id);
+            core.share.left = transfer::SHARE_BYTES;
+            self.mark_touched(id);
+            return Some(Event::Readable(id));
+        }
+        None
+    }
+
+    fn mark_touched(&mut self, id: ConnId) {
+        self.touched.push(id);
+        if let Some(record) = self.table.get_mut(id) {
+            record.flags.insert(Flags::TOUCHED);
+        }
+    }
+
+    /// Before a handle of `id` is given out: whoever's input lies in the inbox is put back if it is somebody else's.
+    #[inline]
+    pub(super) fn touch_one(&mut self, id: ConnId) -> Option<()> {
+        let record = self.table.get_mut(id)?;
+        if !record.flags.has(Flags::TOUCHED) {
+            record.flags.insert(Flags::TOUCHED);
+            if self.touched.len() == MOST_TOUCHED {
+                self.settle_all_but_first();
+            }
+            self.touched.push(id);
+        }
+        if self.inbox.owner() != Some(id) {
+            self.close_inbox();
+            let record = self.table.get_mut(id)?;
+            self.inbox.open(id, &mut record.input);
+        }
+        if self.core.stage.owner.is_some_and(|owner| owner != id) {
+            self.flush_stage();
+        }
+        Some(())
+    }
+
+    /// Puts every connection in order of which the application has had a handle.
+    #[inline]
+    pub(super) fn settle_touched(&mut self) {
+        if self.touched.is_empty() {
+            return;
+        }
+        self.close_inbox();
+        self.flush_stage();
+        while let Some(id) = self.touched.pop() {
+            self.settle_one(id);
+        }
+    }
+
+    fn settle_all_but_first(&mut self) {
+        while self.touched.len() > 1 {
+            let Some(id) = self.touched.pop() else { return };
+            if self.inbox.owner() == Some(id) {
+                self.close_inbox();
+            }
+            self.settle_one(id);
+        }
+    }
+
+    #[inline]
+    fn settle_one(&mut self, id: ConnId) {
+        let Some(record) = self.table.get_mut(id) else { return };
+        record.flags.remove(Flags::TOUCHED);
+        match record.reading {
+            Reading::Open => {}
+            Reading::Ended => self.core.enqueue(id, record),
+            // The application has had its chance to answer, or to hold it.
+            Reading::Reported => self.core.finish(id, record, Reason::Peer),
+        }
+        self.core.settle(id, record);
+    }
+
+    fn close_inbox(&mut self) {
+        let Some(owner) = self.inbox.owner() else { return };
+        match self.table.get_mut(owner) {
+            Some(record) => {
+                if self.inbox.taken.tell() {
+                    transfer::consumed(&mut self.core, owner, record, self.inbox.len());
+                }
+                self.inbox.put_back(&mut record.input, &mut self.core.store);
+            }
+            None => debug_assert!(false, "the inbox is closed before its owner leaves"),
+        }
+    }
+
+    fn flush_stage(&mut self) {
+        let Some(owner) = self.core.stage.owner else { return };
+        if let Some(record) = self.table.get_mut(owner) {
+            transfer::flush_stage(&mut self.core, owner, record);
+        }
+        self.core.stage.owner = None;
+    }
+}
+
+impl<N: Net> super::core::Core<N> {
+    /// Reads the clock: for a turn, and for calls that come from outside of one and set a deadline.
+    pub(super) fn read_clock(&mut self) {
+        self.now = self.clock.now();
+    }
+
+    /// Whether the operation that is about to open may run, where the pool itself sees to the rates.
+    #[inline]
+    fn may_operate<U>(&mut self, id: ConnId, record: &mut crate::connection::Record<N::Stream, U>) -> bool {
+        if !self.policy.enforced || record.flags.has(Flags::CHARGED) {
+            return true;
+        }
+        match self.policy.check(record, &self.pool_level, self.now) {
+            Ok(()) => {
+                record.flags.insert(Flags::CHARGED);
+                true
+            }
+            Err(at) => {
+                self.deny(record);
+                if self.config().over_rate == super::OverRate::Close {
+                    self.end(id, record, Reason::Rate);
+                } else {
+                    self.mute_until(id, record, Muted::OPERATIONS, at);
+                }
+                false
+            }
+        }
+    }
+
+    pub(super) fn deny<U>(&mut self, record: &mut crate::connection::Record<N::Stream, U>) {
+        record.denied = record.denied.saturating_add(1);
+        self.health.counters.operations_denied += 1;
+    }
+}
+
+const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readiness::FAILED);
+
+/// Connections of which a handle may be given out before the first of them are put in order.
+pub(super) const MOST_TOUCHED: usize = 64;
