@@ -1,0 +1,184 @@
+//! Violations planted on purpose, each of which must be found, and look-alikes that must not.
+
+use super::*;
+
+/// What is found in a tree of one file, as (line, rule).
+fn found(path: &str, text: &str) -> Vec<(usize, Rule)> {
+    let source = Source { path: path.to_owned(), text: format!("//! Docs.\n{text}") };
+    check_tree(&[source]).into_iter().map(|finding| (finding.line - 1, finding.rule)).collect()
+}
+
+#[test]
+fn a_room_may_use_lower_rooms_and_itself() {
+    for (path, text) in [
+        ("health/mod.rs", "use crate::clock::Nanos;"),
+        ("health/latency.rs", "use crate::health::Quantiles;"),
+        ("error.rs", "use crate::reason::Refusal;"),
+        ("server/turn.rs", "use crate::{net::{self, Poller}, clock::Nanos as N, health};"),
+        ("server/turn.rs", "fn f() { crate::health::Health::<u8>::new(now) }"),
+        ("health/mod.rs", "pub(crate) struct A; pub(in crate::health) struct B; pub(super) struct C;"),
+        ("health/latency.rs", "use super::recent::Tally;"),
+        ("bucket.rs", "mod tests { use super::*; mod deep { use super::super::*; } }"),
+        (
+            "health/latency.rs",
+            "// use crate::server::Pool;\nconst A: &str = \"crate::server\"; /* crate::net */",
+        ),
+        ("net/mod.rs", "macro_rules! m { () => { $crate::clock::Nanos } }"),
+    ] {
+        assert_eq!(found(path, text), [], "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_room_may_not_use_higher_or_equal_rooms() {
+    for (path, text) in [
+        ("health/mod.rs", "use crate::server::SocketPool;"),
+        ("health/mod.rs", "use crate::admission::Gate;"),
+        ("clock.rs", "use crate::timer::Timers;"),
+        ("bucket.rs", "use crate::timer::Timers;"),
+        ("server/mod.rs", "use crate::client::Pool;"),
+        ("client/mod.rs", "use crate::server::Pool;"),
+        ("admin/mod.rs", "fn f() { crate::capi::run() }"),
+        ("health/mod.rs", "use crate::{clock::Nanos, server};"),
+        ("health/mod.rs", "use crate::{clock::{Nanos, Clock}, id as i, net::{self, Poller as P}};"),
+        ("health/mod.rs", "pub(crate) fn f(p: &crate::net::Poller) {}"),
+        ("health/mod.rs", "macro_rules! m { () => { $crate::server::go() } }"),
+        ("health/mod.rs", "#[cfg(test)] mod tests { use crate::server::SocketPool; }"),
+    ] {
+        assert_eq!(only(path, text), Rule::Layers, "{path}: {text}");
+    }
+}
+
+#[test]
+fn both_rooms_of_one_group_are_named_with_their_lines() {
+    let text = "use crate::{\n    net::Poller,\n    clock::Nanos,\n    server::SocketPool,\n};";
+    assert_eq!(found("health/mod.rs", text), [(2, Rule::Layers), (4, Rule::Layers)]);
+}
+
+#[test]
+fn no_way_around_the_rooms_is_open() {
+    for (path, text) in [
+        ("health/mod.rs", "use super::server::SocketPool;"),
+        ("health/latency.rs", "use super::super::server::SocketPool;"),
+        ("health/latency.rs", "use super::{super::server::SocketPool};"),
+        ("health/latency.rs", "use self::super::super::server;"),
+        ("bucket.rs", "use super::timer::Timers;"),
+        ("bucket.rs", "mod tests { use super::super::timer::Timers; }"),
+        ("health/mod.rs", "use crate::SocketPool;"),
+        ("health/mod.rs", "use crate::*;"),
+        ("health/mod.rs", "use crate as house;"),
+        ("health/mod.rs", "use crate::{self as house};"),
+        ("cellar.rs", "fn f() {}"),
+    ] {
+        assert_eq!(only(path, text), Rule::Layers, "{path}: {text}");
+    }
+}
+
+#[test]
+fn unsafe_stays_on_its_islands() {
+    for path in ["net/sys.rs", "capi/pool.rs", "client/slots.rs"] {
+        assert_eq!(found(path, "unsafe fn f() {}"), [], "{path}");
+    }
+    for path in ["net/mod.rs", "server/turn.rs", "client/mod.rs", "lib.rs"] {
+        assert_eq!(found(path, "\nfn f() { unsafe { g() } }"), [(2, Rule::Unsafe)], "{path}");
+    }
+    assert_eq!(found("id.rs", "#![deny(unsafe_code)] // unsafe\nconst A: char = '\"'; // unsafe"), []);
+}
+
+#[test]
+fn only_the_clock_asks_the_system() {
+    assert_eq!(found("clock.rs", "fn f() { Instant::now(); SystemTime::now(); i.elapsed(); }"), []);
+    for text in [
+        "fn f() { Instant::now(); }",
+        "use std::time::Instant as I; fn f() { I::now(); }",
+        "const F: fn() -> Instant = std::time::Instant::now;",
+        "use std::time::SystemTime;",
+        "fn f() { start.elapsed(); }",
+        "#[cfg(test)] mod tests { fn f() { Instant::now(); } }",
+    ] {
+        assert_eq!(only("server/turn.rs", text), Rule::Clock, "{text}");
+    }
+}
+
+#[test]
+fn only_the_turn_asks_the_clock() {
+    for path in ["server/turn.rs", "client/pool.rs", "admin/mod.rs", "capi/pool.rs"] {
+        assert_eq!(found(path, "fn f() { self.clock.now(); }"), [], "{path}");
+    }
+    for path in ["health/mod.rs", "net/reactor.rs", "server/reap.rs", "server/turns.rs"] {
+        assert_eq!(found(path, "fn f() {\n    self.clock\n        .now();\n}"), [(3, Rule::Clock)], "{path}");
+    }
+    let outside = "#[cfg(test)]\nmod tests {\n    fn f() { clock.now(); }\n}\nfn g() { clock.now(); }";
+    assert_eq!(found("server/reap.rs", outside), [(5, Rule::Clock)]);
+    assert_eq!(found("server/reap.rs", "#[cfg(test)] use a::b; fn g() {\n c.now(); }"), [(2, Rule::Clock)]);
+    assert_eq!(found("server/reap.rs", "#[cfg(not(test))]\nfn g() { c.now(); }"), [(2, Rule::Clock)]);
+}
+
+#[test]
+fn a_file_that_only_tests_use_may_ask_the_clock() {
+    let file = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
+    let model = file("server/model.rs", "//! Model.\nfn f() { clock.now(); }");
+    let parent = |text| file("server/mod.rs", text);
+    assert!(check_tree(&[parent("//! Docs.\n#[cfg(test)]\nmod model;"), model]).is_empty());
+    let model = file("server/model.rs", "//! Model.\nfn f() { clock.now(); }");
+    assert_eq!(check_tree(&[parent("//! Docs.\nmod model;"), model]).len(), 1);
+}
+
+#[test]
+fn long_files_are_found() {
+    assert_eq!(found("id.rs", &"\n".repeat(MOST_LINES - 1)), []);
+    assert_eq!(found("id.rs", &"\n".repeat(MOST_LINES)), [(MOST_LINES, Rule::Length)]);
+}
+
+#[test]
+fn nothing_sleeps() {
+    for text in
+        ["fn f() { std::thread::sleep(d); }", "use std::thread::{spawn, sleep};", "fn f() { sleep(d); }"]
+    {
+        assert_eq!(only("server/turn.rs", text), Rule::Sleep, "{text}");
+    }
+    assert_eq!(found("server/turn.rs", "fn f() { let sleep = self.sleep(); }\nfn sleep() {}"), []);
+}
+
+#[test]
+fn nothing_unfinished_stays() {
+    for word in ["todo!()", "unimplemented!(\"later\")", "dbg!(x)"] {
+        assert_eq!(found("id.rs", &format!("\n\nfn f() {{ {word} }}")), [(3, Rule::Unfinished)], "{word}");
+    }
+    assert_eq!(found("id.rs", "// todo! later\nfn todo() {}"), []);
+}
+
+#[test]
+fn a_file_says_what_it_is_for() {
+    let silent = Source { path: "id.rs".to_owned(), text: "use std::fmt;\n".to_owned() };
+    assert_eq!(
+        check_tree(&[silent])[0].to_string().split(": ").take(2).collect::<Vec<_>>(),
+        ["src/id.rs:1", "ModuleDocs"]
+    );
+}
+
+#[test]
+fn text_that_looks_like_code_is_not_read_as_code() {
+    for text in [
+        "const A: &str = \"\\\"unsafe\";",
+        "const A: &str = r#\"unsafe \" unsafe\"#;",
+        "const A: &[u8] = br##\"unsafe\"# unsafe\"##;",
+        "const A: &std::ffi::CStr = c\"unsafe\";",
+        "const A: (u8, char, char) = (b'\"', '\\'', '\"'); // unsafe",
+        "/* unsafe /* unsafe */ unsafe */",
+        "fn f<'unsafe_>(a: &'unsafe_ str) {}",
+    ] {
+        assert_eq!(found("id.rs", text), [], "{text}");
+    }
+    for text in ["const A: &str = \"a\\\\\"; unsafe {}", "fn f<'a>(c: char) { c == 'x'; unsafe {} }"] {
+        assert_eq!(only("id.rs", text), Rule::Unsafe, "{text}");
+    }
+}
+
+/// The one rule that is broken, however often.
+fn only(path: &str, text: &str) -> Rule {
+    let found = found(path, text);
+    let rule = found.first().unwrap_or_else(|| panic!("nothing found in {path}: {text}")).1;
+    assert!(found.iter().all(|&(_, other)| other == rule), "{found:?} in {path}: {text}");
+    rule
+}
