@@ -1,5 +1,51 @@
-//! A pool for accepted connections on a single-threaded readiness loop.
-#![cfg_attr(docsrs, feature(doc_cfg))]
+//! A pool for the connections a server has accepted, on a single-threaded readiness loop.
+//!
+//! [`SocketPool`] accepts connections, decides who may come in, buffers what waits, keeps deadlines and rates, closes
+//! what must go, drains, and measures all of it. The application pulls events and says what the bytes mean:
+//!
+//! ```no_run
+//! use socketpool::{Event, Sent, SocketPool};
+//!
+//! let mut pool = SocketPool::<()>::builder().max_connections(1_000).build()?;
+//! pool.listen("127.0.0.1:7000")?;
+//! loop {
+//!     pool.turn(None)?;
+//!     while let Some(event) = pool.next_event() {
+//!         match event {
+//!             Event::Readable(id) => {
+//!                 let mut conn = pool.conn(id);
+//!                 conn.receive();
+//!                 let (mut input, mut output) = conn.split();
+//!                 while let Some(line) = input.take_through(b'\n') {
+//!                     if output.queue(line) == Sent::Refused { break; }
+//!                 }
+//!             }
+//!             Event::Drained => return Ok(()),
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), socketpool::Error>(())
+//! ```
+//!
+//! # What to read next
+//!
+//! * [`Config`]: every limit, its unit, default and reason.
+//! * [`Event`] and [`Connection`]: what happens and what can be done.
+//! * [`SocketPool::drain`], [`SocketPool::snapshot`], [`SocketPool::handle`]: running it.
+//! * [`Reactor`]: several pools, or a pool and something else, in one loop.
+//!
+//! # Words
+//!
+//! A *turn* is one pass of the loop. An *operation* is one unit of work on a connection, a request: it opens when input
+//! arrives while none is open, and completes at the first byte sent once some of that input was consumed. A connection
+//! is *proven* when it has been answered once, *busy* while something is in flight.
+//!
+//! # Features
+//!
+//! * `audit`: checks every invariant of a pool, walking all of it, at each 4,096th turn. For test stages.
+//! * `sim`: a simulated net ([`net`]), for tests and benches that run whole turns without a socket.
 
 mod clock;
 mod error;
@@ -46,3 +92,8 @@ pub(crate) fn model_cases() -> proptest::test_runner::Config {
     let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1024);
     proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
 }
+
+/// Compiles every Rust block of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -53,6 +53,15 @@ impl Peer {
         }
     }
 
+    /// The address as a number, IPv4 in its mapped form, and whether it is IPv4; `None` for a unix socket.
+    #[inline]
+    pub(crate) fn bits(&self) -> Option<(u128, bool)> {
+        match self.kind {
+            Kind::Unix => None,
+            kind => Some((u128::from_be_bytes(self.ip), kind == Kind::V4)),
+        }
+    }
+
     /// Whether this is a unix socket.
     #[must_use]
     #[inline]
@@ -111,6 +120,7 @@ mod tests {
         assert_eq!(mapped, peer("10.9.0.1:80"));
         assert_eq!(mapped.ip(), Some("10.9.0.1".parse().unwrap()));
         assert_eq!(mapped.addr(), Some("10.9.0.1:80".parse().unwrap()));
+        assert_eq!(mapped.bits(), Some((0xffff_0a09_0001, true)));
         assert_eq!(HashSet::from([mapped, peer("10.9.0.1:80")]).len(), 1);
     }
 
@@ -133,7 +143,7 @@ mod tests {
     #[test]
     fn a_unix_socket_has_no_address() {
         assert!(Peer::UNIX.is_unix());
-        assert_eq!((Peer::UNIX.ip(), Peer::UNIX.addr()), (None, None));
+        assert_eq!((Peer::UNIX.ip(), Peer::UNIX.addr(), Peer::UNIX.bits()), (None, None, None));
         assert_ne!(Peer::UNIX, peer("[::]:0"));
     }
 

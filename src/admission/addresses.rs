@@ -95,15 +95,17 @@ impl Addresses {
         None
     }
 
-    /// Gives an address that has no place one, without live connections yet; another may be forgotten for it.
-    /// `None` if every place is taken by an address with live connections.
+    /// Gives an address that has no place one, without live connections and in no list yet: [`open`](Self::open) or
+    /// [`refresh`](Self::refresh) must follow. Another may be forgotten for it; `None` if every place is taken by an address with
+    /// live connections.
+    #[inline(never)]
     pub(super) fn insert(&mut self, key: u128, now: Nanos) -> Option<u32> {
         debug_assert!(self.find(key).is_none(), "the address has a place");
         let entry = Entry {
             key: halves(key),
             live: 0,
             chain: NONE,
-            newer: NONE,
+            newer: UNLISTED,
             older: NONE,
             score: Score::new(now),
         };
@@ -122,18 +124,18 @@ impl Addresses {
             (self.entries.len() - 1) as u32
         };
         self.link(place);
-        self.push_newest(place);
         Some(place)
     }
 
     /// One more connection of this address.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open(&mut self, place: u32) {
-        if self.entry(place).live == 0 {
+        self.live += 1;
+        let entry = self.entry_mut(place);
+        entry.live += 1;
+        if entry.live == 1 {
             self.unlist(place);
         }
-        self.entry_mut(place).live += 1;
-        self.live += 1;
     }
 
     /// One connection less. Without any, the address is kept for its score if `keep`, else forgotten.
@@ -154,7 +156,7 @@ impl Addresses {
 
     /// An address without live connections was heard of: it becomes the newest.
     pub(super) fn refresh(&mut self, place: u32) {
-        if self.entry(place).live == 0 && self.newest != place {
+        if self.entry(place).live == 0 {
             self.unlist(place);
             self.push_newest(place);
         }
@@ -291,6 +293,7 @@ impl Addresses {
     fn unlist(&mut self, place: u32) {
         let Entry { newer, older, .. } = *self.entry(place);
         match newer {
+            UNLISTED => return,
             NONE => self.newest = older,
             _ => self.entry_mut(newer).older = older,
         }
@@ -331,6 +334,8 @@ fn key(entry: &Entry) -> u128 {
 
 /// No place.
 pub(super) const NONE: u32 = u32::MAX;
+/// Stands in place of the newer neighbour of an entry that was just made.
+const UNLISTED: u32 = u32::MAX - 1;
 /// Oldest idle addresses that are looked at for one that is not blocked.
 const CANDIDATES: usize = 8;
 
@@ -342,6 +347,12 @@ mod tests {
         let mut table = Addresses::new(FoldedState::with_seed(1));
         table.try_reserve(capacity).unwrap();
         table
+    }
+
+    /// An address without connections.
+    fn insert(table: &mut Addresses, key: u128) {
+        let place = table.insert(key, Nanos::ZERO).unwrap();
+        table.refresh(place);
     }
 
     /// Entries that are looked at to find `key`.
@@ -379,7 +390,7 @@ mod tests {
             let mut table = Addresses::new(FoldedState::with_seed(seed));
             table.try_reserve(KEYS).unwrap();
             for key in &keys {
-                table.insert(*key, Nanos::ZERO).unwrap();
+                insert(&mut table, *key);
             }
             let all: Vec<usize> = keys.iter().map(|key| probes(&table, *key)).collect();
             let (sum, most) = (all.iter().sum::<usize>(), *all.iter().max().unwrap());
@@ -392,14 +403,14 @@ mod tests {
     fn the_oldest_address_without_connections_gives_way_and_a_live_one_never_does() {
         let mut table = table(3);
         for key in 0..3 {
-            table.insert(key, Nanos::ZERO).unwrap();
+            insert(&mut table, key);
         }
         let live = table.find(0).unwrap();
         table.open(live);
         table.refresh(table.find(1).unwrap());
-        table.insert(3, Nanos::ZERO).unwrap();
+        insert(&mut table, 3);
         assert_eq!((table.find(2), table.len()), (None, 3));
-        table.insert(4, Nanos::ZERO).unwrap();
+        insert(&mut table, 4);
         assert_eq!((table.find(1), table.find(0)), (None, Some(live)));
         table.assert_invariants();
     }
@@ -414,8 +425,8 @@ mod tests {
         assert_eq!(table.insert(2, Nanos::ZERO), None);
         table.assert_invariants();
         table.try_reserve(3).unwrap();
-        assert_eq!(table.insert(2, Nanos::ZERO), Some(2));
-        assert_eq!((table.find(0), table.find(1)), (Some(0), Some(1)));
+        insert(&mut table, 2);
+        assert_eq!((table.find(0), table.find(1), table.find(2)), (Some(0), Some(1), Some(2)));
         table.assert_invariants();
     }
 
@@ -429,7 +440,7 @@ mod tests {
     #[test]
     fn room_that_cannot_be_had_is_an_error() {
         let mut table = table(2);
-        table.insert(7, Nanos::ZERO);
+        insert(&mut table, 7);
         assert!(matches!(table.try_reserve(usize::MAX / 128), Err(Error::Memory { .. })));
         assert_eq!((table.find(7), table.capacity()), (Some(0), 2));
         table.assert_invariants();

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::clock::Nanos;
+use crate::peer::Peer;
 
 /// A network, or a single address: `10.0.0.0/8`, `2001:db8::/32`, `192.0.2.7`.
 ///
@@ -147,6 +148,14 @@ impl From<IpAddr> for Address {
             IpAddr::V4(v4) => Self { bits: V4_BITS | u128::from(v4.to_bits()), v4: true },
             IpAddr::V6(v6) => Self { bits: v6.to_bits(), v4: v6.to_bits() >> 32 == V4_BITS >> 32 },
         }
+    }
+}
+
+impl Address {
+    /// The address of a peer that has one.
+    #[inline]
+    pub(super) fn of(peer: &Peer) -> Option<Self> {
+        peer.bits().map(|(bits, v4)| Self { bits, v4 })
     }
 }
 

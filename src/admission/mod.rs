@@ -133,6 +133,10 @@ pub(crate) struct Gate {
     syn: Option<Syn>,
     global_level: Level,
     addresses: Addresses,
+    /// Whether connections are counted by address.
+    counts: bool,
+    /// Whether there is a list that can keep an address out.
+    lists: bool,
     /// The bits of an address that count; of a mapped one for IPv4.
     v4_mask: u128,
     v6_mask: u128,
@@ -163,6 +167,8 @@ impl Gate {
             syn: None,
             global_level: Level::full(),
             addresses: Addresses::new(FoldedState::default()),
+            counts: false,
+            lists: false,
             v4_mask: 0,
             v6_mask: 0,
             outstanding: 0,
@@ -220,6 +226,9 @@ impl Gate {
             self.addresses.forget_idle();
         }
         (self.v4_mask, self.v6_mask) = masks;
+        self.counts = limits.counts_addresses();
+        let has_blacklist = self.syn.as_ref().is_some_and(|syn| !syn.blacklist.is_empty());
+        self.lists = has_blacklist || !self.allow.is_empty() || !self.deny.is_empty();
         self.limits = limits;
         Ok(())
     }
@@ -271,8 +280,8 @@ impl Gate {
         if room == Room::None {
             return Decision::Refuse(Refusal::Full);
         }
-        match peer.ip() {
-            Some(ip) if self.looks_at_addresses() => self.judge_address(Address::from(ip), now, paced),
+        match Address::of(peer) {
+            Some(address) if self.counts || self.lists => self.judge_address(address, now, paced),
             // No address, or nothing that depends on it.
             _ if paced && !self.take_accept(now) => Decision::Refuse(Refusal::AcceptRate),
             _ => Decision::Admit(self.permit(NONE, false)),
@@ -280,7 +289,7 @@ impl Gate {
     }
 
     fn judge_address(&mut self, address: Address, now: Nanos, paced: bool) -> Decision {
-        if self.is_denied(address, now) {
+        if self.lists && self.is_denied(address, now) {
             return Decision::Refuse(Refusal::Denied);
         }
         let key = address.bits & if address.v4 { self.v4_mask } else { self.v6_mask };
@@ -300,9 +309,9 @@ impl Gate {
     }
 
     /// The flood score, and the place that the connection is counted at.
-    #[inline]
+    #[inline(always)]
     fn judge_score(&mut self, address: Address, key: u128, found: Option<u32>, now: Nanos) -> Decision {
-        if !self.limits.counts_addresses() {
+        if !self.counts {
             return Decision::Admit(self.permit(NONE, false));
         }
         // Every place is taken by a live address only if there are more connections than the gate was made for.
@@ -329,7 +338,7 @@ impl Gate {
         Decision::Delay(self.permit(place, true), delay)
     }
 
-    #[inline]
+    #[inline(always)]
     fn permit(&mut self, place: u32, scored: bool) -> Permit {
         if place != NONE {
             self.addresses.open(place);
@@ -339,12 +348,7 @@ impl Gate {
         Permit { place, scored }
     }
 
-    /// Whether anything depends on where a newcomer comes from.
-    #[inline]
-    fn looks_at_addresses(&self) -> bool {
-        self.limits.counts_addresses() || !self.deny.is_empty() || !self.allow.is_empty()
-    }
-
+    /// Whether a list keeps the address out.
     fn is_denied(&self, address: Address, now: Nanos) -> bool {
         (!self.deny.is_empty() && self.deny.contains(address, now))
             || (!self.allow.is_empty() && !self.allow.contains(address, now))

@@ -35,8 +35,7 @@ pub(super) enum Verdict {
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     window: u64,
-    windows_a_nano: f32,
-    max_attempts: u32,
+    max_attempts: u64,
     block: u64,
     attempt_penalty: f32,
     failure_penalty: f32,
@@ -54,6 +53,7 @@ impl Score {
     }
 
     /// Counts an attempt and judges it.
+    #[inline(always)]
     pub(super) fn attempt(&mut self, rules: &Rules, now: Nanos) -> Verdict {
         self.recover(rules, now);
         self.current = self.current.saturating_add(1);
@@ -61,7 +61,7 @@ impl Score {
         if self.blocked_until > now {
             return Verdict::Block;
         }
-        if self.recent_attempts(rules, now) > rules.max_attempts || self.score < rules.block_below {
+        if self.has_too_many(rules, now) || self.score < rules.block_below {
             self.block(rules, now);
             return Verdict::Block;
         }
@@ -110,7 +110,9 @@ impl Score {
     #[inline]
     fn recover(&mut self, rules: &Rules, now: Nanos) {
         let elapsed = now.as_nanos().saturating_sub(self.seen.as_nanos());
-        self.score = (self.score + elapsed as f32 * rules.recovery_a_nano).min(1.0);
+        // The way over a signed number is one instruction, and 292 years are enough.
+        let elapsed = elapsed.min(i64::MAX as u64).cast_signed() as f32;
+        self.score = (self.score + elapsed * rules.recovery_a_nano).min(1.0);
         self.seen = self.seen.max(now);
         if now.as_nanos().saturating_sub(self.began.as_nanos()) >= rules.window {
             self.turn_window(rules, now);
@@ -129,22 +131,24 @@ impl Score {
         self.current = 0;
     }
 
-    /// Attempts in the window that ends now: all of the current one, and of the previous one the part that still lies in it.
+    /// Whether more attempts than allowed lie in the window that ends now: all of the current one, and of the previous one the
+    /// part that still lies in it, rounded down. `current + previous * left / window > most`, without the division.
     #[inline]
-    fn recent_attempts(&self, rules: &Rules, now: Nanos) -> u32 {
+    fn has_too_many(&self, rules: &Rules, now: Nanos) -> bool {
         let elapsed = now.as_nanos().saturating_sub(self.began.as_nanos());
-        let left = (1.0 - elapsed as f32 * rules.windows_a_nano).max(0.0);
-        u32::from(self.current) + (f32::from(self.previous) * left) as u32
+        let left = rules.window.saturating_sub(elapsed);
+        match rules.max_attempts.checked_sub(u64::from(self.current)) {
+            Some(spare) => u64::from(self.previous) * left >= (spare + 1) * rules.window,
+            None => true,
+        }
     }
 }
 
 impl Rules {
     pub(super) fn new(protection: &SynProtection) -> Self {
-        let window = span_nanos(protection.window);
         Self {
-            window,
-            windows_a_nano: 1.0 / window as f32,
-            max_attempts: protection.max_attempts,
+            window: span_nanos(protection.window),
+            max_attempts: u64::from(protection.max_attempts),
             block: span_nanos(protection.block),
             attempt_penalty: protection.penalty(),
             failure_penalty: protection.failure_penalty,

@@ -74,7 +74,7 @@ impl<S, U> Record<S, U> {
             ready: Readiness::NONE,
             muted: Muted::NOTHING,
             standing,
-            stage: Stage::New,
+            stage: Stage::Open,
             operation: Operation::None,
             reading: Reading::Open,
             room: Room::Unwatched,
@@ -138,8 +138,6 @@ impl<S, U> Record<S, U> {
 /// How far a connection has come in life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// The application has not been told of it.
-    New,
     /// It lives.
     Open,
     /// It ends, for this reason, as soon as nothing is owed.
@@ -202,10 +200,10 @@ pub(crate) struct Deadlines {
 }
 
 macro_rules! bit_set {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $bit:ident = $value:expr,)* }) => {
+    ($(#[$meta:meta])* $name:ident($bits:ty) { $($(#[$doc:meta])* $bit:ident = $value:expr,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) struct $name(u8);
+        pub(crate) struct $name($bits);
 
         impl $name {
             $($(#[$doc])* pub(crate) const $bit: Self = Self($value);)*
@@ -230,7 +228,7 @@ macro_rules! bit_set {
 
 bit_set! {
     /// Why a connection is not read from: several parties may want it, and the last one to let go wakes it.
-    Muted {
+    Muted(u8) {
         NOTHING = 0,
         /// Its input buffer is full.
         FULL = 1,
@@ -259,7 +257,7 @@ impl Muted {
 
 bit_set! {
     /// Small facts about a connection that are each true or not.
-    Flags {
+    Flags(u16) {
         NONE = 0,
         /// It stands in the run queue.
         QUEUED = 1,
@@ -277,5 +275,9 @@ bit_set! {
         BUSY = 64,
         /// The application has had a handle of it since it was last put in order.
         TOUCHED = 128,
+        /// The application has been told that it is there.
+        ANNOUNCED = 256,
+        /// Its last answer may be on its way: unread bytes are dropped before it closes, so that no RST overtakes it.
+        PARTING = 512,
     }
 }

@@ -160,12 +160,21 @@ impl<S, U> Table<S, U> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::{Decision, Gate, Intake, Limits, Room};
     use proptest::prelude::*;
 
     type Tested = Table<i32, ()>;
 
+    fn permit() -> Permit {
+        let mut gate = Gate::new(Limits::default(), 1).unwrap();
+        match gate.decide(&Peer::UNIX, Intake::Open, Room::Available, Nanos::ZERO) {
+            Decision::Admit(permit) => permit,
+            other => panic!("nothing is limited: {other:?}"),
+        }
+    }
+
     fn insert(table: &mut Tested, fd: i32) -> Option<ConnId> {
-        table.insert(fd, fd, Peer::UNIX, Permit::free(), Standing::Unproven, Nanos::ZERO).ok()
+        table.insert(fd, fd, Peer::UNIX, permit(), Standing::Unproven, Nanos::ZERO).ok()
     }
 
     #[test]
@@ -201,7 +210,7 @@ mod tests {
     fn a_descriptor_that_is_in_the_table_is_handed_back() {
         let mut table = Tested::new(4).unwrap();
         insert(&mut table, 7).unwrap();
-        let refused = table.insert(7, 7, Peer::UNIX, Permit::free(), Standing::Unproven, Nanos::ZERO);
+        let refused = table.insert(7, 7, Peer::UNIX, permit(), Standing::Unproven, Nanos::ZERO);
         assert_eq!(refused.unwrap_err().stream, 7);
         assert_eq!(table.len(), 1);
     }

@@ -23,7 +23,8 @@ pub struct OsListener {
     inner: Inner,
     address: Address,
     backlog: u32,
-    path: Option<BoundPath>,
+    /// Held for what its drop does.
+    _path: Option<BoundPath>,
 }
 
 impl OsListener {
@@ -75,7 +76,7 @@ impl OsListener {
                 )
             }
         };
-        Ok(Self { inner, address, backlog: asked.min(machine::longest_backlog()), path })
+        Ok(Self { inner, address, backlog: asked.min(machine::longest_backlog()), _path: path })
     }
 }
 

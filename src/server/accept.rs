@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::core::{EVICTABLE_IDLE, PROVEN, UNPROVEN};
 use super::exhaustion::Advice;
 use super::listen::{Accepting, Backlog};
+use super::turn::MOST_TOUCHED;
 use super::{Eviction, SocketPool, WhenFull};
 use crate::admission::{Decision, Intake, Permit, Proof, Room};
 use crate::clock::Nanos;
@@ -109,8 +110,10 @@ impl<U, N: Net> SocketPool<U, N> {
             Ok((stream, peer)) => {
                 self.core.exhaustion.accepted();
                 self.core.health.counters.accepted += 1;
-                // Whoever is refused is closed by this drop.
-                let _ = self.admit(stream, peer, Origin::Accepted);
+                if let Err(refused) = self.admit(stream, peer, Origin::Accepted) {
+                    drop(refused);
+                    self.core.exhaustion.closed(self.core.now);
+                }
                 Next::More
             }
             Err(error) => self.after_failed_accept(place, &error),
@@ -259,25 +262,23 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Closes the one that has to go for a newcomer, at once, so that its slot and its descriptor are free.
     fn evict(&mut self) -> Option<()> {
         let victim = self.victim()?;
-        if self.touched.contains(&victim) {
-            self.settle_touched();
-        }
         self.end(victim, Reason::Evicted);
         self.core.ending.retain(|id| *id != victim);
-        let event = self.carry_out(victim)?;
-        self.closed.push_back(event);
+        let event = self.carry_out(victim);
+        self.closed.extend(event);
         Some(())
     }
 
     /// Who has to go for a newcomer (DECISIONS 3): the oldest that is unproven and past its grace, else the proven one
-    /// that has had nothing in flight longest.
+    /// that has had nothing in flight longest. Never one of which the application has a handle.
     fn victim(&mut self) -> Option<ConnId> {
         if self.core.config().eviction == Eviction::Off {
             return None;
         }
         let now = self.core.now;
         let grace = self.core.config().eviction_grace;
-        let oldest = self.core.order.first(UNPROVEN).and_then(|slot| self.table.at(slot));
+        let unproven = self.core.order.iter(UNPROVEN).filter_map(|slot| self.table.at(slot));
+        let oldest = unproven.take(MOST_TOUCHED + 1).find(|(_, record)| !record.flags.has(Flags::TOUCHED));
         if let Some((id, record)) = oldest
             && now >= record.created + grace
         {
@@ -290,7 +291,8 @@ impl<U, N: Net> SocketPool<U, N> {
                 // Nobody behind it has been idle for longer than it has stood here.
                 return None;
             }
-            if !record.is_busy() && now >= record.last_active + EVICTABLE_IDLE {
+            let free = !record.is_busy() && !record.flags.has(Flags::TOUCHED);
+            if free && now >= record.last_active + EVICTABLE_IDLE {
                 return Some(id);
             }
             // Busy, or active since it was put here: it goes to the back of the line.

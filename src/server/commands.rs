@@ -199,7 +199,8 @@ impl<U, N: Net> SocketPool<U, N> {
 
     fn run_waiting_commands(&mut self) {
         // Cleared before looking: a command that comes while we look wakes us once more.
-        self.commands.call.waiting.store(false, Ordering::Release);
+        // A swap on both sides: whoever comes second sees what the first has done.
+        self.commands.call.waiting.swap(false, Ordering::AcqRel);
         for _ in 0..COMMANDS_A_TURN {
             let Ok(command) = self.commands.receiver.try_recv() else { return };
             self.run_command(command);

@@ -137,7 +137,7 @@ impl Config {
         for (field, rate) in [("received_rate", self.received_rate), ("sent_rate", self.sent_rate)] {
             rate.map_or(Ok(()), |rate| rate.validate(field))?;
         }
-        Ok(())
+        self.admission().validate()
     }
 
     /// The part that the gate checks and keeps.

@@ -166,6 +166,7 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// Closes the connection once this event has been handled; output that waits is dropped.
     pub fn close(&mut self) {
+        self.record.flags.insert(Flags::PARTING);
         self.core.end(self.id, self.record, Reason::Closed);
     }
 

@@ -136,7 +136,11 @@ impl<N: Net> Core<N> {
     pub(super) fn set_config(&mut self, config: Config) -> Result<(), Error> {
         self.try_reserve(config.max_connections as usize)?;
         self.gate.set_max_connections(config.max_connections)?;
-        self.gate.set_limits(config.admission())?;
+        if let Err(error) = self.gate.set_limits(config.admission()) {
+            // It only takes back what it has just reserved.
+            self.gate.set_max_connections(self.config.max_connections)?;
+            return Err(error);
+        }
         self.policy = Policy::of(&config);
         self.config = config;
         self.look_again_from = 0;
@@ -181,7 +185,7 @@ impl<N: Net> Core<N> {
 
     /// Ends a connection as soon as nothing is owed to its peer.
     pub(super) fn finish<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Reason) {
-        if let Stage::New | Stage::Open = record.stage {
+        if record.stage == Stage::Open {
             record.stage = Stage::Finishing(reason);
             self.end_if_finished(id, record);
         }
@@ -195,6 +199,9 @@ impl<N: Net> Core<N> {
             _ => record.owes(),
         };
         if !waits {
+            if reason != Reason::Peer {
+                record.flags.insert(Flags::PARTING);
+            }
             self.end(id, record, reason);
         }
     }
@@ -259,7 +266,7 @@ impl<N: Net> Core<N> {
             self.settle_fully(id, record);
         }
         let readable = record.ready.has(Readiness::READABLE) && record.muted.is_nothing();
-        if readable && !record.is_ending() {
+        if (readable || record.ready.has(WRITABLE_OR_FAILED)) && !record.is_ending() {
             self.enqueue(id, record);
         }
     }
@@ -433,6 +440,7 @@ impl Policy {
     }
 }
 
+pub(super) const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readiness::FAILED);
 /// Flags for which the short way of settling is too short.
 const SETTLED_SPECIALLY: Flags = Flags::BUSY;
 /// The order of last activity is kept to within this many milliseconds.

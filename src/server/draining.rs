@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use super::core::Core;
 use super::event::Event;
 use super::{SocketPool, ending};
 use crate::clock::Nanos;
-use crate::connection::Stage;
+use crate::connection::Operation;
 use crate::drain::{DrainEvent, DrainState};
 use crate::net::{Net, Stream};
 use crate::readiness::Readiness;
@@ -131,14 +130,14 @@ impl<U, N: Net> SocketPool<U, N> {
             let core = &mut self.core;
             if core.drain.state == DrainState::Forcing {
                 core.end(id, record, Reason::Forced);
-            } else if record.is_busy() || record.flags.has(crate::connection::Flags::TOUCHED) {
-                core.finish_draining(id, record);
+            } else if record.is_busy() {
+                core.finish(id, record, Reason::Drained);
             } else if record.stream.has_unread() {
                 // The edge for it may still be in the poller; that it is there is known now.
                 record.ready = record.ready.with(Readiness::READABLE);
-                record.operation = crate::connection::Operation::Open;
+                record.operation = Operation::Open;
                 record.operation_since = core.now;
-                core.finish_draining(id, record);
+                core.finish(id, record, Reason::Drained);
                 core.enqueue(id, record);
                 core.settle(id, record);
             } else {
@@ -160,19 +159,6 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         self.core.drain.news = News::Told;
         Some(Event::Drained)
-    }
-}
-
-impl<N: Net> Core<N> {
-    /// Lets a busy connection finish, whatever it was finishing for before.
-    fn finish_draining<U>(
-        &mut self,
-        id: crate::id::ConnId,
-        record: &mut crate::connection::Record<N::Stream, U>,
-    ) {
-        if let Stage::Open = record.stage {
-            self.finish(id, record, Reason::Drained);
-        }
     }
 }
 

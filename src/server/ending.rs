@@ -7,7 +7,6 @@ use crate::admission::Proof;
 use crate::connection::{Flags, Stage, Standing};
 use crate::id::ConnId;
 use crate::net::{Net, Registry, Stream};
-use crate::reason::Reason;
 
 impl<U, N: Net> SocketPool<U, N> {
     /// Carries out the next end and tells it.
@@ -17,17 +16,20 @@ impl<U, N: Net> SocketPool<U, N> {
             self.note_last_closed();
             return Some(event);
         }
-        if self.core.ending.is_empty() || self.core.closes_left == 0 {
-            return None;
+        while self.core.closes_left > 0 {
+            let id = self.core.ending.pop_front()?;
+            self.core.closes_left -= 1;
+            let event = self.carry_out(id);
+            self.note_last_closed();
+            if event.is_some() {
+                return event;
+            }
         }
-        self.core.closes_left -= 1;
-        let id = self.core.ending.pop_front()?;
-        let event = self.carry_out(id)?;
-        self.note_last_closed();
-        Some(event)
+        None
     }
 
-    /// Takes a connection whose end is decided out of everything and closes it.
+    /// Takes a connection whose end is decided out of everything and closes it. Returns what the application is to be
+    /// told: nothing, if it has not been told of the connection either.
     pub(super) fn carry_out(&mut self, id: ConnId) -> Option<Event<U>> {
         let fd = self.table.get(id)?.stream.fd();
         let mut record = self.table.remove(id, fd)?;
@@ -37,7 +39,7 @@ impl<U, N: Net> SocketPool<U, N> {
         };
         debug_assert!(self.inbox.owner() != Some(id), "{id} is closed while its input is open");
         self.core.forget(id, &mut record);
-        if parts_politely(reason) && self.inbox.owner().is_none() {
+        if record.flags.has(Flags::PARTING) && self.inbox.owner().is_none() {
             record.stream.part(self.inbox.scratch());
         }
         if record.flags.has(Flags::SHARED) {
@@ -52,14 +54,9 @@ impl<U, N: Net> SocketPool<U, N> {
         drop(record.stream);
         self.core.exhaustion.closed(self.core.now);
         self.wake_accepting();
-        Some(Event::Closed { id, reason, userdata: record.userdata })
+        let announced = record.flags.has(Flags::ANNOUNCED);
+        announced.then_some(Event::Closed { id, reason, userdata: record.userdata })
     }
-}
-
-/// Whether unread bytes are dropped first, so that the close sends FIN and not RST. A peer that was found silent a
-/// moment ago has none, and one that is thrown out does not deserve the system call.
-const fn parts_politely(reason: Reason) -> bool {
-    matches!(reason, Reason::Closed | Reason::Lifetime)
 }
 
 /// Ends carried out in one turn: some 8 µs each, so about a millisecond.

@@ -76,10 +76,6 @@ impl Exhaustion {
             }
         }
     }
-
-    pub(super) fn is_short(self) -> bool {
-        self != Self::Enough
-    }
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);

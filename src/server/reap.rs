@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::SocketPool;
 use super::core::Core;
 use crate::clock::Nanos;
-use crate::connection::{Deadlines, Flags, Muted, Record, Standing};
+use crate::connection::{Deadlines, Flags, Muted, Record, Stage, Standing};
 use crate::id::ConnId;
 use crate::net::Net;
 use crate::readiness::Readiness;
@@ -91,6 +91,8 @@ impl<N: Net> Core<N> {
             Due::End(Reason::ReadStall)
         } else if passed(self.idle_deadline(record)) {
             Due::End(Reason::Idle)
+        } else if passed(self.overtime_deadline(id, record)) {
+            Due::End(Reason::Lifetime)
         } else if passed(self.lifetime_deadline(id, record)) {
             Due::Finish(Reason::Lifetime)
         } else {
@@ -106,6 +108,7 @@ impl<N: Net> Core<N> {
             self.write_stall_deadline(record),
             self.idle_deadline(record),
             lifetime,
+            self.overtime_deadline(id, record),
             window.map(|stall| record.window_since + stall.window),
             record.muted.has(Muted::TIMED).then_some(record.resume_at),
             self.paced_until(record),
@@ -135,6 +138,15 @@ impl<N: Net> Core<N> {
     fn lifetime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {
         let lifetime = choose(record, |own| own.lifetime, self.config().lifetime)?;
         Some(record.created + spread(lifetime, self.config().lifetime_jitter_percent, id, self.seed))
+    }
+
+    /// A connection past its lifetime that is busy has a tenth of it to finish.
+    fn overtime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        if record.stage != Stage::Finishing(Reason::Lifetime) {
+            return None;
+        }
+        let lifetime = choose(record, |own| own.lifetime, self.config().lifetime)?;
+        Some(self.lifetime_deadline(id, record)? + lifetime / 10)
     }
 
     pub(super) fn write_stall_of<U>(&self, record: &Record<N::Stream, U>) -> Option<Duration> {

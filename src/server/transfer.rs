@@ -171,7 +171,7 @@ pub(super) fn consumed<N: Net, U>(
     }
 }
 
-/// Sends: what was gathered before first, straight from where it lies; what the socket does not take waits.
+/// Sends, which answers whatever operation is open.
 #[inline]
 pub(super) fn send<N: Net, U>(
     core: &mut Core<N>,
@@ -186,23 +186,33 @@ pub(super) fn send<N: Net, U>(
     if len == 0 {
         return Sent::Now;
     }
-    let gathered = core.staged(id) > 0;
-    if gathered || record.output.is_some() || !core.policy.lets_out(record, len, core.now) {
-        return send_in_turn(core, id, record, payload);
+    let sent = transmit(core, id, record, payload);
+    if sent != Sent::Refused {
+        answered(core, id, record);
+    }
+    sent
+}
+
+/// Brings bytes that fit on their way: those that were gathered first, straight from where they lie; what the socket
+/// does not take waits.
+#[inline]
+fn transmit<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    payload: Payload<'_>,
+) -> Sent {
+    let len = payload.bytes().len();
+    let waits = record.output.is_some() || core.staged(id) > 0;
+    if waits || !core.policy.lets_out(record, len, core.now) {
+        return transmit_in_turn(core, id, record, payload);
     }
     match record.stream.send(&[IoSlice::new(payload.bytes())]) {
         Ok(n) => {
             sent(core, id, record, n);
-            answered(core, id, record);
-            if n == len {
-                return Sent::Now;
-            }
-            keep(core, id, record, payload, n)
+            if n == len { Sent::Now } else { keep(core, id, record, payload, n) }
         }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            answered(core, id, record);
-            keep(core, id, record, payload, 0)
-        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => keep(core, id, record, payload, 0),
         Err(_) => {
             core.end(id, record, Reason::Error);
             Sent::Refused
@@ -226,7 +236,7 @@ pub(super) fn queue<N: Net, U>(
         core.stage.bytes.clear();
     }
     if core.stage.bytes.len() + bytes.len() > MOST_GATHERED {
-        return send_in_turn(core, id, record, Payload::Copied(bytes));
+        return send(core, id, record, Payload::Copied(bytes));
     }
     core.stage.bytes.extend_from_slice(bytes);
     if !bytes.is_empty() {
@@ -243,8 +253,8 @@ pub(super) fn flush_stage<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mu
     }
     let gathered = std::mem::take(&mut core.stage.bytes);
     core.stage.owner = None;
-    // It was found to fit when it was gathered, and nothing else has been put into this output since.
-    let _ = send(core, id, record, Payload::Copied(&gathered));
+    // It fitted when it was gathered, and answered its operation then.
+    let _ = transmit(core, id, record, Payload::Copied(&gathered));
     core.stage.bytes = gathered;
     core.stage.bytes.clear();
 }
@@ -257,7 +267,7 @@ fn fits<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>, le
 
 /// Sends behind what waits already: appends, and tries the socket unless it is known to be full.
 #[cold]
-fn send_in_turn<N: Net, U>(
+fn transmit_in_turn<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
     record: &mut Record<N::Stream, U>,
@@ -274,7 +284,6 @@ fn send_in_turn<N: Net, U>(
         Payload::Shared(bytes) => output.push_shared(bytes),
     }
     record.output = Some(output);
-    answered(core, id, record);
     if !was_waiting {
         record.stalled_since = core.now;
         flush(core, id, record);

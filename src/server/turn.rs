@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use super::core::WRITABLE_OR_FAILED;
 use super::event::Event;
 use super::{SocketPool, ending, transfer};
 use crate::clock::Nanos;
-use crate::connection::{Flags, Muted, Reading, Stage};
+use crate::connection::{Flags, Muted, Reading};
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::{Kind, Net, Poller, Reactor, Token};
@@ -151,14 +152,13 @@ impl<U, N: Net> SocketPool<U, N> {
         let core = &mut self.core;
         let record = self.table.get_mut(id)?;
         record.flags.remove(Flags::QUEUED);
-        match record.stage {
-            Stage::Ending(_) => return None,
-            Stage::New => {
-                record.stage = Stage::Open;
-                self.mark_touched(id);
-                return Some(Event::Opened(id));
-            }
-            Stage::Open | Stage::Finishing(_) => {}
+        if record.is_ending() {
+            return None;
+        }
+        if !record.flags.has(Flags::ANNOUNCED) {
+            record.flags.insert(Flags::ANNOUNCED);
+            self.mark_touched(id);
+            return Some(Event::Opened(id));
         }
         if record.ready.has(WRITABLE_OR_FAILED) {
             let wrote = transfer::on_writable(core, id, record);
@@ -306,8 +306,6 @@ impl<N: Net> super::core::Core<N> {
         self.health.counters.operations_denied += 1;
     }
 }
-
-const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readiness::FAILED);
 
 /// Connections of which a handle may be given out before the first of them are put in order.
 pub(super) const MOST_TOUCHED: usize = 64;
