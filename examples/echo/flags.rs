@@ -1,3 +1,5 @@
+//! The flags of the echo server: one for every limit of a pool.
+
 use std::fmt;
 use std::time::Duration;
 
@@ -5,22 +7,22 @@ use socketpool::{
     Builder, ByteRate, Cidr, Families, ListenOptions, PortSharing, Rate, ReadStall, SocketPool, SynProtection,
 };
 
-pub struct Options {
-    pub builder: Builder<()>,
-    pub listen: Vec<String>,
-    pub listening: ListenOptions,
-    pub drain: Option<Duration>,
-    pub max_line: usize,
+pub(crate) struct Options {
+    pub(crate) builder: Builder<()>,
+    pub(crate) listen: Vec<String>,
+    pub(crate) listening: ListenOptions,
+    pub(crate) drain: Option<Duration>,
+    pub(crate) max_line: usize,
 }
 
-pub enum Parsed {
+pub(crate) enum Parsed {
     Run(Box<Options>),
     Help,
 }
 
 /// A flag that cannot be used, with the value and what it must be.
 #[derive(Debug)]
-pub struct BadFlag {
+pub(crate) struct BadFlag {
     flag: String,
     problem: String,
 }
@@ -35,10 +37,15 @@ type Apply = fn(Options, &Value<'_>) -> Result<Options, BadFlag>;
 
 /// Every flag: its name, what its value is, what it does, and how.
 const FLAGS: &[(&str, &str, &str, Apply)] = &[
-    ("--listen", "ADDR", "HOST:PORT, [V6]:PORT or unix:PATH; may be repeated [127.0.0.1:7000]", |mut o, v| {
-        o.listen.push(v.text.to_owned());
-        Ok(o)
-    }),
+    (
+        "--listen",
+        "ADDR",
+        "HOST:PORT, [V6]:PORT or unix:PATH; may be repeated [127.0.0.1:7000]",
+        |mut o, v| {
+            o.listen.push(v.text.to_owned());
+            Ok(o)
+        },
+    ),
     ("--backlog", "N", "connections that may wait to be accepted [1024]", |mut o, v| {
         o.listening = o.listening.backlog(v.number()?);
         Ok(o)
@@ -60,8 +67,12 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
         o.drain = v.seconds()?;
         Ok(o)
     }),
-    ("--max-connections", "N", "connections at a time [10000]", |o, v| o.with(|b| Ok(b.max_connections(v.number()?)))),
-    ("--eviction", "WHAT", "oldest_unproven or off [oldest_unproven]", |o, v| o.with(|b| Ok(b.eviction(v.parsed()?)))),
+    ("--max-connections", "N", "connections at a time [10000]", |o, v| {
+        o.with(|b| Ok(b.max_connections(v.number()?)))
+    }),
+    ("--eviction", "WHAT", "oldest_unproven or off [oldest_unproven]", |o, v| {
+        o.with(|b| Ok(b.eviction(v.parsed()?)))
+    }),
     ("--eviction-grace", "SECONDS", "a newcomer is safe for so long [0.02]", |o, v| {
         o.with(|b| Ok(b.eviction_grace(v.seconds()?.unwrap_or_default())))
     }),
@@ -70,19 +81,28 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
     ("--first-message", "SECONDS", "time to complete a first message; off [30]", |o, v| {
         o.with(|b| Ok(b.first_message_timeout(v.seconds()?)))
     }),
-    ("--idle", "SECONDS", "time without a byte; off [300]", |o, v| o.with(|b| Ok(b.idle_timeout(v.seconds()?)))),
+    ("--idle", "SECONDS", "time without a byte; off [300]", |o, v| {
+        o.with(|b| Ok(b.idle_timeout(v.seconds()?)))
+    }),
     ("--lifetime", "SECONDS", "longest life; off [off]", |o, v| o.with(|b| Ok(b.lifetime(v.seconds()?)))),
     ("--lifetime-jitter", "PERCENT", "lifetimes are spread by so much [10]", |o, v| {
         o.with(|b| Ok(b.lifetime_jitter_percent(v.number()?)))
     }),
-    ("--min-read", "BYTES/SECONDS", "least bytes of an open message in each window, as 640/10; off [off]", |o, v| {
-        let stall = v.pair()?.map(|(bytes, window)| ReadStall { bytes, window });
-        o.with(|b| Ok(b.read_stall(stall)))
-    }),
+    (
+        "--min-read",
+        "BYTES/SECONDS",
+        "least bytes of an open message in each window, as 640/10; off [off]",
+        |o, v| {
+            let stall = v.pair()?.map(|(bytes, window)| ReadStall { bytes, window });
+            o.with(|b| Ok(b.read_stall(stall)))
+        },
+    ),
     ("--write-stall", "SECONDS", "output waits untaken; off [30]", |o, v| {
         o.with(|b| Ok(b.write_stall_timeout(v.seconds()?)))
     }),
-    ("--max-input", "BYTES", "input kept for a connection [65536]", |o, v| o.with(|b| Ok(b.max_input(v.number()?)))),
+    ("--max-input", "BYTES", "input kept for a connection [65536]", |o, v| {
+        o.with(|b| Ok(b.max_input(v.number()?)))
+    }),
     ("--max-output", "BYTES", "output kept for a connection [262144]", |o, v| {
         o.with(|b| Ok(b.max_output(v.number()?)))
     }),
@@ -124,8 +144,12 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
         let most = v.optional()?;
         o.with(|b| Ok(b.max_per_ip(most)))
     }),
-    ("--v4-prefix", "BITS", "that make two IPv4 addresses one [32]", |o, v| o.with(|b| Ok(b.v4_prefix(v.number()?)))),
-    ("--v6-prefix", "BITS", "that make two IPv6 addresses one [64]", |o, v| o.with(|b| Ok(b.v6_prefix(v.number()?)))),
+    ("--v4-prefix", "BITS", "that make two IPv4 addresses one [32]", |o, v| {
+        o.with(|b| Ok(b.v4_prefix(v.number()?)))
+    }),
+    ("--v6-prefix", "BITS", "that make two IPv6 addresses one [64]", |o, v| {
+        o.with(|b| Ok(b.v6_prefix(v.number()?)))
+    }),
     ("--allow", "NET,NET", "only these may come", |o, v| {
         let networks = v.networks()?;
         o.with(|b| Ok(b.allow(networks)))
@@ -140,7 +164,7 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
     }),
 ];
 
-pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Parsed, BadFlag> {
+pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Parsed, BadFlag> {
     let mut options = Options {
         builder: SocketPool::builder().over_rate(socketpool::OverRate::Delay),
         listen: Vec::new(),
@@ -157,9 +181,12 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Parsed, BadF
             None => (argument, None),
         };
         let bad = |problem: String| BadFlag { flag: name.clone(), problem };
-        let (_, kind, _, apply) =
-            FLAGS.iter().find(|(flag, ..)| *flag == name).ok_or_else(|| bad("is no flag of this program".into()))?;
-        let text = attached.or_else(|| arguments.next()).ok_or_else(|| bad(format!("needs a value: {kind}")))?;
+        let (_, kind, _, apply) = FLAGS
+            .iter()
+            .find(|(flag, ..)| *flag == name)
+            .ok_or_else(|| bad("is no flag of this program".into()))?;
+        let text =
+            attached.or_else(|| arguments.next()).ok_or_else(|| bad(format!("needs a value: {kind}")))?;
         options = apply(options, &Value { flag: &name, kind, text: &text })?;
     }
     if options.listen.is_empty() {
@@ -168,7 +195,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Parsed, BadF
     Ok(Parsed::Run(Box::new(options)))
 }
 
-pub fn help() -> String {
+pub(crate) fn help() -> String {
     let mut text = String::from("echo: a line echo server on a socketpool\n\n");
     for (name, kind, what, _) in FLAGS {
         text += &format!("  {:<34} {what}\n", format!("{name} {kind}"));
@@ -228,7 +255,9 @@ impl Value<'_> {
     fn networks(&self) -> Result<Vec<Cidr>, BadFlag> {
         self.text
             .split(',')
-            .map(|network| network.parse().map_err(|error: socketpool::ParseCidrError| self.bad(&error.to_string())))
+            .map(|network| {
+                network.parse().map_err(|error: socketpool::ParseCidrError| self.bad(&error.to_string()))
+            })
             .collect()
     }
 

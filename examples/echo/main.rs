@@ -4,9 +4,7 @@
 //! cargo run --release --example echo -- --listen 127.0.0.1:7000 --max-connections 500 --idle 60
 //! ```
 
-mod flags {
-    include!("echo/flags.rs");
-}
+mod flags;
 
 use std::process::ExitCode;
 use std::time::Duration;
