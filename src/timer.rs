@@ -110,6 +110,7 @@ impl Timers {
     }
 
     /// The deadline of `slot`, as rounded.
+    #[cfg(test)]
     pub(crate) fn due(&self, slot: u32) -> Option<Nanos> {
         let due_ms = self.due_ms(slot);
         (due_ms != NEVER).then(|| Nanos::from_millis(due_ms))

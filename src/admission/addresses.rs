@@ -190,11 +190,13 @@ impl Addresses {
         self.entries.len() - self.unused
     }
 
+    #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Addresses that are blocked at `now`: a walk through the whole table, for tests and reports.
+    /// Addresses that are blocked at `now`.
+    #[cfg(test)]
     pub(super) fn blocked(&self, now: Nanos) -> usize {
         self.entries.iter().filter(|entry| entry.score.is_blocked(now)).count()
     }

@@ -240,10 +240,6 @@ impl Gate {
         Ok(())
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Permits that are out.
     pub(crate) fn outstanding(&self) -> usize {
         self.outstanding
@@ -254,7 +250,8 @@ impl Gate {
         self.addresses.len()
     }
 
-    /// Addresses that are blocked at `now`. Walks through the table, which takes about a nanosecond for each address.
+    /// Addresses that are blocked at `now`.
+    #[cfg(test)]
     pub(crate) fn blocked(&self, now: Nanos) -> usize {
         if self.syn.is_none() { 0 } else { self.addresses.blocked(now) }
     }

@@ -265,7 +265,7 @@ fn a_whitelisted_address_is_not_scored_but_counted_and_denied() {
     }
     assert!(enter(&mut gate, &peer, Nanos::ZERO).is_ok(), "its failures were not scored either");
     assert_eq!(enter(&mut gate, &parsed("2001:db8:1::"), Nanos::ZERO).unwrap_err(), Refusal::Denied);
-    let denied = Limits { deny: vec!["2001:db8::1".parse().unwrap()], ..gate.limits().clone() };
+    let denied = Limits { deny: vec!["2001:db8::1".parse().unwrap()], ..gate.limits.clone() };
     gate.set_limits(denied).unwrap();
     assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::Denied);
 }
@@ -327,7 +327,7 @@ fn limits_change_while_connections_live() {
     leave(&mut gate, permits.pop().unwrap());
     permits.push(enter(&mut gate, &peer, Nanos::ZERO).unwrap());
     assert!(gate.set_limits(per_address(0)).is_err());
-    assert_eq!(gate.limits().max_per_address, Some(2), "a bad change changes nothing");
+    assert_eq!(gate.limits.max_per_address, Some(2), "a bad change changes nothing");
     gate.set_limits(Limits::default()).unwrap();
     let uncounted = enter(&mut gate, &peer, Nanos::ZERO).unwrap();
     gate.set_limits(Limits { v4_prefix: 8, ..per_address(1) }).unwrap();

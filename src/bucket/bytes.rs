@@ -96,14 +96,14 @@ impl ByteBucket {
         }
     }
 
-    pub(crate) fn rate(&self) -> ByteRate {
-        self.rate
-    }
-
     /// Bytes that may move now; 0 in debt.
     #[inline]
     pub(crate) fn allowance(&self, level: &Level, now: Nanos) -> u64 {
         let now = units(now);
+        if level.0.get() <= now {
+            // Full, the usual case.
+            return self.rate.burst;
+        }
         let empty = now + self.span;
         let room = empty.saturating_sub(level.tat(empty).max(now));
         let bytes = (u128::from(room) * u128::from(self.gain)) >> GAIN_BITS;

@@ -65,6 +65,8 @@ pub(crate) struct Facts {
     /// Accepting is paused because the table is full, right now.
     pub(crate) waiting_in_backlog: bool,
     pub(crate) drain_remaining: Option<Duration>,
+    /// Addresses of which a count or a score is kept.
+    pub(crate) tracked_addresses: usize,
 }
 
 impl Health {
@@ -80,11 +82,11 @@ impl Health {
         }
     }
 
-    /// One operation was completed, and took this long.
+    /// One operation that began at `since` was completed.
     #[inline]
-    pub(crate) fn operation(&mut self, took: Duration, now: Nanos) {
+    pub(crate) fn operation(&mut self, since: Nanos, now: Nanos) {
         self.advance(now);
-        self.latency.record(took);
+        self.latency.record(now.as_nanos().saturating_sub(since.as_nanos()));
         self.recent.current().operations += 1;
         self.counters.operations += 1;
     }
@@ -139,6 +141,7 @@ impl Health {
             memory: Memory { health: self.memory_bytes(), ..facts.memory },
             descriptors_exhausted: facts.descriptors_exhausted,
             waiting_in_backlog: facts.waiting_in_backlog,
+            tracked_addresses: facts.tracked_addresses,
             ops_rate: self.recent.per_second(recent.operations, now),
             error_rate: self.recent.per_second(recent.failed, now),
             latency: self.latency.quantiles(now),
@@ -185,7 +188,7 @@ mod tests {
     fn rates_look_back_ten_seconds_and_counters_for_ever() {
         let mut health = Health::new(Nanos::ZERO);
         for _ in 0..20 {
-            health.operation(Duration::from_millis(1), Nanos::from_millis(500));
+            health.operation(Nanos::ZERO, Nanos::from_millis(500));
         }
         let now = Nanos::from_millis(5_000);
         let early = health.snapshot(facts(), now);
@@ -237,7 +240,7 @@ mod tests {
     fn a_pool_made_late_on_its_clock_starts_from_nothing() {
         let start = Nanos::from_millis(123_456_789);
         let mut health = Health::new(start);
-        health.operation(Duration::from_millis(1), start);
+        health.operation(Nanos::ZERO, start);
         let shown = health.snapshot(facts(), start + Duration::from_secs(1));
         assert_eq!((shown.ops_rate, shown.uptime), (1.0, Duration::from_secs(1)));
     }
@@ -247,7 +250,7 @@ mod tests {
         let mut health = Health::new(Nanos::ZERO);
         let now = Nanos::from_millis(10_000);
         for _ in 0..100 {
-            health.operation(Duration::from_millis(1), now);
+            health.operation(Nanos::ZERO, now);
         }
         let shown = health.snapshot(facts(), now);
         assert_eq!((shown.latency.count, shown.counters.operations), (100, 100));
@@ -257,8 +260,8 @@ mod tests {
     #[test]
     fn a_now_from_before_the_last_one_is_taken_for_the_present() {
         let mut health = Health::new(Nanos::ZERO);
-        health.operation(Duration::from_millis(1), Nanos::from_millis(20_500));
-        health.operation(Duration::from_millis(1), Nanos::from_millis(9_000));
+        health.operation(Nanos::ZERO, Nanos::from_millis(20_500));
+        health.operation(Nanos::ZERO, Nanos::from_millis(9_000));
         health.closed(Reason::Error, Nanos::ZERO);
         let shown = health.snapshot(facts(), Nanos::from_millis(20_500));
         assert_eq!((shown.latency.count, shown.counters.operations), (2, 2));
@@ -296,6 +299,7 @@ mod testing {
             descriptors_exhausted: false,
             waiting_in_backlog: false,
             drain_remaining: None,
+            tracked_addresses: 0,
         }
     }
 

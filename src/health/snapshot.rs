@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub descriptors_exhausted: bool,
     /// Whether newcomers are left in the backlog because the pool is full.
     pub waiting_in_backlog: bool,
+    /// Addresses of which a count or a flood score is kept.
+    pub tracked_addresses: usize,
     /// Operations completed a second, over the last ten seconds.
     pub ops_rate: f64,
     /// Connections ended by error or stall a second, over the last ten seconds.
@@ -94,7 +96,13 @@ impl fmt::Display for Snapshot {
             " connections={} active={} idle={} proven={}",
             self.connections, self.active, self.idle, self.proven
         )?;
-        write!(f, " buffers={} memory={}", self.buffers, self.memory.total())?;
+        write!(
+            f,
+            " buffers={} memory={} addresses={}",
+            self.buffers,
+            self.memory.total(),
+            self.tracked_addresses
+        )?;
         write!(f, " ops_rate={:.1} error_rate={:.1} {}", self.ops_rate, self.error_rate, self.latency)?;
         write_counters(&self.counters, f)
     }
@@ -224,7 +232,7 @@ mod tests {
     fn a_snapshot_is_one_line_of_words_each_with_one_key() {
         let mut health = Health::new(Nanos::ZERO);
         health.opened(1);
-        health.operation(Duration::from_micros(250), Nanos::ZERO);
+        health.operation(Nanos::ZERO, Nanos::new(250_000));
         health.refused(Refusal::Flood, Nanos::ZERO);
         health.closed(Reason::Evicted, Nanos::ZERO);
         let draining = Facts {
@@ -252,7 +260,7 @@ mod tests {
             "active=1",
             "idle=2",
             "ops_rate=0.5",
-            "count=1",
+            "timed=1",
             "p99_us=250",
             "refused=1",
             "refused_flood=1",

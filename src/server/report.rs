@@ -68,6 +68,7 @@ impl<U, N: Net> SocketPool<U, N> {
             memory: self.memory(),
             descriptors_exhausted: core.exhaustion != Exhaustion::Enough,
             waiting_in_backlog: full && waiting,
+            tracked_addresses: core.gate.tracked(),
             drain_remaining: (deadline != Nanos::MAX).then(|| deadline.since(core.now)),
         }
     }
