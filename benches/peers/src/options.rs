@@ -1,0 +1,146 @@
+//! The command line.
+
+use crate::load::Peers;
+use crate::rows::{ROWS, Row};
+use crate::server::Role;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What to measure, and how thoroughly.
+#[derive(Debug)]
+pub struct Options {
+    pub rounds: usize,
+    pub time: Duration,
+    pub rows: Vec<Row>,
+    pub roles: Vec<Role>,
+    pub peers: Peers,
+    pub server_core: usize,
+    pub load_core: usize,
+}
+
+impl Options {
+    /// `None` when help was asked for.
+    pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
+        let mut options = Self::full()?;
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            let mut argument = || words.next().ok_or_else(|| format!("{word} needs a value"));
+            match word.as_str() {
+                "--help" | "-h" => return Ok(None),
+                // What `cargo bench` adds by itself.
+                "--bench" => {}
+                "--quick" => {
+                    options.rounds = QUICK_ROUNDS;
+                    options.time = QUICK_TIME;
+                }
+                "--instructions" => options.rows = select_rows("instructions")?,
+                "--rounds" => options.rounds = number(&word, &argument()?)?,
+                "--millis" => options.time = Duration::from_millis(number(&word, &argument()?)?),
+                "--only" => options.rows = select_rows(&argument()?)?,
+                "--roles" => options.roles = select_roles(&argument()?)?,
+                "--addresses" => options.peers = Peers::new(number(&word, &argument()?)?)?,
+                "--server-core" => options.server_core = number(&word, &argument()?)?,
+                "--load-core" => options.load_core = number(&word, &argument()?)?,
+                _ => return Err(format!("unknown option `{word}`; --help lists them")),
+            }
+        }
+        if options.rounds == 0 {
+            return Err("--rounds 0: at least one round is needed".into());
+        }
+        Ok(Some(options))
+    }
+
+    fn full() -> Result<Self, String> {
+        let mut roles = vec![Role::Raw, Role::Again, Role::Mio];
+        if cfg!(feature = "pool") {
+            roles.push(Role::Pool);
+        }
+        Ok(Self {
+            rounds: FULL_ROUNDS,
+            time: FULL_TIME,
+            rows: ROWS.to_vec(),
+            roles,
+            peers: Peers::new(ADDRESSES)?,
+            server_core: 0,
+            load_core: 1,
+        })
+    }
+}
+
+pub const HELP: &str = "\
+Side-by-side benchmarks of socketpool against a bare epoll server.
+
+  --rounds N        rounds of each timed row (15)
+  --millis N        length of one closed loop (400)
+  --quick           2 rounds of 100 ms: a look, not a measurement
+  --only A,B        only these rows: echo-64 echo-1k echo-10k echo-1k-4kib echo-10k-4kib
+                    pipeline churn accept drain memory calls instructions
+  --instructions    the same as --only instructions
+  --roles A,B       servers: raw raw-again mio pool pool-off (default: all but the last)
+  --addresses N     source addresses that clients come from (10000)
+  --server-core N   core of the server (0)
+  --load-core N     core of the load (1)
+
+Ratios are to `raw` in the same round: median (lowest..highest). The last line is JSON.";
+
+fn select_rows(names: &str) -> Result<Vec<Row>, String> {
+    let find = |name| ROWS.iter().find(|row| row.name == name).copied();
+    names.split(',').map(|name| find(name).ok_or_else(|| format!("no row is called `{name}`"))).collect()
+}
+
+/// The bare server is always among them: without it there is nothing to compare with.
+fn select_roles(names: &str) -> Result<Vec<Role>, String> {
+    let mut roles = vec![Role::Raw];
+    for name in names.split(',') {
+        let role = name.parse()?;
+        if !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
+    Ok(roles)
+}
+
+fn number<T: FromStr<Err: Display>>(option: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|error| format!("{option} {value}: {error}"))
+}
+
+const FULL_ROUNDS: usize = 15;
+const FULL_TIME: Duration = Duration::from_millis(400);
+const QUICK_ROUNDS: usize = 2;
+const QUICK_TIME: Duration = Duration::from_millis(100);
+
+/// Every connection of the largest crowd is a peer of its own, the dearest case for per-address bookkeeping.
+const ADDRESSES: u32 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Options>, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn raw_is_measured_even_when_nobody_asks_for_it() {
+        let options = parse("--roles mio").unwrap().unwrap();
+        assert_eq!(options.roles, [Role::Raw, Role::Mio]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (line, word) in
+            [("--rounds", "value"), ("--only x", "`x`"), ("--rounds 0", "0"), ("--what", "--what")]
+        {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_lists_every_row_and_server() {
+        for name in ROWS.iter().map(|row| row.name).chain(Role::ALL.map(Role::name)) {
+            assert!(HELP.contains(name), "{name}");
+        }
+    }
+}

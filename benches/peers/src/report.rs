@@ -1,0 +1,158 @@
+//! The table and the JSON line: medians, ratios of the same round, and how far they scatter.
+
+use crate::rows::{BUSY, Compare, Figure, Reading, Row};
+use crate::server::Role;
+use std::fmt::Write;
+
+/// Everything read in one row, one list of rounds for each server.
+#[derive(Debug)]
+pub struct Outcome {
+    pub row: Row,
+    /// Readings by server, then by round, then by figure.
+    pub readings: Vec<(Role, Vec<Vec<Reading>>)>,
+}
+
+/// Median, lowest and highest of some numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    lowest: f64,
+    highest: f64,
+}
+
+impl Outcome {
+    /// The row's lines of the table, one for each figure.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        for (index, figure) in self.row.figures.iter().enumerate() {
+            let title = format!("{} {}", self.row.name, figure.name);
+            let _ = write!(text, "{title:24} {:>24}", figure.unit);
+            for (role, _) in &self.readings {
+                let _ = write!(text, "  {:>20}", self.cell(*role, index, figure));
+            }
+            text.push('\n');
+            self.notes(index, &mut text);
+            self.warn_if_not_quiet(index, figure, &mut text);
+        }
+        text
+    }
+
+    /// The load keeps a server busy all the time, unless other programs keep the load from running.
+    fn warn_if_not_quiet(&self, index: usize, figure: &Figure, text: &mut String) {
+        let Spread { median, .. } = Spread::of(self.values(Role::Raw, index));
+        if figure.name == BUSY && median < QUIET {
+            let _ = writeln!(
+                text,
+                "    THE MACHINE WAS NOT QUIET: {median:.0} % busy, {QUIET:.0} expected; do not quote this row"
+            );
+        }
+    }
+
+    fn cell(&self, role: Role, index: usize, figure: &Figure) -> String {
+        if figure.compare == Compare::Ratio && role != Role::Raw {
+            let Spread { median, lowest, highest } = self.ratios(role, index);
+            return format!("{median:.3} ({lowest:.2}..{highest:.2})");
+        }
+        let Spread { median, .. } = Spread::of(self.values(role, index));
+        format!("{median:.*}", if median.abs() < 100.0 { 3 } else { 0 })
+    }
+
+    fn notes(&self, index: usize, text: &mut String) {
+        for (role, rounds) in &self.readings {
+            if let Some(note) = rounds.last().and_then(|round| round[index].note.as_ref()) {
+                let _ = writeln!(text, "    {role}: {note}");
+            }
+        }
+    }
+
+    fn values(&self, role: Role, index: usize) -> Vec<f64> {
+        let found = self.readings.iter().find(|(other, _)| *other == role);
+        found.map_or_else(Vec::new, |(_, rounds)| rounds.iter().map(|round| round[index].value).collect())
+    }
+
+    fn ratios(&self, role: Role, index: usize) -> Spread {
+        let raw = self.values(Role::Raw, index);
+        Spread::of(self.values(role, index).iter().zip(raw).map(|(value, raw)| value / raw).collect())
+    }
+
+    fn json(&self, index: usize, figure: &Figure) -> String {
+        let mut text = format!(
+            r#"{{"row":"{}","figure":"{}","unit":"{}","servers":{{"#,
+            self.row.name, figure.name, figure.unit
+        );
+        for (n, (role, _)) in self.readings.iter().enumerate() {
+            let Spread { median, lowest, highest } = Spread::of(self.values(*role, index));
+            let comma = if n == 0 { "" } else { "," };
+            let _ = write!(text, r#"{comma}"{role}":{{"median":{median},"min":{lowest},"max":{highest}"#);
+            if figure.compare == Compare::Ratio {
+                let Spread { median, lowest, highest } = self.ratios(*role, index);
+                let _ =
+                    write!(text, r#","ratio":{median:.4},"ratio_min":{lowest:.4},"ratio_max":{highest:.4}"#);
+            }
+            text.push('}');
+        }
+        text + "}}"
+    }
+}
+
+/// The line above the table.
+pub fn header(roles: &[Role]) -> String {
+    let mut text = format!("{:24} {:>24}", "row", "unit");
+    for role in roles {
+        let _ = write!(text, "  {role:>20}");
+    }
+    text
+}
+
+/// Everything in one line, for programs.
+pub fn json(rounds: usize, outcomes: &[Outcome], skipped: &[&str]) -> String {
+    let figures = outcomes.iter().flat_map(|outcome| {
+        outcome.row.figures.iter().enumerate().map(|(index, figure)| outcome.json(index, figure))
+    });
+    let figures = figures.collect::<Vec<_>>().join(",");
+    let skipped = skipped.iter().map(|row| format!(r#""{row}""#)).collect::<Vec<_>>().join(",");
+    format!(r#"{{"rounds":{rounds},"figures":[{figures}],"skipped":[{skipped}]}}"#)
+}
+
+impl Spread {
+    /// Of at least one number; of none it is all NaN.
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        let n = values.len();
+        Self {
+            median: (at(n.saturating_sub(1) / 2) + at(n / 2)) / 2.0,
+            lowest: at(0),
+            highest: at(n.saturating_sub(1)),
+        }
+    }
+}
+
+/// Per cent of its core that the bare server uses at least when nobody else wants the machine.
+const QUIET: f64 = 80.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_lies_between_the_two_middle_ones() {
+        assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]), Spread { median: 2.0, lowest: 1.0, highest: 3.0 });
+        assert_eq!(Spread::of(vec![4.0, 1.0, 2.0, 9.0]), Spread { median: 3.0, lowest: 1.0, highest: 9.0 });
+        assert_eq!(Spread::of(vec![5.0]), Spread { median: 5.0, lowest: 5.0, highest: 5.0 });
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        let round = |value: f64| vec![Reading::from(value), Reading::from(1.0), Reading::from(1.0)];
+        let outcome = Outcome {
+            row: crate::rows::ROWS[0],
+            readings: vec![
+                (Role::Raw, vec![round(10.0), round(20.0), round(40.0)]),
+                (Role::Mio, vec![round(11.0), round(22.0), round(44.0)]),
+            ],
+        };
+        let Spread { median, lowest, highest } = outcome.ratios(Role::Mio, 0);
+        assert!([median, lowest, highest].iter().all(|ratio| (ratio - 1.1).abs() < 1e-9));
+    }
+}
