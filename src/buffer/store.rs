@@ -33,23 +33,31 @@ impl ChunkStore {
         }
     }
 
-    /// Allocates rings of the smallest class and outputs until `count` of each are free, or as many as the store may
-    /// keep. Lending up to that many of them, and taking them back, then does not allocate.
+    /// Allocates rings of the smallest class and outputs until `count` of each are free, and one ring of each larger class
+    /// up to what is received at a time, or as many as the store may keep. Lending up to that many of them, moving what
+    /// waits in one to a larger one, and taking them back then does not allocate.
     pub(crate) fn prepare(&mut self, count: usize) -> Result<(), Error> {
-        let room = (self.retain_bytes - self.free_bytes) / SMALLEST;
-        let rings = count.saturating_sub(self.rings[0].len()).min(room);
-        let outputs = count.min(self.most_outputs()).saturating_sub(self.outputs.len());
-        self.rings[0].try_reserve(rings).map_err(|_| OUT_OF_MEMORY)?;
-        self.outputs.try_reserve(outputs).map_err(|_| OUT_OF_MEMORY)?;
-        for _ in 0..rings {
-            let mut storage = Vec::new();
-            storage.try_reserve_exact(SMALLEST).map_err(|_| OUT_OF_MEMORY)?;
-            storage.resize(SMALLEST, 0);
-            self.rings[0].push(Box::new(Ring::new(storage.into_boxed_slice())));
-            self.free_bytes += SMALLEST;
+        for (class, capacity) in (0..CLASSES).zip(capacities()).take_while(|(_, capacity)| *capacity <= COARSE) {
+            let wanted = if class == 0 { count } else { count.min(1) };
+            let room = (self.retain_bytes - self.free_bytes) / capacity;
+            self.prepare_rings(class, capacity, wanted.saturating_sub(self.rings[class].len()).min(room))?;
         }
+        let outputs = count.min(self.most_outputs()).saturating_sub(self.outputs.len());
+        self.outputs.try_reserve(outputs).map_err(|_| OUT_OF_MEMORY)?;
         for _ in 0..outputs {
             self.outputs.push(Box::new(Output::new()?));
+        }
+        Ok(())
+    }
+
+    fn prepare_rings(&mut self, class: usize, capacity: usize, count: usize) -> Result<(), Error> {
+        self.rings[class].try_reserve(count).map_err(|_| OUT_OF_MEMORY)?;
+        for _ in 0..count {
+            let mut storage = Vec::new();
+            storage.try_reserve_exact(capacity).map_err(|_| OUT_OF_MEMORY)?;
+            storage.resize(capacity, 0);
+            self.rings[class].push(Box::new(Ring::new(storage.into_boxed_slice())));
+            self.free_bytes += capacity;
         }
         Ok(())
     }
@@ -154,6 +162,11 @@ fn fitting(room: usize) -> usize {
     let power = room.max(SMALLEST).checked_next_power_of_two().unwrap_or(room);
     // 256 is 2^8: the coarse classes are the even powers of two.
     if power < COARSE && power.trailing_zeros() % 2 == 1 { power * 2 } else { power }
+}
+
+/// The capacity of each class, the smallest first.
+fn capacities() -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(SMALLEST), |capacity| Some(fitting(capacity + 1)))
 }
 
 /// The place of the class with this `capacity`, which may lie beyond the classes that are kept.
