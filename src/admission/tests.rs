@@ -1,3 +1,5 @@
+//! The gate against a naive model, and one story for each thing it promises.
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,3 +1,5 @@
+//! Buckets against an exact reference, and one story for each thing they promise.
+
 use super::*;
 use proptest::prelude::*;
 use proptest::test_runner::Config;

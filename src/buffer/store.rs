@@ -37,7 +37,9 @@ impl ChunkStore {
     /// up to what is received at a time, or as many as the store may keep. Lending up to that many of them, moving what
     /// waits in one to a larger one, and taking them back then does not allocate.
     pub(crate) fn prepare(&mut self, count: usize) -> Result<(), Error> {
-        for (class, capacity) in (0..CLASSES).zip(capacities()).take_while(|(_, capacity)| *capacity <= COARSE) {
+        for (class, capacity) in
+            (0..CLASSES).zip(capacities()).take_while(|(_, capacity)| *capacity <= COARSE)
+        {
             let wanted = if class == 0 { count } else { count.min(1) };
             let room = (self.retain_bytes - self.free_bytes) / capacity;
             self.prepare_rings(class, capacity, wanted.saturating_sub(self.rings[class].len()).min(room))?;

@@ -5,6 +5,8 @@ mod address;
 mod listener;
 pub(crate) mod machine;
 mod reactor;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod stream;
 pub(crate) mod sys;
 mod token;
@@ -18,6 +20,7 @@ pub use listener::OsListener;
 pub(crate) use listener::{AcceptFailure, classify};
 pub use reactor::{OsPoller, OsRegistry, OsWaker, Reactor};
 pub use stream::OsStream;
+pub(crate) use stream::is_shortage;
 pub use token::{Kind, Party, Token};
 
 use crate::error::Error;

@@ -82,6 +82,12 @@ impl Stream for OsStream {
     }
 }
 
+/// Whether a call failed only because the kernel has no memory for it just now: nothing is wrong with the socket, and
+/// the same call will succeed later. No edge will tell when.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC))
+}
+
 impl AsFd for OsStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::core::{EVICTABLE_IDLE, PROVEN, UNPROVEN};
+use super::core::{PROVEN, UNPROVEN};
 use super::exhaustion::Advice;
 use super::listen::{Accepting, Backlog};
 use super::turn::MOST_TOUCHED;
@@ -54,13 +54,13 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     fn is_accepting(&self) -> bool {
-        self.accepting == Accepting::Open && self.core.drain.is_active()
+        self.accepting == Accepting::Open && (self.core.drain.is_active() || self.core.drain.last_call > 0)
     }
 
     /// Accepts what waits: a batch from each listener, in turn, so that none starves another.
     pub(super) fn accept(&mut self) {
         if !self.is_accepting() || self.core.now < self.accept_at {
-            return;
+            return self.end_last_call();
         }
         self.accept_at = Nanos::MAX;
         let mut left = MOST_A_TURN;
@@ -72,12 +72,51 @@ impl<U, N: Net> SocketPool<U, N> {
             }
         }
         self.first_listener = (self.first_listener + 1) % count.max(1);
+        self.end_last_call();
+    }
+
+    /// A drain begins: takes those who are in the backlogs already, and then closes the listeners.
+    pub(super) fn call_last(&mut self) {
+        if self.accepting == Accepting::Paused {
+            return self.close_listeners();
+        }
+        self.core.drain.last_call =
+            self.listening.iter().map(|listening| listening.listener.backlog()).fold(0, u32::saturating_add);
+        for listening in &mut self.listening {
+            listening.backlog = Backlog::Waiting;
+        }
+        self.wake_accepting();
+        self.accept();
+    }
+
+    /// The last call is for those who can be taken at once, and no more than were there when it began.
+    fn during_last_call(&mut self, next: Next) -> Next {
+        self.core.drain.last_call = self.core.drain.last_call.saturating_sub(1);
+        match next {
+            Next::More if self.core.drain.last_call > 0 => Next::More,
+            _ => Next::Empty,
+        }
+    }
+
+    fn end_last_call(&mut self) {
+        if self.core.drain.is_active() || self.listening.is_empty() {
+            return;
+        }
+        let nobody_waits = self.listening.iter().all(|listening| listening.backlog == Backlog::Empty);
+        if nobody_waits || self.core.drain.last_call == 0 {
+            self.close_listeners();
+            self.note_last_closed();
+        }
     }
 
     fn accept_from(&mut self, place: usize, left: &mut usize) {
         for _ in 0..MOST_FROM_ONE.min(*left) {
             *left -= 1;
-            match self.accept_one(place) {
+            let mut next = self.accept_one(place);
+            if !self.core.drain.is_active() {
+                next = self.during_last_call(next);
+            }
+            match next {
                 Next::More => {}
                 Next::Empty => {
                     self.listening[place].backlog = Backlog::Empty;
@@ -184,7 +223,8 @@ impl<U, N: Net> SocketPool<U, N> {
             return Err(self.refuse(stream, Refusal::Duplicate));
         }
         let room = self.room();
-        let intake = if self.core.drain.is_active() { Intake::Open } else { Intake::Draining };
+        let open = self.core.drain.is_active() || origin == Origin::Accepted;
+        let intake = if open { Intake::Open } else { Intake::Draining };
         let now = self.core.now;
         let decision = match origin {
             Origin::Accepted => self.core.gate.decide(&peer, intake, room, now),
@@ -238,6 +278,9 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         self.core.arm(id, record);
         self.core.enqueue(id, record);
+        if !self.core.drain.is_active() {
+            self.core.drain_one(id, record);
+        }
         let live = self.table.len();
         self.core.health.opened(live);
         Ok(id)
@@ -270,7 +313,7 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// Who has to go for a newcomer (DECISIONS 3): the oldest that is unproven and past its grace, else the proven one
-    /// that has had nothing in flight longest. Never one of which the application has a handle.
+    /// that has had nothing in flight longest. Never one of which the application has a handle or has not heard yet.
     fn victim(&mut self) -> Option<ConnId> {
         if self.core.config().eviction == Eviction::Off {
             return None;
@@ -278,21 +321,23 @@ impl<U, N: Net> SocketPool<U, N> {
         let now = self.core.now;
         let grace = self.core.config().eviction_grace;
         let unproven = self.core.order.iter(UNPROVEN).filter_map(|slot| self.table.at(slot));
-        let oldest = unproven.take(MOST_TOUCHED + 1).find(|(_, record)| !record.flags.has(Flags::TOUCHED));
+        let may_go = |flags: Flags| flags.has(Flags::ANNOUNCED) && !flags.has(Flags::TOUCHED);
+        let oldest = unproven.take(MOST_TOUCHED + 1).find(|(_, record)| may_go(record.flags));
         if let Some((id, record)) = oldest
             && now >= record.created + grace
         {
             return Some(id);
         }
+        let idle = self.core.config().eviction_idle;
         for _ in 0..MOST_PASSED_OVER {
             let (id, record) = self.table.at(self.core.order.first(PROVEN)?)?;
             let now_ms = now.as_millis() as u32;
-            if u128::from(now_ms.wrapping_sub(record.ranked_ms)) < EVICTABLE_IDLE.as_millis() {
+            if u128::from(now_ms.wrapping_sub(record.ranked_ms)) < idle.as_millis() {
                 // Nobody behind it has been idle for longer than it has stood here.
                 return None;
             }
             let free = !record.is_busy() && !record.flags.has(Flags::TOUCHED);
-            if free && now >= record.last_active + EVICTABLE_IDLE {
+            if free && now >= record.last_active + idle {
                 return Some(id);
             }
             // Busy, or active since it was put here: it goes to the back of the line.
@@ -312,8 +357,11 @@ impl<U, N: Net> SocketPool<U, N> {
         let oldest = self.core.order.first(UNPROVEN).and_then(|slot| self.table.at(slot));
         let after_grace =
             oldest.map_or(Nanos::MAX, |(_, record)| record.created + self.core.config().eviction_grace);
-        let proven = self.core.order.first(PROVEN).map_or(Nanos::MAX, |_| now + LOOK_FOR_IDLE_EVERY);
-        after_grace.min(proven)
+        // The first in line is the next to have been idle long enough, unless something of it is in flight.
+        let first = self.core.order.first(PROVEN).and_then(|slot| self.table.at(slot));
+        let after_idle =
+            first.map_or(Nanos::MAX, |(_, record)| record.last_active + self.core.config().eviction_idle);
+        after_grace.min(after_idle).max(now + LOOK_NO_SOONER)
     }
 }
 
@@ -323,6 +371,7 @@ pub(super) const MOST_A_TURN: usize = 256;
 const MOST_FROM_ONE: usize = 64;
 /// Proven connections looked at in the search for one that can go.
 const MOST_PASSED_OVER: usize = 64;
-const LOOK_FOR_IDLE_EVERY: Duration = Duration::from_millis(100);
+/// While nobody can go, the search for somebody is not repeated in every turn.
+const LOOK_NO_SOONER: Duration = Duration::from_millis(5);
 const BROKEN_PAUSE: Duration = Duration::from_millis(1000);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);

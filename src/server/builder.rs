@@ -57,6 +57,8 @@ impl<U> Builder<U> {
         eviction(eviction: Eviction) = eviction;
         /// See [`Config::eviction_grace`].
         eviction_grace(eviction_grace: Duration) = eviction_grace;
+        /// See [`Config::eviction_idle`].
+        eviction_idle(eviction_idle: Duration) = eviction_idle;
         /// See [`Config::when_full`].
         when_full(when_full: WhenFull) = when_full;
         /// See [`Config::proof`].

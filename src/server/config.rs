@@ -40,6 +40,10 @@ pub struct Config {
     /// How long a newcomer is safe from eviction; 20 ms, enough for one round trip to a near client and for its first
     /// message. Under attack an honest client lives at least this long.
     pub eviction_grace: Duration,
+    /// How long a proven connection with nothing in flight must have been idle before it can go for a newcomer, which
+    /// it does after all that are unproven, the least recently active first; 50 ms. Attackers who complete one message
+    /// and then hold their slot make every newcomer wait for about this long.
+    pub eviction_idle: Duration,
     /// What happens to newcomers when nobody can be evicted; they wait.
     pub when_full: WhenFull,
     /// What proves a connection; an answer.
@@ -108,6 +112,7 @@ impl Config {
     pub(super) fn validate(&self) -> Result<(), Error> {
         within("max_connections", self.max_connections, 1, ConnId::MAX_SLOTS)?;
         span("eviction_grace", Some(self.eviction_grace), Duration::ZERO)?;
+        span("eviction_idle", Some(self.eviction_idle), SHORTEST_TIMEOUT)?;
         let timeouts = [
             ("first_message_timeout", self.first_message_timeout),
             ("idle_timeout", self.idle_timeout),
@@ -165,6 +170,7 @@ impl Default for Config {
             max_connections: 10_000,
             eviction: Eviction::OldestUnproven,
             eviction_grace: Duration::from_millis(20),
+            eviction_idle: Duration::from_millis(50),
             when_full: WhenFull::Wait,
             proof: Proof::Answered,
             first_message_timeout: Some(Duration::from_secs(30)),
@@ -263,7 +269,7 @@ choices! {
     /// Whom a full pool closes to let a newcomer in.
     Eviction {
         /// The oldest connection that has not proven itself and is past the grace; if there is none, the least
-        /// recently active one that has nothing in flight and has been idle for a second (to within 250 ms).
+        /// recently active one (to within 25 ms) that has nothing in flight and has been idle for `eviction_idle`.
         OldestUnproven = "oldest_unproven",
         /// Nobody.
         Off = "off",

@@ -3,18 +3,18 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
 
 use super::config::{Config, OverRate};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
 use super::inbox::Inbox;
 use super::pressure::{self, Pressure};
+use super::transfer;
 use crate::admission::Gate;
 use crate::bucket::{Bucket, ByteBucket, Level, check_both};
 use crate::buffer::ChunkStore;
 use crate::clock::{Clock, Nanos};
-use crate::connection::{Flags, Lists, Muted, Operation, Record, Stage, Standing, Table};
+use crate::connection::{Flags, Lists, Muted, Operation, Reading, Record, Stage, Standing, Table};
 use crate::error::Error;
 use crate::health::Health;
 use crate::id::ConnId;
@@ -31,6 +31,8 @@ pub(super) struct Core<N: Net> {
     pub(super) clock: Clock,
     /// The time of this turn: read once, after the wait.
     pub(super) now: Nanos,
+    /// The same in milliseconds, cut to 32 bits as in `ranked_ms`.
+    pub(super) now_ms: u32,
     pub(super) registry: N::Registry,
     pub(super) party: Party,
     pub(super) gate: Gate,
@@ -95,7 +97,7 @@ impl<N: Net> Core<N> {
         let capacity = config.max_connections as usize;
         let gate = Gate::new(config.admission(), config.max_connections)?;
         let mut store = ChunkStore::new(RETAINED_BYTES);
-        store.prepare(PREPARED_CHUNKS)?;
+        store.prepare(PREPARED_CHUNKS.min(capacity))?;
         let registry = reactor.poller().registry().map_err(|error| Error::io("share the poller", error))?;
         let now = clock.now();
         let mut core = Self {
@@ -103,6 +105,7 @@ impl<N: Net> Core<N> {
             pool_level: Level::full(),
             clock,
             now,
+            now_ms: now.as_millis() as u32,
             registry,
             party: reactor.join()?,
             gate,
@@ -118,7 +121,7 @@ impl<N: Net> Core<N> {
             closes_left: 0,
             exhaustion: Exhaustion::Enough,
             share: Share { owner: None, left: 0 },
-            stage: OutputStage { owner: None, bytes: Vec::new() },
+            stage: OutputStage { owner: None, bytes: Vec::with_capacity(transfer::MOST_GATHERED) },
             look_again_from: u32::MAX,
             seed: RandomState::new().hash_one(0),
             busy: 0,
@@ -191,11 +194,12 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// A finishing connection ends when nothing is owed any more. One that drains also waits for input that has come.
+    /// A finishing connection ends when nothing is owed any more. One that drains also waits for input that has come,
+    /// unless its peer has sent its last byte: of half a message nothing will come then.
     fn end_if_finished<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let Stage::Finishing(reason) = record.stage else { return };
         let waits = match reason {
-            Reason::Drained | Reason::Lifetime => record.is_busy(),
+            Reason::Drained | Reason::Lifetime if record.reading != Reading::Reported => record.is_busy(),
             _ => record.owes(),
         };
         if !waits {
@@ -210,13 +214,12 @@ impl<N: Net> Core<N> {
     #[inline]
     pub(super) fn touch<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         record.last_active = self.now;
-        let now_ms = self.now.as_millis() as u32;
-        // Moving it in the order at each byte would cost more than the order is worth: a quarter of a second will do.
+        // Moving it in the order at each byte would cost more than the order is worth.
         if record.standing == Standing::Proven
-            && now_ms.wrapping_sub(record.ranked_ms) > RANK_STEP_MS
+            && self.now_ms.wrapping_sub(record.ranked_ms) > RANK_STEP_MS
             && !record.is_ending()
         {
-            record.ranked_ms = now_ms;
+            record.ranked_ms = self.now_ms;
             self.order.push_back(PROVEN, id.slot());
         }
     }
@@ -227,7 +230,7 @@ impl<N: Net> Core<N> {
             return;
         }
         record.standing = Standing::Proven;
-        record.ranked_ms = self.now.as_millis() as u32;
+        record.ranked_ms = self.now_ms;
         self.proven += 1;
         self.gate.proven(&record.permit, self.now);
         if !record.is_ending() {
@@ -240,7 +243,7 @@ impl<N: Net> Core<N> {
         let finished = self.clock.now();
         record.operation = Operation::None;
         record.operations += 1;
-        self.health.operation(finished.since(record.operation_since), finished);
+        self.health.operation(record.operation_since, finished);
         if !self.policy.enforced {
             return;
         }
@@ -444,10 +447,8 @@ pub(super) const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readin
 /// Flags for which the short way of settling is too short.
 const SETTLED_SPECIALLY: Flags = Flags::BUSY;
 /// The order of last activity is kept to within this many milliseconds.
-pub(super) const RANK_STEP_MS: u32 = 250;
+pub(super) const RANK_STEP_MS: u32 = 25;
 /// Free chunks that are kept for the next connection that needs one: 1 MiB, so that bursts do not allocate.
 const RETAINED_BYTES: usize = 1 << 20;
-/// Chunks that are made at start.
-const PREPARED_CHUNKS: usize = 64;
-/// How long a proven connection must have been idle before it can make room for a newcomer.
-pub(super) const EVICTABLE_IDLE: Duration = Duration::from_secs(1);
+/// Chunks that are made at start: so many connections at a time may have bytes waiting before the first allocation.
+const PREPARED_CHUNKS: usize = 256;

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use super::core::Core;
 use super::event::Event;
 use super::{SocketPool, ending};
 use crate::clock::Nanos;
-use crate::connection::Operation;
+use crate::connection::{Operation, Record};
 use crate::drain::{DrainEvent, DrainState};
+use crate::id::ConnId;
 use crate::net::{Net, Stream};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
@@ -20,6 +22,8 @@ pub(super) struct Draining {
     pub(super) deadline: Nanos,
     /// The slot to look at next; at or past the end of the table nothing is left to look at.
     cursor: u32,
+    /// How many newcomers may still be taken from the backlogs: those who were in them when the drain began.
+    pub(super) last_call: u32,
     news: News,
 }
 
@@ -33,7 +37,13 @@ enum News {
 
 impl Default for Draining {
     fn default() -> Self {
-        Self { state: DrainState::Active, deadline: Nanos::MAX, cursor: u32::MAX, news: News::None }
+        Self {
+            state: DrainState::Active,
+            deadline: Nanos::MAX,
+            cursor: u32::MAX,
+            last_call: 0,
+            news: News::None,
+        }
     }
 }
 
@@ -63,10 +73,11 @@ impl Draining {
 }
 
 impl<U, N: Net> SocketPool<U, N> {
-    /// Stops taking newcomers and lets everybody go: listeners close now; connections with nothing in flight close in
-    /// the next turns, at most 128 in each; the busy ones finish their operation and what they have to send; what is
-    /// left after `deadline` is closed with [`Reason::Forced`]. `None` waits for ever. [`Event::Drained`] follows once,
-    /// after the last `Closed`. There is no way back.
+    /// Stops taking newcomers and lets everybody go: listeners close, after a last call for those who have connected
+    /// already and may have sent a request; connections with nothing in flight close in the next turns, at most 128 in
+    /// each; the busy ones finish their operation and what they have to send; what is left after `deadline` is closed
+    /// with [`Reason::Forced`]. `None` waits for ever. [`Event::Drained`] follows once, after the last `Closed`. There
+    /// is no way back.
     ///
     /// Busy means unread input, unsent output, an open operation, or held. Called again, it only moves the deadline.
     ///
@@ -91,8 +102,8 @@ impl<U, N: Net> SocketPool<U, N> {
         drain.step(DrainEvent::Begin);
         if begins {
             drain.cursor = 0;
-            self.close_listeners();
             log::info!("draining {} connections", self.table.len());
+            self.call_last();
             self.note_last_closed();
         }
     }
@@ -127,28 +138,13 @@ impl<U, N: Net> SocketPool<U, N> {
             self.core.drain.cursor += 1;
             let Some((id, _)) = self.table.at(slot) else { continue };
             let Some(record) = self.table.get_mut(id) else { continue };
-            let core = &mut self.core;
-            if core.drain.state == DrainState::Forcing {
-                core.end(id, record, Reason::Forced);
-            } else if record.is_busy() {
-                core.finish(id, record, Reason::Drained);
-            } else if record.stream.has_unread() {
-                // The edge for it may still be in the poller; that it is there is known now.
-                record.ready = record.ready.with(Readiness::READABLE);
-                record.operation = Operation::Open;
-                record.operation_since = core.now;
-                core.finish(id, record, Reason::Drained);
-                core.enqueue(id, record);
-                core.settle(id, record);
-            } else {
-                core.end(id, record, Reason::Drained);
-            }
+            self.core.drain_one(id, record);
         }
     }
 
     /// Ends the drain if nobody is left.
     pub(super) fn note_last_closed(&mut self) {
-        if self.table.len() == 0 && self.closed.is_empty() {
+        if self.table.len() == 0 && self.closed.is_empty() && self.listening.is_empty() {
             self.core.drain.step(DrainEvent::LastClosed);
         }
     }
@@ -159,6 +155,26 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         self.core.drain.news = News::Told;
         Some(Event::Drained)
+    }
+}
+
+impl<N: Net> Core<N> {
+    /// Lets one connection go: now, or when it has finished.
+    pub(super) fn drain_one<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if self.drain.state == DrainState::Forcing {
+            self.end(id, record, Reason::Forced);
+        } else if record.is_busy() {
+            self.finish(id, record, Reason::Drained);
+        } else if record.stream.has_unread() {
+            // The edge for it may still be in the poller; that it is there is known now.
+            record.ready = record.ready.with(Readiness::READABLE);
+            record.operation = Operation::Open;
+            record.operation_since = self.now;
+            self.finish(id, record, Reason::Drained);
+            self.settle(id, record);
+        } else {
+            self.end(id, record, Reason::Drained);
+        }
     }
 }
 

@@ -3,20 +3,30 @@
 
 use super::SocketPool;
 use super::event::Event;
+use super::turn::hand_out;
 use crate::admission::Proof;
 use crate::connection::{Flags, Stage, Standing};
 use crate::id::ConnId;
 use crate::net::{Net, Registry, Stream};
 
 impl<U, N: Net> SocketPool<U, N> {
-    /// Carries out the next end and tells it.
+    /// Whether [`next_closed`](Self::next_closed) is worth a call.
     #[inline]
+    pub(super) fn has_ends_to_tell(&self) -> bool {
+        !self.closed.is_empty() || !self.core.ending.is_empty()
+    }
+
+    /// Carries out the next end and tells it.
+    #[inline(never)]
     pub(super) fn next_closed(&mut self) -> Option<Event<U>> {
         if let Some(event) = self.closed.pop_front() {
             self.note_last_closed();
             return Some(event);
         }
         while self.core.closes_left > 0 {
+            if let Some(event) = self.announce_added() {
+                return Some(event);
+            }
             let id = self.core.ending.pop_front()?;
             self.core.closes_left -= 1;
             let event = self.carry_out(id);
@@ -26,6 +36,18 @@ impl<U, N: Net> SocketPool<U, N> {
             }
         }
         None
+    }
+
+    /// Whoever added a connection knows it already and hears of its end, so he hears of its beginning before.
+    fn announce_added(&mut self) -> Option<Event<U>> {
+        let id = *self.core.ending.front()?;
+        let record = self.table.get_mut(id)?;
+        if record.flags.has(Flags::ANNOUNCED) || !record.flags.has(Flags::SHARED) {
+            return None;
+        }
+        record.flags.insert(Flags::ANNOUNCED);
+        hand_out(&mut self.touched, &mut self.inbox, id, record);
+        Some(Event::Opened(id))
     }
 
     /// Takes a connection whose end is decided out of everything and closes it. Returns what the application is to be

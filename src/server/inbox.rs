@@ -6,14 +6,17 @@ use std::cell::Cell;
 use crate::buffer::{ChunkStore, Ring};
 use crate::id::ConnId;
 
-/// Whose input is open, and where it lies.
+/// Whose input is open, and where it lies: in the ring of its owner if it has one, else in `scratch[start..end]`.
 ///
-/// Invariant: while a connection is the owner its record holds no ring; `put_back` returns what is left to it.
+/// Invariant: while a connection is the owner its record holds no ring; `put_back` returns what is left to it. Without
+/// an owner there is neither ring nor input.
 #[derive(Debug)]
 pub(super) struct Inbox {
     scratch: Box<[u8]>,
     owner: Option<ConnId>,
-    place: Place,
+    start: usize,
+    end: usize,
+    ring: Option<Box<Ring>>,
     pub(super) taken: Taken,
 }
 
@@ -33,18 +36,10 @@ impl Taken {
     }
 }
 
-#[derive(Debug)]
-enum Place {
-    /// `scratch[start..end]`.
-    Scratch { start: usize, end: usize },
-    /// The connection's own ring, borrowed from its record.
-    Ring(Box<Ring>),
-}
-
 impl Inbox {
     pub(super) fn new() -> Self {
         let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
-        Self { scratch, owner: None, place: EMPTY, taken: Taken::default() }
+        Self { scratch, owner: None, start: 0, end: 0, ring: None, taken: Taken::default() }
     }
 
     #[inline]
@@ -57,10 +52,9 @@ impl Inbox {
     pub(super) fn open(&mut self, id: ConnId, kept: &mut Option<Box<Ring>>) {
         debug_assert!(self.owner.is_none(), "the owner before was not put back");
         self.owner = Some(id);
-        self.place = match kept.take() {
-            Some(ring) => Place::Ring(ring),
-            None => EMPTY,
-        };
+        if kept.is_some() {
+            self.ring = kept.take();
+        }
     }
 
     /// Closes the owner's input; what is left of it is kept in a ring.
@@ -68,15 +62,30 @@ impl Inbox {
     pub(super) fn put_back(&mut self, kept: &mut Option<Box<Ring>>, store: &mut ChunkStore) {
         self.settle();
         self.owner = None;
-        match std::mem::replace(&mut self.place, EMPTY) {
-            Place::Scratch { start, end } if start == end => {}
-            Place::Scratch { start, end } => {
-                let mut ring = store.ring(end - start);
-                ring.push(&self.scratch[start..end]);
-                *kept = Some(ring);
-            }
-            Place::Ring(ring) if ring.is_empty() => store.give_back(ring),
-            Place::Ring(ring) => *kept = Some(ring),
+        if self.ring.is_some() || self.start < self.end {
+            *kept = self.rest(store);
+        }
+    }
+
+    /// What is left, in a ring.
+    #[cold]
+    fn rest(&mut self, store: &mut ChunkStore) -> Option<Box<Ring>> {
+        self.move_to_ring(store);
+        let ring = self.ring.take()?;
+        if ring.is_empty() {
+            store.give_back(ring);
+            return None;
+        }
+        Some(ring)
+    }
+
+    /// Gives input that lies in the scratch buffer a place of its own.
+    fn move_to_ring(&mut self, store: &mut ChunkStore) {
+        if self.ring.is_none() {
+            let mut ring = store.ring(self.end - self.start);
+            ring.push(&self.scratch[self.start..self.end]);
+            (self.start, self.end) = (0, 0);
+            self.ring = Some(ring);
         }
     }
 
@@ -84,18 +93,18 @@ impl Inbox {
     #[inline]
     pub(super) fn space(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
         self.settle();
-        if let Place::Scratch { start, end } = &mut self.place {
-            if start == end {
-                (*start, *end) = (0, 0);
-                let most = most.min(SCRATCH_BYTES);
-                return &mut self.scratch[..most];
-            }
-            // What the application left is being added to: from here on it needs a place of its own.
-            let mut ring = store.ring(*end - *start);
-            ring.push(&self.scratch[*start..*end]);
-            self.place = Place::Ring(ring);
+        if self.ring.is_none() && self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            return &mut self.scratch[..most.min(SCRATCH_BYTES)];
         }
-        let Place::Ring(ring) = &mut self.place else { unreachable!("it has just been made one") };
+        self.space_in_ring(most, store)
+    }
+
+    #[cold]
+    fn space_in_ring(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
+        // What the application left is being added to: from here on it needs a place of its own.
+        self.move_to_ring(store);
+        let ring = self.ring.as_mut().expect("it has just been made one");
         if ring.free() < most.min(LEAST_READ) {
             // Four times what waits, so that a long message is moved a logarithmic number of times.
             store.grow(ring, (ring.len() * 3).clamp(LEAST_READ, SCRATCH_BYTES).min(most));
@@ -107,9 +116,9 @@ impl Inbox {
     /// `n` bytes of the space were filled.
     #[inline]
     pub(super) fn commit(&mut self, n: usize) {
-        match &mut self.place {
-            Place::Scratch { end, .. } => *end += n,
-            Place::Ring(ring) => ring.commit(n),
+        match &mut self.ring {
+            None => self.end += n,
+            Some(ring) => ring.commit(n),
         }
     }
 
@@ -117,9 +126,9 @@ impl Inbox {
     #[inline]
     pub(super) fn open_view(&mut self) -> (&[u8], &Taken) {
         self.settle();
-        let bytes = match &mut self.place {
-            Place::Scratch { start, end } => &self.scratch[*start..*end],
-            Place::Ring(ring) => ring.contiguous(),
+        let bytes = match &mut self.ring {
+            None => &self.scratch[self.start..self.end],
+            Some(ring) => ring.contiguous(),
         };
         (bytes, &self.taken)
     }
@@ -133,9 +142,9 @@ impl Inbox {
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        let waiting = match &self.place {
-            Place::Scratch { start, end } => end - start,
-            Place::Ring(ring) => ring.len(),
+        let waiting = match &self.ring {
+            None => self.end - self.start,
+            Some(ring) => ring.len(),
         };
         waiting - self.taken.bytes.get()
     }
@@ -150,13 +159,17 @@ impl Inbox {
         self.scratch.len()
     }
 
+    /// Takes off what was used up.
     #[inline]
     fn settle(&mut self) {
-        self.taken.told.set(0);
         let taken = self.taken.bytes.replace(0);
-        match &mut self.place {
-            Place::Scratch { start, end } => *start = (*start + taken).min(*end),
-            Place::Ring(ring) => ring.consume(taken.min(ring.len())),
+        if taken == 0 {
+            return;
+        }
+        self.taken.told.set(0);
+        match &mut self.ring {
+            None => self.start = (self.start + taken).min(self.end),
+            Some(ring) => ring.consume(taken.min(ring.len())),
         }
     }
 }
@@ -167,5 +180,3 @@ pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
 /// The least room that is worth a system call.
 const LEAST_READ: usize = 1024;
-
-const EMPTY: Place = Place::Scratch { start: 0, end: 0 };

@@ -185,7 +185,9 @@ impl<U, N: Net> SocketPool<U, N> {
     /// The connection `id`; `None` if it is gone, for ever.
     #[inline]
     pub fn get(&mut self, id: ConnId) -> Option<Connection<'_, U, N>> {
-        self.touch_one(id)?;
+        if self.inbox.owner() != Some(id) {
+            self.open_input(id)?;
+        }
         let record = self.table.get_mut(id)?;
         Some(Connection { id, record, inbox: &mut self.inbox, core: &mut self.core })
     }

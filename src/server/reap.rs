@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::SocketPool;
 use super::core::Core;
+use super::transfer::SHORTAGE_PAUSE;
 use crate::clock::Nanos;
 use crate::connection::{Deadlines, Flags, Muted, Record, Stage, Standing};
 use crate::id::ConnId;
@@ -101,7 +102,9 @@ impl<N: Net> Core<N> {
     }
 
     fn next_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Nanos {
-        let lifetime = self.lifetime_deadline(id, record).filter(|deadline| *deadline > self.now);
+        // One that finishes already gains nothing from being told again.
+        let lives_on = record.stage == Stage::Open;
+        let lifetime = self.lifetime_deadline(id, record).filter(|_| lives_on);
         let window = self.config().read_stall.filter(|_| record.window_since != Nanos::MAX);
         let deadlines = [
             self.first_message_deadline(record),
@@ -162,7 +165,9 @@ impl<N: Net> Core<N> {
         if !record.flags.has(Flags::SEND_PACED) {
             return None;
         }
-        self.policy.sent.as_ref().map(|bucket| bucket.ready_at(&record.sent_level, self.now))
+        let after_shortage = self.now + SHORTAGE_PAUSE;
+        let bucket = self.policy.sent.as_ref();
+        Some(bucket.map_or(after_shortage, |bucket| bucket.ready_at(&record.sent_level, self.now)))
     }
 
     /// Whether a window has passed with fewer bytes than it must bring. Opens the next one otherwise.

@@ -10,7 +10,7 @@ use super::core::Core;
 use super::inbox::{Inbox, SCRATCH_BYTES};
 use crate::connection::{Flags, Muted, Operation, Reading, Record, Room, Standing};
 use crate::id::ConnId;
-use crate::net::{Kind, Net, Registry, Stream, Token};
+use crate::net::{Kind, Net, Registry, Stream, Token, is_shortage};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 
@@ -180,7 +180,7 @@ pub(super) fn send<N: Net, U>(
     payload: Payload<'_>,
 ) -> Sent {
     let len = payload.bytes().len();
-    if !fits(core, id, record, len) {
+    if !fits(core, id, record, len) && !make_room(core, id, record, len) {
         return Sent::Refused;
     }
     if len == 0 {
@@ -213,6 +213,10 @@ fn transmit<N: Net, U>(
             if n == len { Sent::Now } else { keep(core, id, record, payload, n) }
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => keep(core, id, record, payload, 0),
+        Err(error) if is_shortage(&error) => {
+            retry_later(core, id, record);
+            keep(core, id, record, payload, 0)
+        }
         Err(_) => {
             core.end(id, record, Reason::Error);
             Sent::Refused
@@ -227,7 +231,7 @@ pub(super) fn queue<N: Net, U>(
     record: &mut Record<N::Stream, U>,
     bytes: &[u8],
 ) -> Sent {
-    if !fits(core, id, record, bytes.len()) {
+    if !fits(core, id, record, bytes.len()) && !make_room(core, id, record, bytes.len()) {
         return Sent::Refused;
     }
     if core.stage.owner != Some(id) {
@@ -243,6 +247,26 @@ pub(super) fn queue<N: Net, U>(
         answered(core, id, record);
     }
     Sent::Queued
+}
+
+/// Closes the input that is open: what was used up counts, what is left is kept, and what was gathered meanwhile leaves.
+#[inline]
+pub(super) fn close_input<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+) {
+    if inbox.taken.tell() {
+        consumed(core, id, record, inbox.len());
+    }
+    inbox.put_back(&mut record.input, &mut core.store);
+    // Output is gathered only for the connection whose input is open.
+    if core.stage.owner.is_some() {
+        debug_assert_eq!(core.stage.owner, Some(id), "output was gathered behind somebody's back");
+        flush_stage(core, id, record);
+        core.stage.owner = None;
+    }
 }
 
 /// Sends what was gathered.
@@ -263,6 +287,27 @@ pub(super) fn flush_stage<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mu
 #[inline]
 fn fits<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>, len: usize) -> bool {
     !record.is_ending() && record.waiting_out() + core.staged(id) + len <= core.config().max_output
+}
+
+/// What was gathered leaves, to make room for `len` more bytes. If that is not enough, what waits counts as past the
+/// high mark, so that `Event::Writable` tells when it is worth another try.
+#[cold]
+fn make_room<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    len: usize,
+) -> bool {
+    if core.staged(id) > 0 {
+        flush_stage(core, id, record);
+        if fits(core, id, record, len) {
+            return true;
+        }
+    }
+    if record.output.is_some() && !record.is_ending() {
+        pass_high(core, record);
+    }
+    false
 }
 
 /// Sends behind what waits already: appends, and tries the socket unless it is known to be full.
@@ -362,6 +407,10 @@ pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Reco
                 watch_room(core, id, record);
                 break;
             }
+            Err(error) if is_shortage(&error) => {
+                retry_later(core, id, record);
+                break;
+            }
             Err(_) => core.end(id, record, Reason::Error),
         }
     }
@@ -423,6 +472,13 @@ fn pace<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream
     core.timers.arm_by(id.slot(), bucket.ready_at(&record.sent_level, core.now));
 }
 
+/// The kernel has no memory for us just now, which costs nobody the connection. If it stays so, the write stall ends it.
+#[cold]
+fn retry_later<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
+    record.flags.insert(Flags::SEND_PACED);
+    core.timers.arm_by(id.slot(), core.now + SHORTAGE_PAUSE);
+}
+
 /// Asks the poller to tell when there is room. It is asked once in a connection's life: being edge-triggered, it says
 /// nothing while there is room.
 fn watch_room<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
@@ -433,6 +489,7 @@ fn watch_room<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::
     let token = Token::connection(Kind::Server, core.party, id);
     match core.registry.watch_room(&record.stream, token) {
         Ok(()) => record.room = Room::Watched,
+        Err(error) if is_shortage(&error) => retry_later(core, id, record),
         Err(error) => {
             log::warn!("connection {id}: cannot watch for room to write: {error}");
             core.end(id, record, Reason::Error);
@@ -454,6 +511,10 @@ fn mark_high<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::S
         !record.is_ending() || record.output.is_some(),
         "{id} is past the high mark without output"
     );
+    pass_high(core, record);
+}
+
+fn pass_high<N: Net, U>(core: &Core<N>, record: &mut Record<N::Stream, U>) {
     record.flags.insert(Flags::HIGH);
     if core.config().on_output_high == OutputHigh::StopReading {
         record.muted.insert(Muted::BACK_PRESSURE);
@@ -478,8 +539,11 @@ pub(super) fn mark_low<N: Net, U>(
 /// than the handling of one full scratch buffer.
 pub(super) const SHARE_BYTES: usize = SCRATCH_BYTES;
 
+/// How long sending pauses when the kernel has no memory for it.
+pub(super) const SHORTAGE_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// Output gathered before it is sent without waiting for the event's end.
-const MOST_GATHERED: usize = 64 << 10;
+pub(super) const MOST_GATHERED: usize = 64 << 10;
 
 /// Pieces that leave by one system call.
 const SLICES_A_SEND: usize = 16;

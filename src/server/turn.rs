@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use super::core::WRITABLE_OR_FAILED;
+use super::core::{Share, WRITABLE_OR_FAILED};
 use super::event::Event;
+use super::inbox::Inbox;
 use super::{SocketPool, ending, transfer};
 use crate::clock::Nanos;
-use crate::connection::{Flags, Muted, Reading};
+use crate::connection::{Flags, Muted, Reading, Record};
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::{Kind, Net, Poller, Reactor, Token};
@@ -49,7 +50,9 @@ impl<U, N: Net> SocketPool<U, N> {
     #[inline]
     pub fn next_event(&mut self) -> Option<Event<U>> {
         self.settle_touched();
-        if let Some(event) = self.next_closed() {
+        if self.has_ends_to_tell()
+            && let Some(event) = self.next_closed()
+        {
             return Some(event);
         }
         while self.core.left > 0 {
@@ -148,68 +151,27 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// What a queued connection has to tell; a connection that turns out to have nothing leaves the queue.
+    #[inline]
     fn event_of(&mut self, id: ConnId) -> Option<Event<U>> {
-        let core = &mut self.core;
         let record = self.table.get_mut(id)?;
         record.flags.remove(Flags::QUEUED);
-        if record.is_ending() {
-            return None;
-        }
-        if !record.flags.has(Flags::ANNOUNCED) {
-            record.flags.insert(Flags::ANNOUNCED);
-            self.mark_touched(id);
-            return Some(Event::Opened(id));
-        }
-        if record.ready.has(WRITABLE_OR_FAILED) {
-            let wrote = transfer::on_writable(core, id, record);
-            core.settle(id, record);
-            if wrote == transfer::Wrote::DownToLow {
-                core.enqueue(id, record);
-                self.mark_touched(id);
-                return Some(Event::Writable(id));
-            }
-        }
-        if record.reading == Reading::Ended {
-            record.reading = Reading::Reported;
-            self.mark_touched(id);
-            return Some(Event::ReadClosed(id));
-        }
-        let readable =
-            record.ready.has(Readiness::READABLE) && record.muted.is_nothing() && !record.is_ending();
-        if readable && core.may_operate(id, record) {
-            core.share.owner = Some(id);
-            core.share.left = transfer::SHARE_BYTES;
-            self.mark_touched(id);
-            return Some(Event::Readable(id));
-        }
-        None
+        let event = self.core.event_of(id, record)?;
+        hand_out(&mut self.touched, &mut self.inbox, id, record);
+        Some(event)
     }
 
-    fn mark_touched(&mut self, id: ConnId) {
-        self.touched.push(id);
-        if let Some(record) = self.table.get_mut(id) {
-            record.flags.insert(Flags::TOUCHED);
+    /// Before a handle of `id` is given out whose input is not open: whoever's is open is put in its place again.
+    pub(super) fn open_input(&mut self, id: ConnId) -> Option<()> {
+        let touched = self.table.get(id)?.flags.has(Flags::TOUCHED);
+        if !touched && self.touched.len() == MOST_TOUCHED {
+            self.settle_all_but_first();
         }
-    }
-
-    /// Before a handle of `id` is given out: whoever's input lies in the inbox is put back if it is somebody else's.
-    #[inline]
-    pub(super) fn touch_one(&mut self, id: ConnId) -> Option<()> {
+        self.close_input();
         let record = self.table.get_mut(id)?;
-        if !record.flags.has(Flags::TOUCHED) {
-            record.flags.insert(Flags::TOUCHED);
-            if self.touched.len() == MOST_TOUCHED {
-                self.settle_all_but_first();
-            }
-            self.touched.push(id);
-        }
-        if self.inbox.owner() != Some(id) {
-            self.close_inbox();
-            let record = self.table.get_mut(id)?;
+        if touched {
             self.inbox.open(id, &mut record.input);
-        }
-        if self.core.stage.owner.is_some_and(|owner| owner != id) {
-            self.flush_stage();
+        } else {
+            hand_out(&mut self.touched, &mut self.inbox, id, record);
         }
         Some(())
     }
@@ -217,11 +179,6 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Puts every connection in order of which the application has had a handle.
     #[inline]
     pub(super) fn settle_touched(&mut self) {
-        if self.touched.is_empty() {
-            return;
-        }
-        self.close_inbox();
-        self.flush_stage();
         while let Some(id) = self.touched.pop() {
             self.settle_one(id);
         }
@@ -230,9 +187,6 @@ impl<U, N: Net> SocketPool<U, N> {
     fn settle_all_but_first(&mut self) {
         while self.touched.len() > 1 {
             let Some(id) = self.touched.pop() else { return };
-            if self.inbox.owner() == Some(id) {
-                self.close_inbox();
-            }
             self.settle_one(id);
         }
     }
@@ -241,6 +195,9 @@ impl<U, N: Net> SocketPool<U, N> {
     fn settle_one(&mut self, id: ConnId) {
         let Some(record) = self.table.get_mut(id) else { return };
         record.flags.remove(Flags::TOUCHED);
+        if self.inbox.owner() == Some(id) {
+            transfer::close_input(&mut self.core, id, record, &mut self.inbox);
+        }
         match record.reading {
             Reading::Open => {}
             Reading::Ended => self.core.enqueue(id, record),
@@ -250,37 +207,70 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.settle(id, record);
     }
 
-    fn close_inbox(&mut self) {
-        let Some(owner) = self.inbox.owner() else { return };
-        match self.table.get_mut(owner) {
-            Some(record) => {
-                if self.inbox.taken.tell() {
-                    transfer::consumed(&mut self.core, owner, record, self.inbox.len());
-                }
-                self.inbox.put_back(&mut record.input, &mut self.core.store);
-            }
-            None => debug_assert!(false, "the inbox is closed before its owner leaves"),
+    fn close_input(&mut self) {
+        if let Some(owner) = self.inbox.owner()
+            && let Some(record) = self.table.get_mut(owner)
+        {
+            transfer::close_input(&mut self.core, owner, record, &mut self.inbox);
         }
+        debug_assert!(self.inbox.owner().is_none(), "its input is closed before a connection leaves");
     }
+}
 
-    fn flush_stage(&mut self) {
-        let Some(owner) = self.core.stage.owner else { return };
-        if let Some(record) = self.table.get_mut(owner) {
-            transfer::flush_stage(&mut self.core, owner, record);
-        }
-        self.core.stage.owner = None;
-    }
+/// Notes that the application is about to have a handle of a connection, and opens its input, while nobody's is open.
+#[inline]
+pub(super) fn hand_out<S, U>(
+    touched: &mut Vec<ConnId>,
+    inbox: &mut Inbox,
+    id: ConnId,
+    record: &mut Record<S, U>,
+) {
+    record.flags.insert(Flags::TOUCHED);
+    touched.push(id);
+    inbox.open(id, &mut record.input);
 }
 
 impl<N: Net> super::core::Core<N> {
     /// Reads the clock: for a turn, and for calls that come from outside of one and set a deadline.
     pub(super) fn read_clock(&mut self) {
         self.now = self.clock.now();
+        self.now_ms = self.now.as_millis() as u32;
+    }
+
+    /// What `id` has to tell, the most urgent first.
+    #[inline]
+    fn event_of<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> Option<Event<U>> {
+        if record.is_ending() {
+            return None;
+        }
+        if !record.flags.has(Flags::ANNOUNCED) {
+            record.flags.insert(Flags::ANNOUNCED);
+            return Some(Event::Opened(id));
+        }
+        if record.ready.has(WRITABLE_OR_FAILED) {
+            let wrote = transfer::on_writable(self, id, record);
+            self.settle(id, record);
+            if wrote == transfer::Wrote::DownToLow {
+                self.enqueue(id, record);
+                return Some(Event::Writable(id));
+            }
+        }
+        if record.reading == Reading::Ended {
+            record.reading = Reading::Reported;
+            return Some(Event::ReadClosed(id));
+        }
+        let readable =
+            record.ready.has(Readiness::READABLE) && record.muted.is_nothing() && !record.is_ending();
+        if readable && self.may_operate(id, record) {
+            self.share = Share { owner: Some(id), left: transfer::SHARE_BYTES };
+            return Some(Event::Readable(id));
+        }
+        None
     }
 
     /// Whether the operation that is about to open may run, where the pool itself sees to the rates.
     #[inline]
-    fn may_operate<U>(&mut self, id: ConnId, record: &mut crate::connection::Record<N::Stream, U>) -> bool {
+    fn may_operate<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
         if !self.policy.enforced || record.flags.has(Flags::CHARGED) {
             return true;
         }
@@ -301,7 +291,7 @@ impl<N: Net> super::core::Core<N> {
         }
     }
 
-    pub(super) fn deny<U>(&mut self, record: &mut crate::connection::Record<N::Stream, U>) {
+    pub(super) fn deny<U>(&mut self, record: &mut Record<N::Stream, U>) {
         record.denied = record.denied.saturating_add(1);
         self.health.counters.operations_denied += 1;
     }

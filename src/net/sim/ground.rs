@@ -216,12 +216,14 @@ impl Ground {
         Ok(fd)
     }
 
-    pub(super) fn receive(&mut self, wire: usize, into: &mut [u8]) -> io::Result<usize> {
-        self.faults.call(Call::Receive)?;
-        let wire = &mut self.wires[wire];
+    pub(super) fn receive(&mut self, place: usize, into: &mut [u8]) -> io::Result<usize> {
+        self.may_fail(Call::Receive, place)?;
+        let wire = &mut self.wires[place];
         if !wire.to_server.is_empty() {
             // What came before a reset can still be read.
-            return io::Read::read(&mut wire.to_server, into);
+            // The queue may lie in two pieces, and each read takes from one.
+            let first = io::Read::read(&mut wire.to_server, into)?;
+            return io::Read::read(&mut wire.to_server, &mut into[first..]).map(|second| first + second);
         }
         match (wire.error.take(), wire.client) {
             (Some(errno), _) => Err(io::Error::from_raw_os_error(errno)),
@@ -231,7 +233,7 @@ impl Ground {
     }
 
     pub(super) fn send(&mut self, place: usize, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.faults.call(Call::Send)?;
+        self.may_fail(Call::Send, place)?;
         let wire = &mut self.wires[place];
         if let Some(errno) = wire.error.take() {
             return Err(io::Error::from_raw_os_error(errno));
@@ -397,6 +399,14 @@ impl Ground {
         }
     }
 
+    /// Whether [`collect`](Self::collect) would find something.
+    pub(super) fn has_events(&self) -> bool {
+        let tells = |ready: &Ready| {
+            self.slots[ready.fd as usize].serial == ready.serial && self.event(ready.fd).is_some()
+        };
+        !self.ghosts.is_empty() || self.ready.iter().any(tells)
+    }
+
     /// Panics unless every descriptor that was given out has been closed.
     pub(super) fn assert_all_closed(&self) {
         let open: Vec<usize> =
@@ -432,6 +442,16 @@ impl Ground {
             }
         }
         (readiness != Readiness::NONE).then_some((token, readiness))
+    }
+
+    /// Fails a call if that is planned. A kernel that says "not now" tells when it will, so here an edge follows.
+    fn may_fail(&mut self, call: Call, place: usize) -> io::Result<()> {
+        let result = self.faults.call(call);
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+            self.wires[place].blocked |= call == Call::Send;
+            self.edge_of(place);
+        }
+        result
     }
 
     fn edge_of(&mut self, place: usize) {
