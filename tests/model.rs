@@ -1,0 +1,36 @@
+//! The whole pool on a simulated net against a small model: random clients, a random application, random limits, a
+//! clock that jumps. `SOCKETPOOL_CASES` says how many stories are told.
+
+#![allow(unreachable_pub, reason = "its modules are no library")]
+
+#[path = "model/config.rs"]
+mod config;
+#[path = "model/people.rs"]
+mod people;
+#[path = "model/story.rs"]
+mod story;
+mod support;
+
+use proptest::prelude::*;
+
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1024);
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn a_pool_keeps_its_promises_whatever_happens(
+        dice in any::<[u8; config::DICE]>(),
+        steps in prop::collection::vec(any::<story::Step>(), 0..80),
+    ) {
+        story::run(&dice, &steps);
+    }
+
+    #[test]
+    fn a_pool_without_limits_keeps_its_promises(steps in prop::collection::vec(any::<story::Step>(), 0..80)) {
+        story::run(&[0; config::DICE], &steps);
+    }
+}
