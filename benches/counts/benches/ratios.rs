@@ -1,0 +1,5 @@
+//! See [`counts::ratios`].
+
+fn main() {
+    counts::ratios::run();
+}
