@@ -1,0 +1,315 @@
+//! Every error that the kernel can answer with, injected at the seam of the net: once, at every second call, and from
+//! now on. What passes costs nobody the connection or a byte; what does not ends one connection and leaks nothing.
+
+mod support;
+
+use std::cell::Cell;
+use std::sync::Once;
+
+use socketpool::net::sim::{Call, Client, Schedule};
+use socketpool::{Event, Eviction, Reason, Refusal, SocketPool};
+use support::{Rig, Seen, answer, ms};
+
+const SHORTAGES: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+const ABORTED: [i32; 4] = [libc::ECONNABORTED, libc::EINTR, libc::EPROTO, libc::EPERM];
+
+/// Failures that pass: the call would succeed later.
+fn passing() -> Vec<(Call, i32)> {
+    let accept = SHORTAGES.iter().chain(&ABORTED).map(|errno| (Call::Accept, *errno));
+    let others = [
+        (Call::Receive, libc::EAGAIN),
+        (Call::Send, libc::EAGAIN),
+        (Call::Send, libc::ENOBUFS),
+        (Call::WatchRoom, libc::ENOSPC),
+        (Call::WatchRoom, libc::ENOMEM),
+        (Call::Wait, libc::EINTR),
+    ];
+    accept.chain(others).collect()
+}
+
+/// Twenty clients that come one after the other and send four lines each, to a server whose calls fail.
+struct Afternoon {
+    rig: Rig<()>,
+    clients: Vec<Client>,
+    seen: Seen,
+}
+
+impl Afternoon {
+    fn with(call: Call, errno: i32, schedule: Schedule, eviction: Eviction) -> Self {
+        let builder = SocketPool::builder().max_connections(100).eviction(eviction);
+        let rig = Rig::new(builder);
+        // Few bytes fit at a time, so that every answer must wait for room once.
+        rig.world.set_window(3);
+        rig.world.fail_next(call, errno, schedule);
+        let mut afternoon = Self { rig, clients: Vec::new(), seen: Seen::default() };
+        for round in 0..20 {
+            let port = 1000 + round;
+            afternoon.clients.push(afternoon.rig.world.connect(&format!("192.0.2.1:{port}")));
+            for (index, client) in afternoon.clients.iter().enumerate().filter(|(index, _)| round - index < 4) {
+                client.send(format!("line {} of {index}\n", round - index).as_bytes());
+            }
+            afternoon.pass_some();
+        }
+        afternoon.rig.world.heal(call);
+        for _ in 0..500 {
+            afternoon.pass_some();
+        }
+        afternoon
+    }
+
+    /// Ten milliseconds of a loop that may never rest while something fails.
+    fn pass_some(&mut self) {
+        for client in &self.clients {
+            client.set_window(5);
+        }
+        for _ in 0..4 {
+            self.rig.step(self.seen.echo());
+            self.rig.pool.assert_invariants();
+        }
+        self.rig.hand.advance(ms(10));
+    }
+
+    fn close(self) -> Seen {
+        drop(self.rig.pool);
+        drop(self.clients);
+        self.rig.world.assert_all_closed();
+        self.seen
+    }
+}
+
+#[test]
+fn what_passes_costs_nobody_the_connection_or_a_byte() {
+    for (call, errno) in passing() {
+        for schedule in [Schedule::Once, Schedule::Every(2), Schedule::FromNowOn] {
+            // A shortage that lasts makes room by evicting, which is another story.
+            let lasting = schedule == Schedule::FromNowOn && SHORTAGES.contains(&errno);
+            let eviction = if lasting { Eviction::Off } else { Eviction::OldestUnproven };
+            let afternoon = Afternoon::with(call, errno, schedule, eviction);
+            let what = format!("{call:?} failing with {errno}, {schedule:?}");
+            assert!(afternoon.rig.world.calls(call) > 2, "{what} was tried");
+            assert_eq!(afternoon.seen.reasons(), [], "{what} closed somebody");
+            for (index, client) in afternoon.clients.iter().enumerate() {
+                let rounds = 4.min(20 - index);
+                let lines: String = (0..rounds).map(|line| format!("line {line} of {index}\n")).collect();
+                assert_eq!(String::from_utf8(client.take()).unwrap(), lines, "{what}, client {index}");
+                assert_eq!(client.end(), None, "{what}");
+            }
+            let seen = afternoon.close();
+            assert_eq!(seen.opened.len(), 20, "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_pass_ends_the_connection_it_befell_and_leaks_nothing() {
+    let fatal = [
+        (Call::Receive, libc::ECONNRESET),
+        (Call::Receive, libc::ETIMEDOUT),
+        (Call::Send, libc::EPIPE),
+        (Call::Send, libc::ECONNRESET),
+    ];
+    for (call, errno) in fatal {
+        for (schedule, ends) in [(Schedule::Once, 1..=1), (Schedule::Every(2), 2..=20), (Schedule::FromNowOn, 20..=20)] {
+            let afternoon = Afternoon::with(call, errno, schedule, Eviction::Off);
+            let reasons = afternoon.seen.reasons();
+            assert!(ends.contains(&reasons.len()), "{call:?} {errno} {schedule:?} ended {}", reasons.len());
+            assert!(reasons.iter().all(|reason| *reason == Reason::Error), "{reasons:?}");
+            let left = afternoon.clients.iter().filter(|client| client.end().is_none()).count();
+            assert_eq!(left, 20 - reasons.len(), "nobody else is touched");
+            let seen = afternoon.close();
+            let mut ids: Vec<_> = seen.closed.iter().map(|(id, _)| *id).collect();
+            ids.dedup();
+            assert_eq!(ids.len(), seen.closed.len(), "each end is told once");
+        }
+    }
+}
+
+#[test]
+fn a_newcomer_that_cannot_be_watched_is_refused_and_counted() {
+    for errno in [libc::ENOSPC, libc::ENOMEM] {
+        for (schedule, refused) in [(Schedule::Once, 1), (Schedule::Every(2), 10), (Schedule::FromNowOn, 20)] {
+            let mut afternoon = Afternoon::with(Call::Watch, errno, schedule, Eviction::OldestUnproven);
+            let snapshot = afternoon.rig.pool.snapshot();
+            assert_eq!(snapshot.refused(Refusal::Register), refused, "{errno} {schedule:?}");
+            let ended = afternoon.clients.iter().filter(|client| client.end().is_some()).count() as u64;
+            assert_eq!((ended, snapshot.closed_total()), (refused, 0), "nobody else is touched");
+            afternoon.close();
+        }
+    }
+}
+
+/// A server without a descriptor to spare, held by three clients that are busy, and five that wait.
+fn without_descriptors() -> (Rig<()>, Vec<Client>, Vec<Client>) {
+    let mut rig = Rig::new(SocketPool::builder().idle_timeout(None));
+    rig.world.set_descriptor_limit(4);
+    let holders: Vec<_> = (0..3).map(|port| rig.world.connect(&format!("192.0.2.1:{}", 1000 + port))).collect();
+    rig.settle(|pool, event| {
+        if let Event::Opened(id) = event {
+            pool.conn(id).hold();
+            pool.conn(id).prove();
+        }
+    });
+    let waiting = (0..5).map(|port| rig.world.connect(&format!("192.0.2.2:{}", 1000 + port))).collect();
+    (rig, holders, waiting)
+}
+
+#[test]
+fn a_waiting_client_is_served_as_soon_as_a_descriptor_of_the_pool_is_freed() {
+    let (mut rig, mut holders, waiting) = without_descriptors();
+    let mut seen = Seen::default();
+    waiting.iter().for_each(|client| client.send(b"hello\n"));
+    rig.pass(ms(3000), seen.echo());
+    assert_eq!((rig.world.waiting(), seen.opened.len()), (5, 0), "nobody can be let in");
+    // No further edge comes, and no time passes.
+    holders.pop().unwrap().reset();
+    rig.settle(seen.echo());
+    assert_eq!((rig.world.waiting(), waiting[0].take()), (4, b"hello\n".to_vec()));
+}
+
+#[test]
+fn nobody_is_stranded_when_descriptors_come_free_elsewhere() {
+    let (mut rig, _holders, waiting) = without_descriptors();
+    let mut seen = Seen::default();
+    waiting.iter().for_each(|client| client.send(b"hello\n"));
+    rig.pass(ms(5000), seen.echo());
+    rig.world.set_descriptor_limit(100);
+    rig.pass(ms(1000), seen.echo());
+    assert_eq!(rig.world.waiting(), 0, "no edge told of it");
+    assert!(waiting.iter().all(|client| client.take() == b"hello\n"));
+}
+
+#[test]
+fn a_lasting_shortage_fails_few_accepts_and_complains_once_a_second() {
+    count_complaints();
+    let (mut rig, _holders, _waiting) = without_descriptors();
+    COMPLAINTS.set(0);
+    let before = rig.world.calls(Call::Accept);
+    rig.pass(ms(1000), |_, _| {});
+    let in_the_first_second = rig.world.calls(Call::Accept) - before;
+    rig.pass(ms(9000), |_, _| {});
+    let in_ten_seconds = rig.world.calls(Call::Accept) - before;
+    let complaints = COMPLAINTS.get();
+    println!("failing accepts: {in_the_first_second} in 1 s, {in_ten_seconds} in 10 s; {complaints} complaints");
+    assert!((1..=20).contains(&in_the_first_second));
+    assert!(in_ten_seconds - in_the_first_second <= 9 * 20);
+    assert!((1..=10).contains(&complaints), "{complaints} complaints in ten seconds");
+    assert!(rig.pool.snapshot().descriptors_exhausted);
+}
+
+#[test]
+fn the_limit_itself_is_no_shortage_while_nobody_waits() {
+    let mut rig = Rig::<()>::new(SocketPool::builder());
+    rig.world.set_descriptor_limit(4);
+    let mut seen = Seen::default();
+    let clients: Vec<_> = (0..3).map(|port| rig.world.connect(&format!("192.0.2.1:{}", 1000 + port))).collect();
+    rig.pass(ms(5000), seen.echo());
+    assert_eq!(seen.reasons(), [], "accept fails at the limit with an empty backlog too, and nobody need go for that");
+    assert!(!rig.pool.snapshot().descriptors_exhausted);
+    drop(clients);
+}
+
+/// Silent clients hold every descriptor; honest ones come after them. How many of those are served within a second.
+fn honest_served_among_holders(eviction: Eviction) -> usize {
+    let mut rig = Rig::<()>::new(SocketPool::builder().eviction(eviction));
+    rig.world.set_descriptor_limit(65);
+    let holders: Vec<_> =
+        (0..400).map(|port| rig.world.connect(&format!("192.0.2.1:{}", 1000 + port))).collect();
+    rig.pass(ms(100), |pool, event| support::echo(pool, &event));
+    let mut served = 0;
+    for port in 0..50 {
+        let client = rig.world.connect(&format!("192.0.2.2:{}", 1000 + port));
+        client.send(b"hello\n");
+        rig.pass(ms(1000), |pool, event| support::echo(pool, &event));
+        served += usize::from(client.take() == b"hello\n");
+    }
+    drop(holders);
+    served
+}
+
+#[test]
+fn four_hundred_holders_at_the_descriptor_limit_keep_no_honest_client_out() {
+    assert_eq!(honest_served_among_holders(Eviction::OldestUnproven), 50);
+}
+
+#[test]
+fn without_eviction_holders_at_the_descriptor_limit_keep_everybody_out() {
+    assert_eq!(honest_served_among_holders(Eviction::Off), 0);
+}
+
+#[test]
+fn a_poller_that_fails_says_so_and_the_pool_goes_on_afterwards() {
+    let mut rig = Rig::<()>::new(SocketPool::builder());
+    let client = rig.world.connect("192.0.2.1:1000");
+    client.send(b"hello\n");
+    rig.world.fail_next(Call::Wait, libc::EBADF, Schedule::Once);
+    rig.reactor.turn(None).unwrap_err();
+    rig.pool.process(&mut rig.reactor);
+    while let Some(event) = rig.pool.next_event() {
+        panic!("{event:?} comes of a wait that failed");
+    }
+    rig.settle(|pool, event| support::echo(pool, &event));
+    assert_eq!(client.take(), b"hello\n");
+}
+
+#[test]
+fn a_reset_is_one_error_even_for_a_connection_whose_output_waits() {
+    let mut rig = Rig::<()>::new(SocketPool::builder());
+    rig.world.set_window(2);
+    let client = rig.world.connect("192.0.2.1:1000");
+    client.send(b"hello\nagain\n");
+    let mut seen = Seen::default();
+    rig.settle(seen.echo());
+    client.reset();
+    rig.settle(seen.echo());
+    assert_eq!(seen.reasons(), [Reason::Error]);
+    assert_eq!(seen.read_closed, 0);
+}
+
+#[test]
+fn what_came_before_a_reset_is_still_heard() {
+    let mut rig = Rig::<()>::new(SocketPool::builder());
+    let client = rig.world.connect("192.0.2.1:1000");
+    client.send(b"last words\n");
+    client.reset();
+    let mut heard = Vec::new();
+    let mut seen = Seen::default();
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            pool.conn(id).receive();
+            heard.extend_from_slice(pool.conn(id).input());
+            answer(pool, id);
+        }
+    });
+    assert_eq!(heard, b"last words\n");
+    assert_eq!(seen.reasons(), [Reason::Error]);
+}
+
+thread_local! {
+    static COMPLAINTS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Counts what each test's own thread complains about.
+struct Counting;
+
+impl log::Log for Counting {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            COMPLAINTS.set(COMPLAINTS.get() + 1);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn count_complaints() {
+    static START: Once = Once::new();
+    START.call_once(|| {
+        log::set_logger(&Counting).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+    });
+}
