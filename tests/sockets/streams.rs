@@ -1,0 +1,165 @@
+//! What becomes of streams: added ones, refused ones, half-closed, reset and slow ones.
+
+use std::io::{IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use socket2::SockRef;
+use socketpool::{Event, Eviction, Reason, Refusal, Sent, SocketPool};
+
+use super::{listening_pool, opened, served};
+use crate::real::{PATIENCE, echo_lines, echo_turn, read_to_fin, turn_until, wait_until};
+
+#[test]
+fn a_refused_stream_comes_back_open_with_the_reason() {
+    let mut pool = SocketPool::<u32>::builder().max_connections(1).eviction(Eviction::Off).build().unwrap();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    pool.add(ours).unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let refused = pool.add(ours).unwrap_err();
+    assert_eq!(refused.reason, Refusal::Full);
+    UnixStream::from(refused.stream).write_all(b"still open").unwrap();
+    theirs.read_exact(&mut [0; 10]).unwrap();
+
+    pool.drain(None);
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    assert_eq!(pool.add(ours).unwrap_err().reason, Refusal::Draining);
+    let file = std::fs::File::open("/dev/null").unwrap();
+    assert_eq!(pool.add(file).unwrap_err().reason, Refusal::Draining, "or because it is no socket");
+    pool.assert_invariants();
+}
+
+#[test]
+fn an_added_stream_is_served_like_an_accepted_one() {
+    let (mut pool, _) = listening_pool();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let id = pool.add(ours).unwrap();
+    assert!(pool.conn(id).peer().is_unix());
+    served(&mut pool, move || {
+        theirs.write_all(b"hello\n").unwrap();
+        let mut answer = [0; 6];
+        theirs.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello\n");
+    });
+    assert_eq!(pool.snapshot().counters.adopted, 1);
+}
+
+#[test]
+fn a_client_that_closes_its_half_still_gets_its_answer() {
+    let (mut pool, address) = listening_pool();
+    let answer = served(&mut pool, move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"the last words\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        read_to_fin(&mut stream)
+    });
+    assert_eq!(answer.unwrap(), b"the last words\n");
+    assert_eq!(pool.snapshot().closed(Reason::Peer), 1);
+}
+
+#[test]
+fn a_close_with_unread_bytes_is_a_fin_and_not_a_reset() {
+    let (mut pool, address) = listening_pool();
+    let (mut stream, id) = opened(&mut pool, address);
+    stream.write_all(&[b'x'; 10_000]).unwrap();
+    turn_until(&mut pool, |_, event| matches!(event, Event::Readable(_)));
+    let mut conn = pool.get(id).unwrap();
+    assert_eq!(conn.send(b"no\n"), Sent::Now);
+    conn.close();
+    turn_until(&mut pool, |_, event| matches!(event, Event::Closed { reason: Reason::Closed, .. }));
+    assert_eq!(read_to_fin(&mut stream).expect("not a reset"), b"no\n");
+}
+
+#[test]
+fn a_drain_does_not_wait_for_the_rest_of_a_message_whose_sender_is_gone() {
+    let (mut pool, address) = listening_pool();
+    let (mut stream, _) = opened(&mut pool, address);
+    stream.write_all(b"half a li").unwrap();
+    while pool.snapshot().active == 0 {
+        echo_turn(&mut pool, Duration::from_millis(1));
+    }
+    pool.drain(None);
+    for _ in 0..5 {
+        assert!(echo_turn(&mut pool, Duration::from_millis(1)).is_empty(), "the rest may still come");
+    }
+    drop(stream);
+    turn_until(&mut pool, |pool, event| {
+        if let Event::Readable(id) = event {
+            echo_lines(&mut pool.conn(id));
+        }
+        event == Event::Drained
+    });
+    assert_eq!(pool.snapshot().closed(Reason::Drained), 1);
+}
+
+/// A process that does not ignore SIGPIPE, as C programs do not, must survive every way of writing to a dead peer.
+#[test]
+fn writing_to_a_dead_peer_raises_no_signal() {
+    let raised = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(libc::SIGPIPE, raised.clone()).unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    drop(theirs);
+    assert!(ours.write_vectored(&[IoSlice::new(b"a"), IoSlice::new(b"b")]).is_err());
+    assert!(raised.swap(false, Ordering::SeqCst), "the control: writev does raise it");
+
+    let (mut pool, address) = listening_pool();
+    // One slice to a peer that is gone.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let id = pool.add(ours).unwrap();
+    drop(theirs);
+    assert_eq!(pool.get(id).unwrap().send(b"hello"), Sent::Refused);
+    // Several at once: output that waits in two places, to a peer that resets.
+    let (stream, id) = opened(&mut pool, address);
+    let mut conn = pool.get(id).unwrap();
+    while conn.send(&[b'x'; 10_000]) == Sent::Now {}
+    for _ in 0..3 {
+        assert_eq!(conn.send_bytes(bytes::Bytes::from_static(b"more")), Sent::Queued);
+    }
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    wait_until("both to be closed", || {
+        echo_turn(&mut pool, Duration::from_millis(1));
+        pool.snapshot().closed(Reason::Error) == 2
+    });
+    assert!(!raised.load(Ordering::SeqCst), "a dead peer would have killed a C host");
+}
+
+#[test]
+fn a_mebibyte_comes_back_byte_for_byte_through_a_window_of_four_kibibytes() {
+    let (mut pool, address) = listening_pool();
+    let sent: Vec<u8> =
+        (0..1u32 << 20).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let expected = sent.clone();
+    let client = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        SockRef::from(&stream).set_recv_buffer_size(4096).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut writer = stream.try_clone().unwrap();
+        let writer = std::thread::spawn(move || {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut echoed = Vec::new();
+        stream.read_to_end(&mut echoed).unwrap();
+        writer.join().unwrap();
+        echoed
+    });
+    let mut most_waiting = 0;
+    turn_until(&mut pool, |pool, event| {
+        if let Event::Readable(id) = event {
+            let mut conn = pool.conn(id);
+            conn.receive();
+            let (mut input, mut output) = conn.split();
+            let all = input.take(input.len()).expect("so many are there");
+            assert_ne!(output.send(all), Sent::Refused, "the marks stop reading in time");
+            most_waiting = most_waiting.max(conn.waiting_output());
+        }
+        matches!(event, Event::Closed { reason: Reason::Peer, .. })
+    });
+    assert!(client.join().unwrap() == expected, "another byte than was sent");
+    println!("at most {most_waiting} bytes waited");
+    pool.assert_invariants();
+}
