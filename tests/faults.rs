@@ -45,7 +45,8 @@ impl Afternoon {
         for round in 0..20 {
             let port = 1000 + round;
             afternoon.clients.push(afternoon.rig.world.connect(&format!("192.0.2.1:{port}")));
-            for (index, client) in afternoon.clients.iter().enumerate().filter(|(index, _)| round - index < 4) {
+            for (index, client) in afternoon.clients.iter().enumerate().filter(|(index, _)| round - index < 4)
+            {
                 client.send(format!("line {} of {index}\n", round - index).as_bytes());
             }
             afternoon.pass_some();
@@ -109,7 +110,9 @@ fn what_does_not_pass_ends_the_connection_it_befell_and_leaks_nothing() {
         (Call::Send, libc::ECONNRESET),
     ];
     for (call, errno) in fatal {
-        for (schedule, ends) in [(Schedule::Once, 1..=1), (Schedule::Every(2), 2..=20), (Schedule::FromNowOn, 20..=20)] {
+        for (schedule, ends) in
+            [(Schedule::Once, 1..=1), (Schedule::Every(2), 2..=20), (Schedule::FromNowOn, 20..=20)]
+        {
             let afternoon = Afternoon::with(call, errno, schedule, Eviction::Off);
             let reasons = afternoon.seen.reasons();
             assert!(ends.contains(&reasons.len()), "{call:?} {errno} {schedule:?} ended {}", reasons.len());
@@ -127,7 +130,8 @@ fn what_does_not_pass_ends_the_connection_it_befell_and_leaks_nothing() {
 #[test]
 fn a_newcomer_that_cannot_be_watched_is_refused_and_counted() {
     for errno in [libc::ENOSPC, libc::ENOMEM] {
-        for (schedule, refused) in [(Schedule::Once, 1), (Schedule::Every(2), 10), (Schedule::FromNowOn, 20)] {
+        for (schedule, refused) in [(Schedule::Once, 1), (Schedule::Every(2), 10), (Schedule::FromNowOn, 20)]
+        {
             let mut afternoon = Afternoon::with(Call::Watch, errno, schedule, Eviction::OldestUnproven);
             let snapshot = afternoon.rig.pool.snapshot();
             assert_eq!(snapshot.refused(Refusal::Register), refused, "{errno} {schedule:?}");
@@ -142,7 +146,8 @@ fn a_newcomer_that_cannot_be_watched_is_refused_and_counted() {
 fn without_descriptors() -> (Rig<()>, Vec<Client>, Vec<Client>) {
     let mut rig = Rig::new(SocketPool::builder().idle_timeout(None));
     rig.world.set_descriptor_limit(4);
-    let holders: Vec<_> = (0..3).map(|port| rig.world.connect(&format!("192.0.2.1:{}", 1000 + port))).collect();
+    let holders: Vec<_> =
+        (0..3).map(|port| rig.world.connect(&format!("192.0.2.1:{}", 1000 + port))).collect();
     rig.settle(|pool, event| {
         if let Event::Opened(id) = event {
             pool.conn(id).hold();
@@ -189,7 +194,9 @@ fn a_lasting_shortage_fails_few_accepts_and_complains_once_a_second() {
     rig.pass(ms(9000), |_, _| {});
     let in_ten_seconds = rig.world.calls(Call::Accept) - before;
     let complaints = COMPLAINTS.get();
-    println!("failing accepts: {in_the_first_second} in 1 s, {in_ten_seconds} in 10 s; {complaints} complaints");
+    println!(
+        "failing accepts: {in_the_first_second} in 1 s, {in_ten_seconds} in 10 s; {complaints} complaints"
+    );
     assert!((1..=20).contains(&in_the_first_second));
     assert!(in_ten_seconds - in_the_first_second <= 9 * 20);
     assert!((1..=10).contains(&complaints), "{complaints} complaints in ten seconds");
@@ -201,9 +208,14 @@ fn the_limit_itself_is_no_shortage_while_nobody_waits() {
     let mut rig = Rig::<()>::new(SocketPool::builder());
     rig.world.set_descriptor_limit(4);
     let mut seen = Seen::default();
-    let clients: Vec<_> = (0..3).map(|port| rig.world.connect(&format!("192.0.2.1:{}", 1000 + port))).collect();
+    let clients: Vec<_> =
+        (0..3).map(|port| rig.world.connect(&format!("192.0.2.1:{}", 1000 + port))).collect();
     rig.pass(ms(5000), seen.echo());
-    assert_eq!(seen.reasons(), [], "accept fails at the limit with an empty backlog too, and nobody need go for that");
+    assert_eq!(
+        seen.reasons(),
+        [],
+        "accept fails at the limit with an empty backlog too, and nobody need go for that"
+    );
     assert!(!rig.pool.snapshot().descriptors_exhausted);
     drop(clients);
 }

@@ -34,7 +34,8 @@ fn what_was_queued_for_one_does_not_reach_its_successor_in_the_next_turn() {
         rig.pool.kill(b);
         let mut events = Vec::new();
         rig.settle(|_, event| events.push(event));
-        let (Some(Event::Closed { id: gone, reason: Reason::Killed, .. }), rest) = (events.first(), &events[1..])
+        let (Some(Event::Closed { id: gone, reason: Reason::Killed, .. }), rest) =
+            (events.first(), &events[1..])
         else {
             panic!("{events:?}");
         };
@@ -64,7 +65,10 @@ fn what_the_reactor_has_collected_does_not_reach_a_successor_that_came_before_th
         let closed = rig.pool.next_event();
         assert!(matches!(closed, Some(Event::Closed { id, .. }) if id == b), "{closed:?}");
         let (stream, third) = rig.world.pair("192.0.2.1:3");
-        let c = rig.pool.add_stream(stream, "192.0.2.1:3".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        let c = rig
+            .pool
+            .add_stream(stream, "192.0.2.1:3".parse::<std::net::SocketAddr>().unwrap().into())
+            .unwrap();
         would_be_misled += u64::from(c.slot() == b.slot());
         rig.pool.process(&mut rig.reactor);
         assert_eq!(told(&mut rig), [Event::Opened(c)]);
@@ -74,7 +78,11 @@ fn what_the_reactor_has_collected_does_not_reach_a_successor_that_came_before_th
         clear(&mut rig);
     }
     let stale = rig.pool.snapshot().counters.stale_events;
-    assert_eq!((stale, would_be_misled), (ROUNDS, ROUNDS), "each round had its stale event, for a slot in use");
+    assert_eq!(
+        (stale, would_be_misled),
+        (ROUNDS, ROUNDS),
+        "each round had its stale event, for a slot in use"
+    );
 }
 
 /// While somebody else holds a copy of a descriptor, the kernel goes on telling of it after we have closed ours.
@@ -106,7 +114,11 @@ fn what_is_told_of_a_closed_descriptor_reaches_nobody() {
         rig.world.hold_copies(true);
     }
     let stale = rig.pool.snapshot().counters.stale_events;
-    assert_eq!((stale, would_be_misled), (ROUNDS, ROUNDS), "each round had its stale event, for a slot in use");
+    assert_eq!(
+        (stale, would_be_misled),
+        (ROUNDS, ROUNDS),
+        "each round had its stale event, for a slot in use"
+    );
 }
 
 #[test]
@@ -119,7 +131,9 @@ fn an_id_whose_connection_is_gone_finds_nothing_for_ever() {
             if let Event::Opened(id) = event {
                 assert_eq!(pool.conn(id).userdata(), None, "a newcomer has nothing of its predecessor's");
                 pool.conn(id).set_userdata("mine");
-                assert!(past.iter().rev().take(50).all(|gone| pool.get(*gone).is_none() && !pool.kill(*gone)));
+                assert!(
+                    past.iter().rev().take(50).all(|gone| pool.get(*gone).is_none() && !pool.kill(*gone))
+                );
                 past.push(id);
             }
         });

@@ -179,6 +179,10 @@ impl Model {
     fn hold_or_release(&mut self, rig: &mut Rig<usize>, index: usize, now: Nanos) {
         let Some(mut conn) = self.people[index].id.and_then(|id| rig.pool.get(id)) else { return };
         let person = &mut self.people[index];
+        if person.held && person.read_closed && person.waits_for_answers() {
+            // The peer has finished: only the hold keeps the connection until all is answered.
+            return;
+        }
         if person.held {
             conn.release();
             person.moved = now;
