@@ -94,6 +94,13 @@ impl Clock {
         Self(Source::Monotonic(Instant::now()))
     }
 
+    /// A clock that shows how far `read`, which gives nanoseconds and never goes back, has come since now. For those who
+    /// know a shorter way to the machine's clock than the standard library's, whose arithmetic on seconds and
+    /// nanoseconds costs three times the reading.
+    pub(crate) fn reading(read: fn() -> u64) -> Self {
+        Self(Source::Reading { read, origin: read() })
+    }
+
     /// A clock that stands still until its [`Hand`] is turned, and that hand.
     #[must_use]
     pub fn manual() -> (Self, Hand) {
@@ -106,6 +113,7 @@ impl Clock {
     #[inline]
     pub fn now(&self) -> Nanos {
         match &self.0 {
+            Source::Reading { read, origin } => Nanos(read().saturating_sub(*origin)),
             Source::Monotonic(origin) => Nanos(span_nanos(origin.elapsed())),
             Source::Manual(hand) => hand.now(),
         }
@@ -133,6 +141,7 @@ impl Hand {
 #[derive(Clone, Debug)]
 enum Source {
     Monotonic(Instant),
+    Reading { read: fn() -> u64, origin: u64 },
     Manual(Hand),
 }
 

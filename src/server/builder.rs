@@ -8,7 +8,7 @@ use crate::admission::{Cidr, SynProtection};
 use crate::bucket::{ByteRate, Rate};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::net::{Net, Os, Reactor};
+use crate::net::{Net, Os, Reactor, sys};
 
 /// Builds a [`SocketPool`]; what each limit is for and its default stand at the fields of [`Config`].
 ///
@@ -156,6 +156,11 @@ impl<U> Builder<U> {
         ground: N::Ground,
     ) -> Result<SocketPool<U, N>, Error> {
         self.config.validate()?;
-        SocketPool::assemble(self.config, self.clock.unwrap_or_else(Clock::monotonic), reactor, ground)
+        SocketPool::assemble(
+            self.config,
+            self.clock.unwrap_or_else(|| Clock::reading(sys::monotonic_nanos)),
+            reactor,
+            ground,
+        )
     }
 }
