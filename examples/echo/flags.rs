@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use socketpool::{
-    Builder, ByteRate, Cidr, Families, ListenOptions, PortSharing, Rate, ReadStall, SocketPool, SynProtection,
+    Builder, ByteRate, Cidr, Error, Families, ListenOptions, PortSharing, Rate, ReadStall, SocketPool, SynProtection,
 };
 
 pub(crate) struct Options {
@@ -223,8 +223,11 @@ impl Value<'_> {
         self.text.parse().map_err(|_| self.bad(self.kind))
     }
 
-    fn parsed<T: std::str::FromStr<Err = socketpool::Error>>(&self) -> Result<T, BadFlag> {
-        self.text.parse().map_err(|error: socketpool::Error| self.bad(&error.to_string()))
+    fn parsed<T: std::str::FromStr<Err = Error>>(&self) -> Result<T, BadFlag> {
+        self.text.parse().map_err(|error| match error {
+            Error::Config { bound, .. } => self.bad(&bound),
+            other => self.bad(&other.to_string()),
+        })
     }
 
     fn optional<T: std::str::FromStr>(&self) -> Result<Option<T>, BadFlag> {
