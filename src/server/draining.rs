@@ -127,8 +127,12 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.drain.cursor = 0;
     }
 
-    /// Looks at the next slots: bounded by what it closes and by what it looks at.
+    /// Looks at the next slots: bounded by what it closes and by what it looks at. A broadcast that is under way reaches
+    /// everybody first, unless the deadline has passed.
     pub(super) fn sweep_drain(&mut self) {
+        if self.commands.is_broadcasting() && self.core.drain.state != DrainState::Forcing {
+            return;
+        }
         let slots = self.table.slots_used();
         let mut looks = LOOKS_A_TURN;
         while self.core.drain.is_sweeping(slots) && looks > 0 && self.core.ending.len() < ending::MOST_A_TURN

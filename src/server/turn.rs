@@ -144,9 +144,10 @@ impl<U, N: Net> SocketPool<U, N> {
 
     fn work_in_slices(&mut self) {
         if self.has_sliced_work() {
+            // Whoever drains after a broadcast means it to be heard first.
+            self.work_on_broadcasts();
             self.sweep_drain();
             self.look_again();
-            self.work_on_broadcasts();
         }
     }
 
