@@ -86,12 +86,13 @@ impl std::fmt::Display for Attack {
         }
         write!(
             f,
-            "{:.1} % of {}, p50 {:?}, p99 {:?}; crowd: {connects} connects, {cuts} cut, {answers} answered; {} evicted",
+            "{:.1} % of {}, p50 {:?}, p99 {:?}; crowd: {connects} connects, {cuts} cut, {answers} answered; {} evicted; failed: {:?}",
             self.honest.success_percent(),
             self.honest.tries,
             self.honest.percentile(50),
             self.honest.percentile(99),
             self.counts.of("closed_evicted"),
+            self.honest.failures,
         )
     }
 }

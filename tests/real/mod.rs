@@ -58,6 +58,8 @@ pub(crate) struct Honest {
     pub(crate) tries: usize,
     /// Of the answered ones, shortest first.
     pub(crate) times: Vec<Duration>,
+    /// What went wrong for the others.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Honest {
@@ -69,14 +71,18 @@ impl Honest {
         pace: Duration,
         patience: Duration,
     ) -> Self {
-        let mut honest = Self { tries, times: Vec::new() };
+        let mut honest = Self { tries, ..Self::default() };
         for number in 0..tries {
             let start = Instant::now();
-            let served = connect_from(source, target, patience)
-                .and_then(|mut stream| ask(&mut stream, &format!("honest {number}\n"), patience));
+            let connected = connect_from(source, target, patience);
+            let way = if connected.is_ok() { "ask" } else { "connect" };
+            let served =
+                connected.and_then(|mut stream| ask(&mut stream, &format!("honest {number}\n"), patience));
             let took = start.elapsed();
-            if served.is_ok() && took <= patience {
-                honest.times.push(took);
+            match served {
+                Ok(()) if took <= patience => honest.times.push(took),
+                Ok(()) => honest.failures.push(format!("answered after {took:?}")),
+                Err(error) => honest.failures.push(format!("{way} after {took:?}: {error}")),
             }
             std::thread::sleep(pace.saturating_sub(took));
         }
