@@ -172,9 +172,9 @@ impl Bucket {
     pub(crate) fn check(&self, level: &Level, now: Nanos) -> Result<(), Nanos> {
         let now = clamp(now);
         let tat = level.0.get();
-        if tat <= now {
-            // Full, the usual case: what governor would do, without asking it.
-            level.0.set(now + self.period);
+        if tat <= now + (self.span - self.period) {
+            // There is a token, the usual case: what governor would do, without asking it.
+            level.0.set(tat.max(now) + self.period);
             return Ok(());
         }
         if tat > now + self.span {
