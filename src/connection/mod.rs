@@ -54,7 +54,7 @@ pub(crate) struct Record<S, U> {
     pub(crate) stalled_since: Nanos,
     /// When reading goes on after a delay.
     pub(crate) resume_at: Nanos,
-    /// Start of the window in which arriving bytes are counted against the least read rate.
+    /// Start of the window in which arriving bytes are counted against the least read rate; `MAX` while none is open.
     pub(crate) window_since: Nanos,
     pub(crate) window_bytes: u32,
     pub(crate) denied: u32,
@@ -93,7 +93,7 @@ impl<S, U> Record<S, U> {
             created: now,
             stalled_since: now,
             resume_at: now,
-            window_since: now,
+            window_since: Nanos::MAX,
             window_bytes: 0,
             denied: 0,
             received_level: Level::full(),

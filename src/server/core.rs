@@ -239,6 +239,7 @@ impl<N: Net> Core<N> {
     }
 
     /// The open operation is done. Reads the clock, so that the handler's own time is in the latency.
+    #[inline]
     pub(super) fn complete_operation<U>(&mut self, record: &mut Record<N::Stream, U>) {
         let finished = self.clock.now();
         record.operation = Operation::None;
@@ -303,7 +304,8 @@ impl<N: Net> Core<N> {
             record.window_since = Nanos::MAX;
         } else if record.window_since == Nanos::MAX {
             record.window_since = self.now;
-            record.window_bytes = 0;
+            // What the message begins with has arrived already.
+            record.window_bytes = u32::try_from(record.waiting_in()).unwrap_or(u32::MAX);
             self.timers.arm_by(id.slot(), self.now + stall.window);
         }
     }
