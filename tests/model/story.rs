@@ -431,7 +431,7 @@ impl Model {
             Reason::Lifetime => person.is_old || person.is_past_lifetime(config.lifetime, now),
             Reason::ReadStall => {
                 let window = config.read_stall.map(|stall| stall.window);
-                due(None, window, person.created)
+                person.said.len() > person.used && due(None, window, person.created)
             }
             Reason::WriteStall => due(person.own.stall, config.write_stall_timeout, person.progress),
             Reason::Rate => config.over_rate == OverRate::Close,
