@@ -11,11 +11,12 @@ use super::turn::MOST_TOUCHED;
 use super::{Eviction, SocketPool, WhenFull};
 use crate::admission::{Decision, Intake, Permit, Proof, Room};
 use crate::clock::Nanos;
-use crate::connection::{Duplicate, Flags, Muted, Standing};
+use crate::connection::{Duplicate, Flags, Muted, Record, Standing};
 use crate::error::AddError;
 use crate::id::ConnId;
 use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify};
 use crate::peer::Peer;
+use crate::readiness::Readiness;
 use crate::reason::{Reason, Refusal};
 
 /// How a newcomer came.
@@ -321,8 +322,13 @@ impl<U, N: Net> SocketPool<U, N> {
         let now = self.core.now;
         let grace = self.core.config().eviction_grace;
         let unproven = self.core.order.iter(UNPROVEN).filter_map(|slot| self.table.at(slot));
-        let may_go = |flags: Flags| flags.has(Flags::ANNOUNCED) && !flags.has(Flags::TOUCHED);
-        let oldest = unproven.take(MOST_TOUCHED + 1).find(|(_, record)| may_go(record.flags));
+        let may_go = |record: &Record<N::Stream, U>| {
+            // Its first bytes have come, and this turn will look at them: under load that may be after its grace.
+            let unheard = record.received_bytes == 0 && record.ready.has(Readiness::READABLE);
+            let heard = !unheard || !record.muted.is_nothing();
+            heard && record.flags.has(Flags::ANNOUNCED) && !record.flags.has(Flags::TOUCHED)
+        };
+        let oldest = unproven.take(MOST_TOUCHED + 1).find(|(_, record)| may_go(record));
         if let Some((id, record)) = oldest
             && now >= record.created + grace
         {

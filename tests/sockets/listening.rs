@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use socketpool::{Address, Event, Families, ListenOptions, Peer, SocketPool};
+use socketpool::{Address, Clock, Event, Families, ListenOptions, Peer, Reason, SocketPool};
 
 use super::{listening_pool, served};
 use crate::real::{PATIENCE, ask, connect_from, echo_turn, turn_until};
@@ -119,6 +119,28 @@ fn while_accepting_is_paused_newcomers_wait_and_the_others_are_served() {
     served(&mut pool, move || ask(&mut late, "at last\n", PATIENCE).unwrap());
     drop(early);
     assert_eq!(pool.snapshot().counters.accepted, 2);
+}
+
+/// A turn that takes longer than the grace must not cost a client its place before its message was looked at.
+#[test]
+fn a_newcomer_whose_first_message_has_come_is_heard_before_it_can_go() {
+    let (clock, hand) = Clock::manual();
+    let mut pool = SocketPool::<()>::builder().max_connections(1).clock(clock).build().unwrap();
+    let address = pool.listen("127.0.0.1:0").unwrap().tcp().unwrap();
+    let mut first = TcpStream::connect(address).unwrap();
+    first.write_all(b"hello\n").unwrap();
+    turn_until(&mut pool, |_, event| matches!(event, Event::Opened(_)));
+    let _second = TcpStream::connect(address).unwrap();
+    hand.advance(Duration::from_secs(1));
+    for _ in 0..5 {
+        assert_eq!(echo_turn(&mut pool, Duration::from_millis(1)), []);
+    }
+    first.set_read_timeout(Some(PATIENCE)).unwrap();
+    first.read_exact(&mut [0; 6]).expect("it is answered");
+
+    // Served and idle for long enough, it makes room.
+    hand.advance(Duration::from_secs(1));
+    turn_until(&mut pool, |_, event| matches!(event, Event::Closed { reason: Reason::Evicted, .. }));
 }
 
 fn peer_of_next(pool: &mut SocketPool<u32>) -> Peer {
