@@ -69,6 +69,14 @@ impl Pressure {
 }
 
 impl<U, N: Net> SocketPool<U, N> {
+    /// Whether buffers hold so much that somebody may have to go, and nobody has looked yet.
+    #[inline]
+    pub(super) fn is_under_pressure(&self) -> bool {
+        let (pressure, config) = (&self.core.pressure, self.core.config());
+        let passes = |mark: Option<usize>| mark.is_some_and(|mark| pressure.held > mark);
+        passes(config.max_buffer_bytes) || (pressure.look_at == Nanos::MAX && passes(config.soft_buffer_bytes()))
+    }
+
     /// Closes who holds too much, if all hold too much together: past the hard mark the largest, past the soft mark
     /// those that have not moved a byte for a tenth of the idle timeout.
     pub(super) fn relieve_pressure(&mut self) {

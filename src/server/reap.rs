@@ -40,7 +40,7 @@ impl<U, N: Net> SocketPool<U, N> {
         }
     }
 
-    /// Goes over the deadlines of connections that were open when limits changed, a slice in each turn.
+    /// Goes over the deadlines and pauses of connections that were open when limits changed, a slice in each turn.
     pub(super) fn look_again(&mut self) {
         let end = self.table.slots_used();
         for _ in 0..MOST_A_TURN {
@@ -50,6 +50,13 @@ impl<U, N: Net> SocketPool<U, N> {
             }
             let slot = self.core.look_again_from;
             self.core.look_again_from += 1;
+            if let Some((id, _)) = self.table.at(slot)
+                && let Some(record) = self.table.get_mut(id)
+                && record.muted.has(Muted::RATES)
+            {
+                // Whether it is over a rate is found out anew, at the rate that holds now.
+                self.core.unmute(id, record, Muted::RATES);
+            }
             self.look_at(slot);
         }
     }

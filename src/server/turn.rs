@@ -71,7 +71,6 @@ impl<U, N: Net> SocketPool<U, N> {
     /// The time that a turn may sleep: not at all while something is left to do.
     fn before_wait(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         self.settle_touched();
-        self.relieve_pressure();
         self.sleep_at_most(timeout)
     }
 
@@ -83,7 +82,8 @@ impl<U, N: Net> SocketPool<U, N> {
             || !self.touched.is_empty()
             || self.has_sliced_work()
             || self.commands.are_waiting()
-            || core.drain.has_news();
+            || core.drain.has_news()
+            || self.is_under_pressure();
         if work_left {
             return Some(Duration::ZERO);
         }
@@ -109,6 +109,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.take_in(reactor);
         self.run_commands();
         self.keep_deadlines();
+        self.relieve_pressure();
         self.work_in_slices();
         self.accept();
         self.core.left = self.core.run.len();
