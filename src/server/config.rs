@@ -38,7 +38,8 @@ pub struct Config {
     /// Whether a full pool closes a connection that has not proven itself to let a newcomer in; on.
     pub eviction: Eviction,
     /// How long a newcomer is safe from eviction; 20 ms, enough for one round trip to a near client and for its first
-    /// message. Under attack an honest client lives at least this long.
+    /// message. Under attack an honest client lives at least this long, and until the first bytes that have come from it
+    /// were looked at.
     pub eviction_grace: Duration,
     /// How long a proven connection with nothing in flight must have been idle before it can go for a newcomer, which
     /// it does after all that are unproven, the least recently active first; 50 ms. Attackers who complete one message
