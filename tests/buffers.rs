@@ -92,7 +92,7 @@ fn output_past_the_high_mark_stops_reading_until_it_is_down_to_the_low_one() {
         client.set_window(0);
         assert_eq!(rig.pool.conn(id).send(&[b'a'; 120]), Sent::Queued);
         client.send(b"hello\n");
-        rig.settle(|pool, event| hoard(pool, event));
+        rig.settle(hoard);
         assert_eq!(rig.pool.conn(id).info().bytes_in, received, "{on_high}");
         client.set_window(79);
         rig.settle(seen.echo());

@@ -256,9 +256,7 @@ fn a_poller_that_fails_says_so_and_the_pool_goes_on_afterwards() {
     rig.world.fail_next(Call::Wait, libc::EBADF, Schedule::Once);
     rig.reactor.turn(None).unwrap_err();
     rig.pool.process(&mut rig.reactor);
-    while let Some(event) = rig.pool.next_event() {
-        panic!("{event:?} comes of a wait that failed");
-    }
+    assert_eq!(rig.pool.next_event(), None, "nothing comes of a wait that failed");
     rig.settle(|pool, event| support::echo(pool, &event));
     assert_eq!(client.take(), b"hello\n");
 }

@@ -12,6 +12,7 @@ mod story;
 mod support;
 
 use proptest::prelude::*;
+use socketpool::net::sim::{Call, Schedule};
 
 fn cases() -> ProptestConfig {
     let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1024);
@@ -33,4 +34,23 @@ proptest! {
     fn a_pool_without_limits_keeps_its_promises(steps in prop::collection::vec(any::<story::Step>(), 0..80)) {
         story::run(&[0; config::DICE], &steps);
     }
+}
+
+/// A model that misses what is wrong would be worth nothing: here connections end without a cause.
+#[test]
+#[should_panic(expected = "for error")]
+fn the_model_notices_connections_that_are_lost() {
+    let rig = support::Rig::new(config::limits(&[0; config::DICE]));
+    rig.world.fail_next(Call::Send, libc::EPIPE, Schedule::Once);
+    story::run_in(rig, &[(0, 0, 0), (4, 0, 5)]);
+}
+
+/// And here a descriptor is never closed.
+#[test]
+#[should_panic(expected = "were never closed")]
+fn the_model_notices_a_descriptor_that_leaks() {
+    let rig = support::Rig::new(config::limits(&[0; config::DICE]));
+    let leaked = rig.world.pair("192.0.2.9:9");
+    story::run_in(rig, &[(0, 0, 0), (4, 0, 5)]);
+    drop(leaked);
 }

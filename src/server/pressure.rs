@@ -74,7 +74,8 @@ impl<U, N: Net> SocketPool<U, N> {
     pub(super) fn is_under_pressure(&self) -> bool {
         let (pressure, config) = (&self.core.pressure, self.core.config());
         let passes = |mark: Option<usize>| mark.is_some_and(|mark| pressure.held > mark);
-        passes(config.max_buffer_bytes) || (pressure.look_at == Nanos::MAX && passes(config.soft_buffer_bytes()))
+        passes(config.max_buffer_bytes)
+            || (pressure.look_at == Nanos::MAX && passes(config.soft_buffer_bytes()))
     }
 
     /// Closes who holds too much, if all hold too much together: past the hard mark the largest, past the soft mark

@@ -16,7 +16,11 @@ use crate::support::{Pool, Rig, ms};
 pub type Step = (u8, u8, u16);
 
 pub fn run(dice: &[u8; config::DICE], steps: &[Step]) {
-    let mut rig = Rig::new(config::limits(dice));
+    run_in(Rig::new(config::limits(dice)), steps);
+}
+
+/// Tells a story in a world that may have been prepared for it.
+pub fn run_in(mut rig: Rig<usize>, steps: &[Step]) {
     let mut model = Model::new(rig.pool.config().clone());
     for step in steps {
         model.act(&mut rig, *step);
@@ -105,6 +109,11 @@ impl Model {
         let index = self.meet(client, address, n, rig.hand.now());
         if let Ok(id) = rig.pool.add_stream(stream, peer) {
             self.people[index].id = Some(id);
+            assert_eq!(
+                rig.pool.conn(id).set_userdata(index),
+                None,
+                "a newcomer has nothing of its predecessor's"
+            );
         }
     }
 
@@ -167,6 +176,11 @@ impl Model {
             1 if lives => {
                 rig.pool.conn(id).close();
                 done.closed = true;
+            }
+            // As another thread asks for it: carried out in the next turn, if it is still there.
+            2 if n % 2 == 0 => {
+                rig.pool.handle().close_when_done(id).unwrap();
+                done.closed_when_done = lives;
             }
             2 if lives => {
                 rig.pool.conn(id).close_when_done();
@@ -311,7 +325,8 @@ impl Model {
         let person = &mut self.people[index];
         assert_eq!(person.state, State::Waiting, "{id} is opened twice");
         assert!(person.id.is_none_or(|added| added == id));
-        assert_eq!(conn.set_userdata(index), None, "a newcomer has nothing of its predecessor's");
+        // Whoever was added has had it since then.
+        assert_eq!(conn.set_userdata(index), person.id.map(|_| index), "userdata of a newcomer");
         (person.id, person.state) = (Some(id), State::Live);
         (person.created, person.progress) = (conn.created(), conn.created());
         person.moved = person.moved.max(conn.created());
