@@ -116,8 +116,9 @@ fn a_naive_accept_loop_spins_when_descriptors_run_out() {
         line.split(word).nth(1).unwrap().trim().to_owned()
     };
     let address = said("naive listens on ").parse().unwrap();
-    // The standard library's backlog is 128: with 64 descriptors more than 150 would wait for ever.
-    let _crowd: Vec<TcpStream> = (0..150).map(|_| connect_from(CROWD, address, PATIENCE).unwrap()).collect();
+    // The standard library's backlog of 128 holds all who find no descriptor; the loop ends after a second.
+    let _crowd: Vec<TcpStream> =
+        (0..100).map_while(|_| connect_from(CROWD, address, PATIENCE).ok()).collect();
     let failures: f64 = said("naive failures a second ").parse().unwrap();
     let used: f64 = said("naive percent ").parse().unwrap();
     child.wait().unwrap();
