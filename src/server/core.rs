@@ -7,14 +7,13 @@ use std::hash::{BuildHasher, RandomState};
 use super::config::{Config, OverRate};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
-use super::inbox::Inbox;
-use super::pressure::{self, Pressure};
+use super::pressure::Pressure;
 use super::transfer;
 use crate::admission::Gate;
 use crate::bucket::{Bucket, ByteBucket, Level, check_both};
 use crate::buffer::ChunkStore;
 use crate::clock::{Clock, Nanos};
-use crate::connection::{Flags, Lists, Muted, Operation, Reading, Record, Stage, Standing, Table};
+use crate::connection::{Flags, Lists, Muted, Operation, Reading, Record, Stage, Standing};
 use crate::error::Error;
 use crate::health::Health;
 use crate::id::ConnId;
@@ -371,41 +370,6 @@ impl<N: Net> Core<N> {
         record.resume_at = if record.muted.has(Muted::TIMED) { record.resume_at.max(at) } else { at };
         record.muted.insert(reason);
         self.timers.arm_by(id.slot(), record.resume_at);
-    }
-
-    pub(super) fn assert_invariants<U>(&self, table: &Table<N::Stream, U>, inbox: &Inbox) {
-        let (mut busy, mut proven, mut held, mut queued) = (0, 0, 0, 0);
-        for (id, record) in table.iter() {
-            busy += usize::from(record.flags.has(Flags::BUSY));
-            proven += usize::from(record.standing == Standing::Proven);
-            queued += usize::from(record.flags.has(Flags::QUEUED));
-            held += record.held_bytes as usize;
-            let ranked = match (record.is_ending(), record.standing) {
-                (true, _) | (_, Standing::Unobserved) => None,
-                (_, Standing::Unproven) => Some(UNPROVEN),
-                (_, Standing::Proven) => Some(PROVEN),
-            };
-            assert_eq!(self.order.list_of(id.slot()), ranked, "place of {id} in the order of eviction");
-            assert!(record.created <= self.clock.now(), "{id} comes from the future");
-            if inbox.owner() == Some(id) {
-                assert!(record.input.is_none(), "input of {id} lies in two places");
-            }
-        }
-        assert_eq!(self.busy, busy, "connections that are busy");
-        assert_eq!(self.proven, proven, "connections that are proven");
-        assert_eq!(self.pressure.held_bytes(), held, "bytes charged to connections");
-        assert!(self.run.len() >= queued, "connections that say they are queued");
-        let ending = table.iter().filter(|(_, record)| record.is_ending()).count();
-        assert_eq!(self.ending.len(), ending, "connections whose end is decided");
-        assert_eq!(self.gate.outstanding(), table.len(), "permits that are out");
-        assert!(self.timers.len() <= table.len(), "timers without a connection");
-        let counters = &self.health.counters;
-        assert_eq!(counters.opened - counters.closed_total(), table.len() as u64, "opened less closed");
-        self.order.assert_invariants();
-        self.pressure.assert_invariants();
-        self.timers.assert_invariants();
-        self.gate.assert_invariants();
-        pressure::assert_empty_store_when_idle(self, table, inbox);
     }
 }
 

@@ -5,10 +5,8 @@ use std::collections::TryReserveError;
 use std::time::Duration;
 
 use super::SocketPool;
-use super::core::Core;
-use super::inbox::Inbox;
 use crate::clock::Nanos;
-use crate::connection::{Lists, Table};
+use crate::connection::Lists;
 use crate::net::Net;
 use crate::reason::Reason;
 
@@ -131,19 +129,6 @@ impl<U, N: Net> SocketPool<U, N> {
                 self.end(id, Reason::Memory);
             }
         }
-    }
-}
-
-/// Bytes are lent only to somebody: with no record holding any, the store has lent none.
-pub(super) fn assert_empty_store_when_idle<N: Net, U>(
-    core: &Core<N>,
-    table: &Table<N::Stream, U>,
-    inbox: &Inbox,
-) {
-    let holders =
-        table.iter().filter(|(_, record)| record.input.is_some() || record.output.is_some()).count();
-    if holders == 0 && inbox.owner().is_none() {
-        assert_eq!(core.store.lent_bytes(), 0, "bytes lent to nobody");
     }
 }
 

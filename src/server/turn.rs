@@ -49,6 +49,13 @@ impl<U, N: Net> SocketPool<U, N> {
     /// for it is sent, and whatever ends were asked for are carried out from here on.
     #[inline]
     pub fn next_event(&mut self) -> Option<Event<U>> {
+        let event = self.pull();
+        self.audit();
+        event
+    }
+
+    #[inline]
+    fn pull(&mut self) -> Option<Event<U>> {
         self.settle_touched();
         if self.has_ends_to_tell()
             && let Some(event) = self.next_closed()
@@ -57,8 +64,9 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         while self.core.left > 0 {
             self.core.left -= 1;
-            let id = self.core.run.pop_front()?;
-            if let Some(event) = self.event_of(id) {
+            if let Some(id) = self.core.run.pop_front()
+                && let Some(event) = self.event_of(id)
+            {
                 return Some(event);
             }
         }
@@ -114,6 +122,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.accept();
         self.core.left = self.core.run.len();
         self.core.closes_left = ending::MOST_A_TURN;
+        self.audit();
     }
 
     /// Notes what the poller has found. An event whose generation is over is dropped here and nowhere else.
