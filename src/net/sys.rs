@@ -46,12 +46,15 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_keeps_step_with_the_standard_one() {
-        let (ours, theirs) = (monotonic_nanos(), std::time::Instant::now());
-        std::thread::yield_now();
-        let least = theirs.elapsed();
-        let passed = std::time::Duration::from_nanos(monotonic_nanos() - ours);
-        assert!(passed >= least, "{passed:?} have passed, and at least {least:?} must have");
+    fn the_clock_goes_on_and_never_back() {
+        let first = monotonic_nanos();
+        let mut last = first;
+        for _ in 0..10_000 {
+            let now = monotonic_nanos();
+            assert!(now >= last, "{now} after {last}");
+            last = now;
+        }
+        assert!(first > 0 && last > first);
     }
 
     #[test]
