@@ -35,7 +35,7 @@ pub use mill::{Mill, MillStream, Works};
 pub enum Protections {
     /// All of them.
     On,
-    /// Every deadline but no rate of bytes: what `research/performance.md` calls "all on", less one bucket.
+    /// All but the rates of bytes.
     WithoutByteRates,
     /// None.
     Off,
@@ -43,7 +43,6 @@ pub enum Protections {
 
 impl Protections {
     /// A builder with so many slots.
-    #[must_use]
     pub fn builder(self, capacity: u32) -> Builder<()> {
         let bare = SocketPool::<()>::builder().max_connections(capacity);
         if self == Self::Off {
