@@ -198,7 +198,7 @@ impl Siege {
             if self.attackers[place].end().is_some() {
                 let attacker = self.come(13);
                 self.attackers[place] = attacker;
-            } else if tick % 50 == 0 {
+            } else if tick.is_multiple_of(50) {
                 self.attackers[place].send(self.then);
             }
         }

@@ -3,6 +3,8 @@
 
 #![allow(unreachable_pub, reason = "its modules are no library")]
 
+#[path = "model/acts.rs"]
+mod acts;
 #[path = "model/config.rs"]
 mod config;
 #[path = "model/people.rs"]

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use slab::Slab;
 
 use super::faults::{Call, Faults};
+use super::wire::{Side, Wire};
 use crate::net::{Address, Token};
 use crate::peer::Peer;
 use crate::readiness::Readiness;
@@ -65,41 +66,6 @@ struct Ready {
     serial: u32,
 }
 
-/// A connection: the bytes on their way in both directions, and what each end has said.
-#[derive(Debug)]
-pub(super) struct Wire {
-    pub(super) peer: Peer,
-    /// The server's descriptor, once it is accepted.
-    pub(super) fd: Option<i32>,
-    to_server: VecDeque<u8>,
-    pub(super) to_client: Vec<u8>,
-    /// Bytes that the server may still send.
-    window: usize,
-    /// Whether the server has been told that there is no room, and not yet that there is.
-    blocked: bool,
-    pub(super) client: Side,
-    pub(super) server: Side,
-    /// The error that the server's socket has and nobody has been told of.
-    error: Option<i32>,
-    /// Whether the test still holds its end.
-    pub(super) held: bool,
-    /// Bytes that the client has ever been sent.
-    pub(super) arrived: u64,
-    /// Bytes that the client has ever sent.
-    pub(super) departed: u64,
-}
-
-/// What one end of a connection has said last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Open,
-    /// No more bytes will come; it still reads.
-    Finished,
-    /// It is closed: bytes sent to it are answered with a reset.
-    Closed,
-    Reset,
-}
-
 impl Ground {
     pub(super) fn new() -> Self {
         let slots = (0..FIRST_FD).map(|_| Slot::default()).collect();
@@ -131,21 +97,7 @@ impl Ground {
 
     /// A new connection, with nobody at the server's end yet.
     pub(super) fn wire(&mut self, peer: Peer) -> usize {
-        let window = self.window;
-        self.wires.insert(Wire {
-            peer,
-            fd: None,
-            to_server: VecDeque::new(),
-            to_client: Vec::new(),
-            window,
-            blocked: false,
-            client: Side::Open,
-            server: Side::Open,
-            error: None,
-            held: true,
-            arrived: 0,
-            departed: 0,
-        })
+        self.wires.insert(Wire::new(peer, self.window))
     }
 
     pub(super) fn listen(&mut self, asked: &Address, most: usize) -> io::Result<(i32, Address)> {

@@ -47,6 +47,7 @@
 mod ends;
 mod faults;
 mod ground;
+mod wire;
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::fmt;
@@ -58,7 +59,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use self::ends::{SimListener, SimPoller, SimRegistry, SimStream, SimWaker};
 pub use self::faults::{Call, Schedule};
 
-use self::ground::{Ground, Side};
+use self::ground::Ground;
+use self::wire::Side;
 use crate::net::Address;
 use crate::peer::Peer;
 
