@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use socketpool::{
-    Builder, ByteRate, Cidr, Error, Families, ListenOptions, PortSharing, Rate, ReadStall, SocketPool, SynProtection,
+    Builder, ByteRate, Cidr, Error, Families, ListenOptions, PortSharing, Rate, ReadStall, SocketPool,
+    SynProtection,
 };
 
 pub(crate) struct Options {
