@@ -1,5 +1,5 @@
 //! The state machine of a drain: from taking newcomers to having none left, with no way back.
-//! Closes nothing and holds no deadline; `server/reap` does both and sends the events.
+//! Closes nothing and holds no deadline; `server/draining` does both and sends the events.
 
 use std::fmt;
 
@@ -84,9 +84,9 @@ pub(crate) enum DrainEvent {
     /// Sent by `drain()`. A drain that has begun is not begun again: later calls may only change the deadline,
     /// which is kept elsewhere.
     Begin,
-    /// Sent by `server/reap` when the drain's deadline has passed. A drain without a deadline never gets it.
+    /// Sent by `server/draining` when the drain's deadline has passed. A drain without a deadline never gets it.
     Expired,
-    /// Sent by `server/reap` when nobody is left and every `Closed` event has been delivered. This includes a pool
+    /// Sent by `server/draining` when nobody is left and every `Closed` event has been delivered. This includes a pool
     /// that was empty when the drain began: whoever sends `Begin` looks, and sends this one at once.
     /// An active pool that loses its last connection stays active.
     LastClosed,

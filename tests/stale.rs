@@ -97,11 +97,11 @@ fn what_is_told_of_a_closed_descriptor_reaches_nobody() {
         rig.settle(|_, event| ids.extend(matches!(event, Event::Opened(_)).then(|| event.id().unwrap())));
         let b = ids[1];
 
-        let third = rig.world.connect("192.0.2.1:3");
         rig.pool.kill(b);
         rig.turn();
         second.finish();
         assert_eq!(told(&mut rig).len(), 1, "the second is closed with an edge untold");
+        let third = rig.world.connect("192.0.2.1:3");
         let mut opened: Option<ConnId> = None;
         rig.settle(|_, event| match event {
             Event::Opened(id) => opened = Some(id),

@@ -103,7 +103,8 @@ impl SynProtection {
 
     /// For how long a challenged newcomer is not read from: at most 1 h, not below the throttle delay, default 5 s.
     ///
-    /// The challenge is to hold out: it keeps the connection's slot, and is the first to go when the pool is full.
+    /// The challenge is to hold out: meanwhile it keeps a slot, and when the pool is full it goes in its turn like any other
+    /// that has not proven itself.
     #[must_use]
     pub fn challenge_delay(self, challenge_delay: Duration) -> Self {
         Self { challenge_delay, ..self }

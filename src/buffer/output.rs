@@ -115,10 +115,11 @@ impl Output {
         self.waiting == 0
     }
 
-    /// The memory to charge to the connection: the bytes that wait, and of a shared payload also those that have
-    /// left, because it is held in full until the last one has. A payload shared with others counts for each.
+    /// The memory to charge to the connection: the whole ring of what was copied, and the shared payloads, the first one
+    /// in full because it is held until its last byte has left. A payload shared with others counts for each.
     pub(crate) fn held(&self) -> usize {
-        self.waiting + self.sent
+        let (capacity, copied) = self.copied.as_ref().map_or((0, 0), |ring| (ring.capacity(), ring.len()));
+        capacity + (self.waiting - copied) + self.sent
     }
 
     /// Fills `slices` with what waits, from the front, and says how many were filled. Those bytes are in order but,
@@ -306,10 +307,8 @@ mod tests {
         assert_eq!(gathered(output, 256), model);
         let copied = output.copied.as_ref().map_or(0, |ring| ring.len());
         assert_eq!(output.tail + output.shared.iter().map(|payload| payload.before).sum::<usize>(), copied);
-        assert_eq!(
-            output.held(),
-            copied + output.shared.iter().map(|payload| payload.bytes.len()).sum::<usize>()
-        );
+        let payloads = output.shared.iter().map(|payload| payload.bytes.len()).sum::<usize>();
+        assert_eq!(output.held(), store.lent_bytes() + payloads);
         assert_eq!(store.lent_bytes(), output.copied.as_ref().map_or(0, |ring| ring.capacity()));
         assert_eq!(copied == 0, output.copied.is_none());
     }

@@ -19,8 +19,8 @@ impl<const N: usize> Lists<N> {
     }
 
     pub(crate) fn try_reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
-        self.links.try_reserve_exact(slots)?;
-        self.member.try_reserve_exact(slots)
+        self.links.try_reserve_exact(slots.saturating_sub(self.links.len()))?;
+        self.member.try_reserve_exact(slots.saturating_sub(self.member.len()))
     }
 
     /// Puts `slot` last in `list`, taking it out of the list it stood in.

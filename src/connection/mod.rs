@@ -213,6 +213,11 @@ macro_rules! bit_set {
                 self.0 & other.0 != 0
             }
 
+            #[allow(dead_code, reason = "not every set needs it")]
+            pub(crate) const fn with(self, other: Self) -> Self {
+                Self(self.0 | other.0)
+            }
+
             #[inline]
             pub(crate) const fn insert(&mut self, other: Self) {
                 self.0 |= other.0;
@@ -282,5 +287,7 @@ bit_set! {
         ANNOUNCED = 256,
         /// Its last answer may be on its way: unread bytes are dropped before it closes, so that no RST overtakes it.
         PARTING = 512,
+        /// The poller has told something of it in this turn that its event will bring up.
+        FRESH = 1024,
     }
 }

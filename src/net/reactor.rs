@@ -70,7 +70,7 @@ impl<N: Net> Reactor<N> {
     /// A number for one more user of this reactor.
     pub(crate) fn join(&mut self) -> Result<Party, Error> {
         if self.parties == Party::MAX {
-            return Err(Error::State { what: "join the reactor", why: "32 parties share it already" });
+            return Err(Error::State { what: "join the reactor", why: "32 parties have shared it already" });
         }
         self.parties += 1;
         Ok(Party(self.parties - 1))

@@ -21,11 +21,32 @@ impl OsStream {
     /// # Errors
     /// Hands the descriptor back with what the operating system said, when it is no socket.
     pub fn adopt(stream: impl Into<OwnedFd>) -> Result<Self, (OwnedFd, io::Error)> {
+        Self::adopt_as_it_was(stream).map(|(stream, _)| stream)
+    }
+
+    /// Takes over a socket, and tells whether it blocked, for [`restore`](Self::restore).
+    pub(crate) fn adopt_as_it_was(
+        stream: impl Into<OwnedFd>,
+    ) -> Result<(Self, Blocking), (OwnedFd, io::Error)> {
         let socket = Socket::from(stream.into());
+        let before = match socket.nonblocking() {
+            Ok(true) => Blocking::Never,
+            Ok(false) => Blocking::Before,
+            Err(error) => return Err((socket.into(), error)),
+        };
         match socket.set_nonblocking(true).and_then(|()| socket.set_cloexec(true)) {
-            Ok(()) => Ok(Self(socket)),
+            Ok(()) => Ok((Self(socket), before)),
             Err(error) => Err((socket.into(), error)),
         }
+    }
+
+    /// Gives a socket that was not wanted back as it came.
+    pub(crate) fn restore(self, before: Blocking) -> OwnedFd {
+        if before == Blocking::Before {
+            // It was possible to switch it off, so it is to switch it on.
+            let _ = self.0.set_nonblocking(false);
+        }
+        self.0.into()
     }
 
     /// A socket that `accept4` has made non-blocking and close-on-exec already.
@@ -38,6 +59,13 @@ impl OsStream {
     pub fn peer(&self) -> Peer {
         self.0.peer_addr().ok().and_then(|address| address.as_socket()).map_or(Peer::UNIX, Peer::from)
     }
+}
+
+/// Whether a socket blocked before it was adopted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blocking {
+    Before,
+    Never,
 }
 
 impl Stream for OsStream {
@@ -78,9 +106,17 @@ impl Stream for OsStream {
     fn part(&self, scratch: &mut [u8]) {
         // Errors are of no interest: the peer may be long gone, and the close that follows settles everything.
         let _ = self.0.shutdown(Shutdown::Write);
-        let _ = self.receive(scratch);
+        for _ in 0..MOST_DROPPED {
+            match self.receive(scratch) {
+                Ok(n) if n == scratch.len() => {}
+                _ => return,
+            }
+        }
     }
 }
+
+/// Full scratch buffers that are dropped before a close, 1 MiB: who has sent more than that meanwhile gets a RST.
+const MOST_DROPPED: usize = 16;
 
 /// Whether a call failed only because the kernel has no memory for it just now: nothing is wrong with the socket, and
 /// the same call will succeed later. No edge will tell when.

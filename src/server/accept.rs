@@ -36,17 +36,15 @@ enum Next {
     Empty,
     /// None can be accepted before this time, or before a close.
     Later(Nanos),
+    /// This listener does not work and is left alone until then.
+    Broken(Nanos),
 }
 
 impl<U, N: Net> SocketPool<U, N> {
     /// When accepting wants to go on by itself.
     pub(super) fn accept_deadline(&self) -> Nanos {
-        if self.is_accepting() && self.listening.iter().any(|listening| listening.backlog == Backlog::Waiting)
-        {
-            self.accept_at
-        } else {
-            Nanos::MAX
-        }
+        let somebody_waits = self.listening.iter().any(|listening| listening.backlog == Backlog::Waiting);
+        if self.is_accepting() && somebody_waits { self.accept_at } else { Nanos::MAX }
     }
 
     /// Something has changed for the better: whoever waits in a backlog is looked at in the next turn.
@@ -68,8 +66,13 @@ impl<U, N: Net> SocketPool<U, N> {
         let count = self.listening.len();
         for step in 0..count {
             let place = (self.first_listener + step) % count;
-            if self.listening[place].backlog == Backlog::Waiting {
-                self.accept_from(place, &mut left);
+            let listening = &self.listening[place];
+            match listening.backlog {
+                Backlog::Empty => {}
+                Backlog::Waiting if self.core.now < listening.broken_until => {
+                    self.accept_at = self.accept_at.min(listening.broken_until);
+                }
+                Backlog::Waiting => self.accept_from(place, &mut left),
             }
         }
         self.first_listener = (self.first_listener + 1) % count.max(1);
@@ -99,6 +102,12 @@ impl<U, N: Net> SocketPool<U, N> {
         }
     }
 
+    /// Whoever has not been taken in the last call yet is not taken any more.
+    pub(super) fn cancel_last_call(&mut self) {
+        self.core.drain.last_call = 0;
+        self.end_last_call();
+    }
+
     fn end_last_call(&mut self) {
         if self.core.drain.is_active() || self.listening.is_empty() {
             return;
@@ -111,7 +120,9 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     fn accept_from(&mut self, place: usize, left: &mut usize) {
-        for _ in 0..MOST_FROM_ONE.min(*left) {
+        let batch = MOST_FROM_ONE.min(*left);
+        let aborted = self.core.health.counters.accept_aborted;
+        for _ in 0..batch {
             *left -= 1;
             let mut next = self.accept_one(place);
             if !self.core.drain.is_active() {
@@ -127,9 +138,20 @@ impl<U, N: Net> SocketPool<U, N> {
                     self.accept_at = self.accept_at.min(at);
                     return;
                 }
+                Next::Broken(until) => return self.leave_alone(place, until),
             }
         }
+        // Newcomers that abort leave the backlog one by one. Where a whole batch did, it may be an error that takes
+        // nobody off it, and would be met again for ever.
+        if batch == MOST_FROM_ONE && self.core.health.counters.accept_aborted - aborted == batch as u64 {
+            return self.leave_alone(place, self.core.now + ABORTED_PAUSE);
+        }
         self.accept_at = Nanos::ZERO;
+    }
+
+    fn leave_alone(&mut self, place: usize, until: Nanos) {
+        self.listening[place].broken_until = until;
+        self.accept_at = self.accept_at.min(until);
     }
 
     fn accept_one(&mut self, place: usize) -> Next {
@@ -138,6 +160,9 @@ impl<U, N: Net> SocketPool<U, N> {
             return Next::Later(Nanos::ZERO);
         }
         if self.room() == Room::None && self.core.config().when_full == WhenFull::Wait {
+            if !self.listening[place].listener.has_waiting() {
+                return Next::Empty;
+            }
             self.core.health.counters.deferred_accepts += 1;
             return Next::Later(self.next_evictable());
         }
@@ -180,7 +205,7 @@ impl<U, N: Net> SocketPool<U, N> {
             AcceptFailure::Broken => {
                 self.core.health.counters.accept_failures += 1;
                 self.complain(place, error);
-                Next::Later(self.core.now + BROKEN_PAUSE)
+                Next::Broken(self.core.now + BROKEN_PAUSE)
             }
         }
     }
@@ -294,21 +319,34 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// What there is for a newcomer.
     pub(super) fn room(&mut self) -> Room {
-        if self.table.len() < self.core.config().max_connections as usize {
+        let most = self.core.config().max_connections as usize;
+        if self.table.len() < most {
             Room::Available
-        } else if self.victim().is_some() {
+        } else if self.table.len() == most && (self.ended().is_some() || self.victim().is_some()) {
             Room::Evictable
         } else {
             Room::None
         }
     }
 
+    /// Where in the queue a connection stands whose end is decided and can be carried out now.
+    fn ended(&self) -> Option<usize> {
+        let free = |id: &ConnId| self.table.get(*id).is_none_or(|record| !record.flags.has(Flags::TOUCHED));
+        self.core.ending.iter().take(MOST_TOUCHED + 1).position(free)
+    }
+
     /// Closes the one that has to go for a newcomer, at once, so that its slot and its descriptor are free.
     fn evict(&mut self) -> Option<()> {
-        let victim = self.victim()?;
-        self.end(victim, Reason::Evicted);
-        self.core.ending.retain(|id| *id != victim);
-        let event = self.carry_out(victim);
+        let gone = match self.ended() {
+            // Whoever goes anyway goes first.
+            Some(place) => self.core.ending.remove(place)?,
+            None => {
+                let victim = self.victim()?;
+                self.end(victim, Reason::Evicted);
+                self.core.ending.pop_back()?
+            }
+        };
+        let event = self.carry_out(gone);
         self.closed.extend(event);
         Some(())
     }
@@ -326,7 +364,7 @@ impl<U, N: Net> SocketPool<U, N> {
             // Its first bytes have come, and this turn will look at them: under load that may be after its grace.
             let unheard = record.received_bytes == 0 && record.ready.has(Readiness::READABLE);
             let heard = !unheard || !record.muted.is_nothing();
-            heard && record.flags.has(Flags::ANNOUNCED) && !record.flags.has(Flags::TOUCHED)
+            heard && is_free(record)
         };
         let oldest = unproven.take(MOST_TOUCHED + 1).find(|(_, record)| may_go(record));
         if let Some((id, record)) = oldest
@@ -342,8 +380,8 @@ impl<U, N: Net> SocketPool<U, N> {
                 // Nobody behind it has been idle for longer than it has stood here.
                 return None;
             }
-            let free = !record.is_busy() && !record.flags.has(Flags::TOUCHED);
-            if free && now >= record.last_active + idle {
+            let idle_enough = !record.is_busy() && now >= record.last_active + idle;
+            if is_free(record) && (idle_enough || self.core.has_hung(record)) {
                 return Some(id);
             }
             // Busy, or active since it was put here: it goes to the back of the line.
@@ -371,6 +409,12 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 }
 
+/// Whether the application knows of a connection and has no use for it at this moment.
+fn is_free<S, U>(record: &Record<S, U>) -> bool {
+    let unavailable = record.flags.has(Flags::TOUCHED) || record.flags.has(Flags::HELD);
+    record.flags.has(Flags::ANNOUNCED) && !unavailable
+}
+
 /// Newcomers taken in one turn: some 2.5 µs each, so well under a millisecond.
 pub(super) const MOST_A_TURN: usize = 256;
 /// Of those, from one listener.
@@ -379,5 +423,6 @@ const MOST_FROM_ONE: usize = 64;
 const MOST_PASSED_OVER: usize = 64;
 /// While nobody can go, the search for somebody is not repeated in every turn.
 const LOOK_NO_SOONER: Duration = Duration::from_millis(5);
+const ABORTED_PAUSE: Duration = Duration::from_millis(10);
 const BROKEN_PAUSE: Duration = Duration::from_millis(1000);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);

@@ -77,8 +77,6 @@ impl<U> Builder<U> {
         write_stall_timeout(write_stall_timeout: impl Into<Option<Duration>>) = write_stall_timeout.into();
         /// See [`Config::max_input`].
         max_input(max_input: usize) = max_input;
-        /// See [`Config::max_output`].
-        max_output(max_output: usize) = max_output;
         /// See [`Config::output_high`].
         output_high(output_high: usize) = output_high;
         /// See [`Config::output_low`].
@@ -111,6 +109,16 @@ impl<U> Builder<U> {
         deny(deny: impl IntoIterator<Item = Cidr>) = deny.into_iter().collect();
         /// See [`Config::syn_protection`]. Takes a [`SynProtection`], or `None` for none.
         syn_protection(syn_protection: impl Into<Option<SynProtection>>) = syn_protection.into();
+    }
+
+    /// See [`Config::max_output`]. Marks that would not lie below it follow: to a quarter and a sixteenth of it.
+    pub fn max_output(mut self, max_output: usize) -> Self {
+        self.config.max_output = max_output;
+        if self.config.output_high > max_output {
+            self.config.output_high = max_output / 4;
+            self.config.output_low = max_output / 16;
+        }
+        self
     }
 
     /// Another clock than the machine's, for tests.

@@ -17,7 +17,8 @@ use crate::reason::Reason;
 
 /// Calls a pool from other threads. Clones call the same pool.
 ///
-/// Calls return at once; the pool does what they ask in its next turn, for which it is woken.
+/// Calls return at once; the pool does what they ask in its next turn, for which it is woken, up to 256 of them in a
+/// turn. Nothing limits how many may wait: who calls faster than that for long fills memory.
 ///
 /// ```
 /// use socketpool::{Event, SocketPool};
@@ -175,7 +176,9 @@ impl<W: Wake> Commands<W> {
 
 impl<U, N: Net> SocketPool<U, N> {
     /// Sends `bytes` to every connection that is open now, without copying them, a slice of the table in each turn.
-    /// A connection that has no room for them, or that is about to end, is passed over.
+    /// A connection that has no room for them, or that is about to end, is passed over. It answers nothing: nobody is
+    /// proven by it. A drain waits until everybody has been reached; once the pool drains, no more are taken. What is
+    /// sent to one connection meanwhile may overtake it.
     ///
     /// ```
     /// # let mut pool = socketpool::SocketPool::<()>::builder().build()?;
@@ -184,7 +187,7 @@ impl<U, N: Net> SocketPool<U, N> {
     /// ```
     pub fn broadcast(&mut self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        if !bytes.is_empty() {
+        if !bytes.is_empty() && self.core.drain.is_active() {
             let sent_at = self.core.now;
             self.commands.broadcasts.push_back(Broadcast { bytes, cursor: 0, sent_at });
         }
@@ -244,7 +247,7 @@ impl<U, N: Net> SocketPool<U, N> {
             if let Some((id, record)) = self.table.at(slot)
                 && record.created <= sent_at
             {
-                let _ = self.send_to(id, bytes);
+                self.announce_to(id, bytes);
             }
         }
     }
@@ -254,6 +257,14 @@ impl<U, N: Net> SocketPool<U, N> {
         let sent = transfer::send(&mut self.core, id, record, Payload::Shared(bytes));
         self.core.settle(id, record);
         sent
+    }
+
+    /// Sends what answers nothing: it neither proves a connection nor completes its operation.
+    fn announce_to(&mut self, id: ConnId, bytes: Bytes) {
+        if let Some(record) = self.table.get_mut(id) {
+            let _ = transfer::announce(&mut self.core, id, record, Payload::Shared(bytes));
+            self.core.settle(id, record);
+        }
     }
 }
 

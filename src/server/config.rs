@@ -113,7 +113,13 @@ impl Config {
     pub(super) fn validate(&self) -> Result<(), Error> {
         within("max_connections", self.max_connections, 1, ConnId::MAX_SLOTS)?;
         span("eviction_grace", Some(self.eviction_grace), Duration::ZERO)?;
-        span("eviction_idle", Some(self.eviction_idle), SHORTEST_TIMEOUT)?;
+        if self.eviction_idle < SHORTEST_TIMEOUT || self.eviction_idle > LONGEST_EVICTION_IDLE {
+            return Err(Error::config(
+                "eviction_idle",
+                format!("{:?}", self.eviction_idle),
+                "from 1ms to 1 hour",
+            ));
+        }
         let timeouts = [
             ("first_message_timeout", self.first_message_timeout),
             ("idle_timeout", self.idle_timeout),
@@ -286,7 +292,7 @@ choices! {
 
     /// What proves that a connection is a client, besides [`prove`](crate::Connection::prove).
     Proof {
-        /// The first byte that is sent to it after some of its input was consumed.
+        /// The first byte that is sent to it after some input has arrived. A broadcast answers nobody.
         Answered = "answered",
         /// The first input that is consumed, for protocols that never answer. Consuming all input then also
         /// completes the operation.
@@ -340,6 +346,8 @@ impl Default for ReadStall {
 
 /// The wheel counts milliseconds; a timeout of less would be none.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+/// The order of last activity is kept in milliseconds of 32 bits.
+const LONGEST_EVICTION_IDLE: Duration = Duration::from_secs(3600);
 /// Ten years; beyond that somebody has mistaken the unit.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 86_400);
 const SMALLEST_BUFFER: usize = 64;

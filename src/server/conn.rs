@@ -18,6 +18,7 @@ use crate::health::ConnectionInfo;
 use crate::id::ConnId;
 use crate::net::{Net, Os, Stream};
 use crate::peer::Peer;
+use crate::readiness::Readiness;
 use crate::reason::Reason;
 
 pub use super::transfer::Sent;
@@ -68,11 +69,13 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// All input that waits, in one piece.
     #[inline]
     pub fn input(&mut self) -> &[u8] {
+        self.settle();
         self.inbox.open_view().0
     }
 
-    /// Uses up the first `n` bytes of the input; all of it if there is less. What is left comes back with the next
-    /// event.
+    /// Uses up the first `n` bytes of the input; all of it if there is less. What is left stays and is there again,
+    /// behind it what comes then, when more has arrived: take everything that is complete, or ask to be told
+    /// [`again`](Self::again).
     #[inline]
     pub fn consume(&mut self, n: usize) {
         self.settle();
@@ -149,8 +152,27 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.finish_operation();
     }
 
-    /// Keeps the connection from being idle and from being finished by a drain, until [`release`](Self::release):
-    /// for work that goes on elsewhere.
+    /// Asks for another `Event::Readable` in the next turn though nothing may have arrived by then: for handlers that
+    /// take only part of what is complete.
+    pub fn again(&mut self) {
+        self.record.ready = self.record.ready.with(Readiness::READABLE);
+    }
+
+    /// Says that the application reads and writes the descriptor itself and that the pool sees nothing of it
+    /// (DECISIONS 3): it does not read, and concludes nothing from silence. No first-message deadline, no eviction;
+    /// [`touch`](Self::touch) is what keeps it from being idle. For a connection that has received nothing yet; without
+    /// effect on any other.
+    pub fn leave_to_application(&mut self) {
+        if self.record.received_bytes == 0 && self.record.standing == Standing::Unproven {
+            self.record.standing = Standing::Unobserved;
+            self.record.muted.insert(Muted::APPLICATION);
+            self.core.order.remove(self.id.slot());
+            self.core.arm(self.id, self.record);
+        }
+    }
+
+    /// Keeps the connection from being idle, from the first-message deadline, from eviction and from being finished by
+    /// a drain, until [`release`](Self::release): for work that goes on elsewhere.
     pub fn hold(&mut self) {
         self.record.flags.insert(Flags::HELD);
     }

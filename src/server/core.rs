@@ -155,8 +155,8 @@ impl<N: Net> Core<N> {
             self.order.try_reserve(capacity)?;
             self.pressure.try_reserve(capacity)?;
             // A connection may stand in the run queue once under its living id, and once more as one that has ended.
-            self.run.try_reserve(capacity + capacity / 2)?;
-            self.ending.try_reserve(capacity)
+            self.run.try_reserve((capacity + capacity / 2).saturating_sub(self.run.len()))?;
+            self.ending.try_reserve(capacity.saturating_sub(self.ending.len()))
         };
         reserve().map_err(|_| Error::Memory { what: "timers and queues" })
     }
@@ -187,10 +187,25 @@ impl<N: Net> Core<N> {
 
     /// Ends a connection as soon as nothing is owed to its peer.
     pub(super) fn finish<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Reason) {
-        if record.stage == Stage::Open {
+        let replaces = match record.stage {
+            Stage::Open => true,
+            // These two wait for the peer's next message; whoever asks for less has the last word.
+            Stage::Finishing(Reason::Drained | Reason::Lifetime) => reason == Reason::Closed,
+            Stage::Finishing(_) | Stage::Ending(_) => false,
+        };
+        if replaces {
             record.stage = Stage::Finishing(reason);
-            self.end_if_finished(id, record);
         }
+        self.end_if_finished(id, record);
+    }
+
+    /// Whether a message has been open for longer than a first message may be, and nothing else is in flight: such a
+    /// connection is busy, but only in name.
+    pub(super) fn has_hung<U>(&self, record: &Record<N::Stream, U>) -> bool {
+        let Some(longest) = self.config.first_message_timeout else { return false };
+        record.operation == Operation::Open
+            && record.output.is_none()
+            && self.now >= record.operation_since + longest
     }
 
     /// A finishing connection ends when nothing is owed any more. One that drains also waits for input that has come,
@@ -212,7 +227,7 @@ impl<N: Net> Core<N> {
     /// Bytes moved, or the application says that the connection is in use.
     #[inline]
     pub(super) fn touch<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
-        record.last_active = self.now;
+        record.last_active = record.last_active.max(self.now);
         // Moving it in the order at each byte would cost more than the order is worth.
         if record.standing == Standing::Proven
             && self.now_ms.wrapping_sub(record.ranked_ms) > RANK_STEP_MS
@@ -237,12 +252,23 @@ impl<N: Net> Core<N> {
         }
     }
 
+    /// Input is there, or is known to come, while no operation is open.
+    #[inline]
+    pub(super) fn open_operation<U>(&self, record: &mut Record<N::Stream, U>) {
+        if record.operation == Operation::None {
+            record.operation = Operation::Open;
+            record.operation_since = self.now;
+        }
+    }
+
     /// The open operation is done. Reads the clock, so that the handler's own time is in the latency.
     #[inline]
     pub(super) fn complete_operation<U>(&mut self, record: &mut Record<N::Stream, U>) {
         let finished = self.clock.now();
         record.operation = Operation::None;
         record.operations += 1;
+        // The time that the handler took is no time without activity.
+        record.last_active = finished;
         self.health.operation(record.operation_since, finished);
         if !self.policy.enforced {
             return;
@@ -275,10 +301,9 @@ impl<N: Net> Core<N> {
     }
 
     fn settle_fully<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
-        if record.input.is_some() && record.operation == Operation::None {
+        if record.input.is_some() {
             // What is left of the input is the beginning of the next message.
-            record.operation = Operation::Open;
-            record.operation_since = self.now;
+            self.open_operation(record);
         }
         self.watch_read_rate(id, record);
         let busy = record.is_busy();
@@ -296,7 +321,7 @@ impl<N: Net> Core<N> {
     }
 
     /// Opens a window for the least read rate when part of a message waits for the rest.
-    fn watch_read_rate<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+    pub(super) fn watch_read_rate<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let Some(stall) = self.config.read_stall else { return };
         let open = record.input.is_some() && record.muted.is_nothing();
         if !open {
@@ -411,7 +436,7 @@ impl Policy {
 
 pub(super) const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readiness::FAILED);
 /// Flags for which the short way of settling is too short.
-const SETTLED_SPECIALLY: Flags = Flags::BUSY;
+const SETTLED_SPECIALLY: Flags = Flags::BUSY.with(Flags::HELD);
 /// The order of last activity is kept to within this many milliseconds.
 pub(super) const RANK_STEP_MS: u32 = 25;
 /// Free chunks that are kept for the next connection that needs one: 1 MiB, so that bursts do not allocate.

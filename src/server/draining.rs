@@ -7,7 +7,7 @@ use super::core::Core;
 use super::event::Event;
 use super::{SocketPool, ending};
 use crate::clock::Nanos;
-use crate::connection::{Operation, Record};
+use crate::connection::Record;
 use crate::drain::{DrainEvent, DrainState};
 use crate::id::ConnId;
 use crate::net::{Net, Stream};
@@ -123,6 +123,7 @@ impl<U, N: Net> SocketPool<U, N> {
     fn expire_drain(&mut self) {
         self.core.drain.step(DrainEvent::Expired);
         self.core.drain.deadline = Nanos::MAX;
+        self.cancel_last_call();
         // From the start again: those who were left alone for being busy go now.
         self.core.drain.cursor = 0;
     }
@@ -172,8 +173,7 @@ impl<N: Net> Core<N> {
         } else if record.stream.has_unread() {
             // The edge for it may still be in the poller; that it is there is known now.
             record.ready = record.ready.with(Readiness::READABLE);
-            record.operation = Operation::Open;
-            record.operation_since = self.now;
+            self.open_operation(record);
             self.finish(id, record, Reason::Drained);
             self.settle(id, record);
         } else {

@@ -10,6 +10,8 @@ use crate::net::{Address, ListenOptions, Listener, Net, OsListener, Registry, To
 pub(super) struct Listening<N: Net> {
     pub(super) listener: N::Listener,
     pub(super) backlog: Backlog,
+    /// Until when it is left alone for not working.
+    pub(super) broken_until: Nanos,
 }
 
 /// What is known of a backlog. The poller tells each edge once, so what is not accepted now must be remembered.
@@ -89,6 +91,7 @@ impl<U, N: Net> SocketPool<U, N> {
     /// are not touched.
     pub fn pause_accepting(&mut self) {
         self.accepting = Accepting::Paused;
+        self.cancel_last_call();
     }
 
     /// Takes newcomers again, those first who came meanwhile.
@@ -109,7 +112,7 @@ impl<U, N: Net> SocketPool<U, N> {
             .watch_listener(&listener, token)
             .map_err(|error| Error::io(format!("watch the listener on {address}"), error))?;
         log::info!("listening on {address}, backlog {}", listener.backlog());
-        self.listening.push(Listening { listener, backlog: Backlog::Empty });
+        self.listening.push(Listening { listener, backlog: Backlog::Empty, broken_until: Nanos::ZERO });
         Ok(address)
     }
 
@@ -117,10 +120,7 @@ impl<U, N: Net> SocketPool<U, N> {
     pub(super) fn listener_is_ready(&mut self, place: u32) {
         if let Some(listening) = self.listening.get_mut(place as usize) {
             listening.backlog = Backlog::Waiting;
-            // An edge while accepting waits for its time brings nothing new; one while it waits for nobody does.
-            if self.accept_at == Nanos::MAX {
-                self.accept_at = Nanos::ZERO;
-            }
+            self.accept_at = Nanos::ZERO;
         }
     }
 

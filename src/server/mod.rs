@@ -44,7 +44,7 @@ use crate::error::{AddError, Error};
 use crate::id::ConnId;
 use crate::net::{Net, Os, OsStream, Poller, Reactor};
 use crate::peer::Peer;
-use crate::reason::Reason;
+use crate::reason::{Reason, Refusal};
 
 /// A pool of accepted connections, each with userdata of type `U`.
 ///
@@ -127,11 +127,13 @@ impl<U> SocketPool<U> {
         &mut self,
         stream: impl Into<std::os::fd::OwnedFd>,
     ) -> Result<ConnId, AddError<std::os::fd::OwnedFd>> {
-        let stream = OsStream::adopt(stream)
-            .map_err(|(stream, _)| AddError { stream, reason: crate::reason::Refusal::Register })?;
+        let (stream, before) = OsStream::adopt_as_it_was(stream).map_err(|(stream, _)| {
+            self.core.health.refused(Refusal::Register, self.core.now);
+            AddError { stream, reason: Refusal::Register }
+        })?;
         let peer = stream.peer();
         self.add_stream(stream, peer)
-            .map_err(|refused| AddError { stream: refused.stream.into(), reason: refused.reason })
+            .map_err(|refused| AddError { stream: refused.stream.restore(before), reason: refused.reason })
     }
 }
 
@@ -175,6 +177,7 @@ impl<U, N: Net> SocketPool<U, N> {
     /// # Errors
     /// The stream comes back with the reason when it is refused.
     pub fn add_stream(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
+        self.core.read_clock();
         self.admit(stream, peer, accept::Origin::Added)
     }
 

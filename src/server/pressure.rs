@@ -108,19 +108,24 @@ impl<U, N: Net> SocketPool<U, N> {
         self.close_for_memory(&victims[..count]);
     }
 
+    /// Goes on in each class behind where the last look ended.
     fn close_stalled(&mut self) {
         let Some(idle) = self.core.config().idle_timeout else { return };
-        let now = self.core.now;
-        let mut victims = [0; MOST_AT_A_TIME];
-        let mut count = 0;
-        for slot in self.core.pressure.largest_first().take(MOST_AT_A_TIME) {
-            let Some((_, record)) = self.table.at(slot) else { continue };
-            if now.since(record.last_active) >= idle / SHORTENED {
-                victims[count] = slot;
-                count += 1;
+        for class in (0..CLASSES).rev() {
+            let mut looked_first = None;
+            for _ in 0..MOST_AT_A_TIME {
+                let Some(slot) = self.core.pressure.classes.first(class) else { break };
+                if looked_first == Some(slot) {
+                    break;
+                }
+                looked_first.get_or_insert(slot);
+                self.core.pressure.classes.push_back(class, slot);
+                let Some((id, record)) = self.table.at(slot) else { continue };
+                if self.core.now.since(record.last_active) >= idle / SHORTENED {
+                    self.end(id, Reason::Memory);
+                }
             }
         }
-        self.close_for_memory(&victims[..count]);
     }
 
     fn close_for_memory(&mut self, slots: &[u32]) {

@@ -31,7 +31,12 @@ impl<U, N: Net> SocketPool<U, N> {
         core.resume(id, record);
         match core.verdict(id, record) {
             Due::Nothing => {}
-            Due::Finish(reason) => core.finish(id, record, reason),
+            Due::Finish(reason) => {
+                if is_unheard(record) {
+                    core.open_operation(record);
+                }
+                core.finish(id, record, reason);
+            }
             Due::End(reason) => core.end(id, record, reason),
         }
         if !record.is_ending() {
@@ -52,10 +57,11 @@ impl<U, N: Net> SocketPool<U, N> {
             self.core.look_again_from += 1;
             if let Some((id, _)) = self.table.at(slot)
                 && let Some(record) = self.table.get_mut(id)
-                && record.muted.has(Muted::RATES)
             {
-                // Whether it is over a rate is found out anew, at the rate that holds now.
-                self.core.unmute(id, record, Muted::RATES);
+                // Whether it is over a limit is found out anew, by the limits that hold now.
+                self.core.unmute(id, record, Muted::RATES.with(Muted::FULL));
+                record.window_since = Nanos::MAX;
+                self.core.watch_read_rate(id, record);
             }
             self.look_at(slot);
         }
@@ -97,7 +103,7 @@ impl<N: Net> Core<N> {
             Due::End(Reason::WriteStall)
         } else if self.has_read_stalled(record) {
             Due::End(Reason::ReadStall)
-        } else if passed(self.idle_deadline(record)) {
+        } else if passed(self.idle_deadline(record)) && !is_unheard(record) {
             Due::End(Reason::Idle)
         } else if passed(self.overtime_deadline(id, record)) {
             Due::End(Reason::Lifetime)
@@ -127,13 +133,12 @@ impl<N: Net> Core<N> {
     }
 
     fn first_message_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
-        if record.standing != Standing::Unproven {
+        if record.standing != Standing::Unproven || record.flags.has(Flags::HELD) {
             return None;
         }
         let timeout = choose(record, |own| own.first_message, self.config().first_message_timeout)?;
         // A delay that we impose is not the newcomer's slowness.
-        let start = if record.muted.has(Muted::DELAYED) { record.resume_at } else { record.created };
-        Some(start + timeout)
+        Some(record.created.max(record.resume_at) + timeout)
     }
 
     fn idle_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
@@ -183,6 +188,11 @@ impl<N: Net> Core<N> {
         if record.window_since == Nanos::MAX || self.now < record.window_since + stall.window {
             return false;
         }
+        if !record.muted.is_nothing() {
+            // It is we who do not read. The next window opens when we do.
+            record.window_since = Nanos::MAX;
+            return false;
+        }
         if record.window_bytes < stall.bytes {
             return true;
         }
@@ -190,6 +200,11 @@ impl<N: Net> Core<N> {
         record.window_bytes = 0;
         false
     }
+}
+
+/// Whether bytes have come in this turn that will be read in it: activity, however late the turn is.
+fn is_unheard<S, U>(record: &Record<S, U>) -> bool {
+    record.flags.has(Flags::FRESH) && record.ready.has(Readiness::READABLE) && record.muted.is_nothing()
 }
 
 /// The connection's own deadline, where it has one, else the pool's.

@@ -136,10 +136,7 @@ fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     if let Some(bucket) = &core.policy.received {
         bucket.spend(&record.received_level, n as u64, core.now);
     }
-    if record.operation == Operation::None {
-        record.operation = Operation::Open;
-        record.operation_since = core.now;
-    }
+    core.open_operation(record);
     if record.standing == Standing::Unobserved {
         record.standing = Standing::Unproven;
         core.order.push_back(super::core::UNPROVEN, id.slot());
@@ -191,6 +188,19 @@ pub(super) fn send<N: Net, U>(
         answered(core, id, record);
     }
     sent
+}
+
+/// Sends what answers nothing.
+pub(super) fn announce<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    payload: Payload<'_>,
+) -> Sent {
+    if !fits(core, id, record, payload.bytes().len()) {
+        return Sent::Refused;
+    }
+    transmit(core, id, record, payload)
 }
 
 /// Brings bytes that fit on their way: those that were gathered first, straight from where they lie; what the socket

@@ -11,7 +11,7 @@ use crate::clock::Nanos;
 use crate::connection::{Flags, Muted, Reading, Record};
 use crate::error::Error;
 use crate::id::ConnId;
-use crate::net::{Kind, Net, Poller, Reactor, Token};
+use crate::net::{Kind, Net, Poller, Reactor, Stream, Token};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 
@@ -104,7 +104,7 @@ impl<U, N: Net> SocketPool<U, N> {
         {
             Nanos::MAX => timeout,
             deadline => {
-                let left = deadline.since(core.now);
+                let left = deadline.since(core.clock.now());
                 Some(timeout.map_or(left, |timeout| timeout.min(left)))
             }
         }
@@ -137,6 +137,7 @@ impl<U, N: Net> SocketPool<U, N> {
                     continue;
                 };
                 record.ready = record.ready.with(readiness);
+                record.flags.insert(Flags::FRESH);
                 self.core.enqueue(id, record);
             } else if class == listeners {
                 self.listener_is_ready(token.listener_place());
@@ -165,7 +166,7 @@ impl<U, N: Net> SocketPool<U, N> {
     #[inline]
     fn event_of(&mut self, id: ConnId) -> Option<Event<U>> {
         let record = self.table.get_mut(id)?;
-        record.flags.remove(Flags::QUEUED);
+        record.flags.remove(Flags::QUEUED.with(Flags::FRESH));
         let event = self.core.event_of(id, record)?;
         hand_out(&mut self.touched, &mut self.inbox, id, record);
         Some(event)
@@ -178,6 +179,10 @@ impl<U, N: Net> SocketPool<U, N> {
             self.settle_all_but_first();
         }
         self.close_input();
+        if self.touched.is_empty() {
+            // Nothing is being handled: the turn's time may be long past.
+            self.core.read_clock();
+        }
         let record = self.table.get_mut(id)?;
         if touched {
             self.inbox.open(id, &mut record.input);
@@ -283,6 +288,10 @@ impl<N: Net> super::core::Core<N> {
     #[inline]
     fn may_operate<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
         if !self.policy.enforced || record.flags.has(Flags::CHARGED) {
+            return true;
+        }
+        if record.ready.has(Readiness::READ_CLOSED) && !record.stream.has_unread() {
+            // Only the end of the stream is left to be read, which is no operation.
             return true;
         }
         match self.policy.check(record, &self.pool_level, self.now) {
