@@ -17,6 +17,8 @@ impl Readiness {
     pub const READ_CLOSED: Self = Self(4);
     /// The socket has failed, or both sides are closed.
     pub const FAILED: Self = Self(8);
+    /// The peer has sent urgent data, at whose mark a read stops short.
+    pub const URGENT: Self = Self(16);
 
     /// Whether any of `other` is in this set.
     #[must_use]
@@ -47,6 +49,7 @@ impl Debug for Readiness {
             (Self::WRITABLE, "writable"),
             (Self::READ_CLOSED, "read closed"),
             (Self::FAILED, "failed"),
+            (Self::URGENT, "urgent"),
         ];
         f.debug_set().entries(names.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| name)).finish()
     }

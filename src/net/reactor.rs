@@ -139,6 +139,9 @@ impl Poller for OsPoller {
             if event.is_error() {
                 readiness = readiness.with(Readiness::FAILED);
             }
+            if event.is_priority() {
+                readiness = readiness.with(Readiness::URGENT);
+            }
             (Token::from_mio(event.token()), readiness)
         })
     }
@@ -165,11 +168,11 @@ pub struct OsRegistry(mio::Registry);
 impl Registry<Os> for OsRegistry {
     #[inline]
     fn watch(&self, stream: &OsStream, token: Token) -> io::Result<()> {
-        self.0.register(&mut SourceFd(&stream.as_raw_fd()), token.to_mio(), Interest::READABLE)
+        self.0.register(&mut SourceFd(&stream.as_raw_fd()), token.to_mio(), INPUT)
     }
 
     fn watch_room(&self, stream: &OsStream, token: Token) -> io::Result<()> {
-        let both = Interest::READABLE | Interest::WRITABLE;
+        let both = INPUT.add(Interest::WRITABLE);
         self.0.reregister(&mut SourceFd(&stream.as_raw_fd()), token.to_mio(), both)
     }
 
@@ -196,6 +199,9 @@ impl Wake for OsWaker {
         self.0.wake()
     }
 }
+
+/// Input of a connection, urgent data included: who does not ask for it is not told why a read stopped short.
+const INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
 /// Events taken from the kernel at a time: 12 KiB. More wait there, and the kernel hands them out in fair order.
 const EVENTS_A_TURN: usize = 1024;

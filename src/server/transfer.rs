@@ -77,8 +77,9 @@ pub(super) fn receive<N: Net, U>(
         Ok(n) => {
             inbox.commit(n);
             // A short read has emptied the socket, and what comes next brings an edge of its own; but the end of the
-            // stream, which may have been told already, is only seen by reading it.
-            if n < asked && !record.ready.has(Readiness::READ_CLOSED) {
+            // stream, which may have been told already, is only seen by reading it, and the mark of urgent data stops
+            // a read before what lies behind it (tcp(7)).
+            if n < asked && !record.ready.has(MORE_BEHIND) {
                 record.ready = record.ready.without(Readiness::READABLE);
             }
             received(core, id, record, n);
@@ -548,6 +549,9 @@ pub(super) fn mark_low<N: Net, U>(
 /// One connection's share of a turn, in bytes received: what it can send at once without delaying the others by more
 /// than the handling of one full scratch buffer.
 pub(super) const SHARE_BYTES: usize = SCRATCH_BYTES;
+
+/// Told once and for good: with either of them a short read may leave something behind.
+const MORE_BEHIND: Readiness = Readiness::READ_CLOSED.with(Readiness::URGENT);
 
 /// How long sending pauses when the kernel has no memory for it.
 pub(super) const SHORTAGE_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 use socketpool::{Event, Eviction, Reason, Refusal, Sent, SocketPool};
@@ -125,6 +125,53 @@ fn writing_to_a_dead_peer_raises_no_signal() {
         pool.snapshot().closed(Reason::Error) == 2
     });
     assert!(!raised.load(Ordering::SeqCst), "a dead peer would have killed a C host");
+}
+
+/// What a pool receives from a peer that sends `abc`, an urgent byte and `def`, and then waits for an answer. Fails
+/// when the line does not end, or when the loop does not rest after it.
+fn received_around_urgent_data(before_it_is_opened: bool) -> Vec<u8> {
+    let (mut pool, address) = listening_pool();
+    let mut client = None;
+    let mut send = |stream: TcpStream| {
+        stream.set_nodelay(true).unwrap();
+        (&stream).write_all(b"abc").unwrap();
+        assert_eq!(SockRef::from(&stream).send_out_of_band(b"!").unwrap(), 1);
+        (&stream).write_all(b"def\n").unwrap();
+        client = Some(stream);
+    };
+    if before_it_is_opened {
+        send(TcpStream::connect(address).unwrap());
+    } else {
+        send(opened(&mut pool, address).0);
+    }
+    let mut received = Vec::new();
+    let until = Instant::now() + PATIENCE;
+    let mut idle_turns = 0;
+    while idle_turns < 2 && Instant::now() < until {
+        pool.turn(Some(Duration::from_millis(20))).unwrap();
+        let mut handled = 0;
+        while let Some(event) = pool.next_event() {
+            handled += 1;
+            if let Event::Readable(id) = event {
+                let mut conn = pool.conn(id);
+                conn.receive();
+                received.extend_from_slice(conn.input());
+                conn.consume(usize::MAX);
+            }
+        }
+        idle_turns = if handled == 0 && received.ends_with(b"\n") { idle_turns + 1 } else { 0 };
+    }
+    assert_eq!(idle_turns, 2, "{received:?} is all, or the loop never rests");
+    drop(client);
+    pool.assert_invariants();
+    received
+}
+
+#[test]
+fn what_lies_behind_urgent_data_is_delivered_without_waiting_for_more() {
+    // The urgent byte itself travels out of band: nobody asks for it.
+    assert_eq!(received_around_urgent_data(true), b"abcdef\n");
+    assert_eq!(received_around_urgent_data(false), b"abcdef\n");
 }
 
 #[test]
