@@ -424,6 +424,16 @@ impl Policy {
         self.sent.as_ref().is_none_or(|bucket| bucket.allowance(&record.sent_level, now) >= len as u64)
     }
 
+    /// Puts back what was taken for an operation that did not come.
+    pub(super) fn give_back<S, U>(&self, record: &Record<S, U>, pool: &Level) {
+        if let Some(bucket) = &self.operation {
+            bucket.give_back(&record.level, 1);
+        }
+        if let Some(bucket) = &self.pool_operation {
+            bucket.give_back(pool, 1);
+        }
+    }
+
     fn owe<S, U>(&self, record: &Record<S, U>, pool: &Level, now: Nanos) {
         if let Some(bucket) = &self.operation {
             bucket.owe(&record.level, 1, now);

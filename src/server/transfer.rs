@@ -72,6 +72,10 @@ pub(super) fn receive<N: Net, U>(
             if record.reading == Reading::Open {
                 record.reading = Reading::Ended;
             }
+            if record.flags.has(Flags::CHARGED) && record.operation == Operation::None {
+                record.flags.remove(Flags::CHARGED);
+                core.policy.give_back(record, &core.pool_level);
+            }
             0
         }
         Ok(n) => {

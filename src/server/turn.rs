@@ -290,15 +290,13 @@ impl<N: Net> super::core::Core<N> {
         if !self.policy.enforced || record.flags.has(Flags::CHARGED) {
             return true;
         }
-        if record.ready.has(Readiness::READ_CLOSED) && !record.stream.has_unread() {
-            // Only the end of the stream is left to be read, which is no operation.
-            return true;
-        }
         match self.policy.check(record, &self.pool_level, self.now) {
             Ok(()) => {
                 record.flags.insert(Flags::CHARGED);
                 true
             }
+            // Only the end of the stream is left to be read, which is no operation.
+            Err(_) if record.ready.has(Readiness::READ_CLOSED) && !record.stream.has_unread() => true,
             Err(at) => {
                 self.deny(record);
                 if self.config().over_rate == super::OverRate::Close {
