@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use super::{ChunkStore, Ring};
+use crate::clock::Nanos;
 use crate::error::Error;
 
 /// What waits to be sent, in the order in which it was queued: copied bytes, all in one ring, and between them shared
@@ -25,6 +26,8 @@ pub(crate) struct Output {
     tail: usize,
     /// How many bytes have yet to leave, copied or shared.
     waiting: usize,
+    /// Since when none of it has left. The sender keeps it; here because it means something only while bytes wait.
+    pub(crate) stalled_since: Nanos,
 }
 
 #[derive(Debug)]

@@ -50,8 +50,6 @@ pub(crate) struct Record<S, U> {
     /// Buffer bytes that are charged to it.
     pub(crate) held_bytes: u32,
     pub(crate) created: Nanos,
-    /// Since when its output has waited without any of it leaving.
-    pub(crate) stalled_since: Nanos,
     /// When reading goes on after a delay.
     pub(crate) resume_at: Nanos,
     /// Start of the window in which arriving bytes are counted against the least read rate; `MAX` while none is open.
@@ -91,7 +89,6 @@ impl<S, U> Record<S, U> {
             ranked_ms: now.as_millis() as u32,
             held_bytes: 0,
             created: now,
-            stalled_since: now,
             resume_at: now,
             window_since: Nanos::MAX,
             window_bytes: 0,

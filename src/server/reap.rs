@@ -169,8 +169,8 @@ impl<N: Net> Core<N> {
     }
 
     fn write_stall_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
-        record.output.as_ref()?;
-        Some(record.stalled_since + self.write_stall_of(record)?)
+        let output = record.output.as_ref()?;
+        Some(output.stalled_since + self.write_stall_of(record)?)
     }
 
     fn paced_until<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {

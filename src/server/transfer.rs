@@ -343,9 +343,11 @@ fn transmit_in_turn<N: Net, U>(
         Payload::Copied(bytes) => output.push(bytes, &mut core.store),
         Payload::Shared(bytes) => output.push_shared(bytes),
     }
+    if !was_waiting {
+        output.stalled_since = core.now;
+    }
     record.output = Some(output);
     if !was_waiting {
-        record.stalled_since = core.now;
         flush(core, id, record);
     }
     if record.is_ending() {
@@ -369,8 +371,8 @@ fn keep<N: Net, U>(
         Payload::Copied(bytes) => output.push(&bytes[sent..], &mut core.store),
         Payload::Shared(bytes) => output.push_shared(bytes.slice(sent..)),
     }
+    output.stalled_since = core.now;
     record.output = Some(output);
-    record.stalled_since = core.now;
     watch_room(core, id, record);
     mark_high(core, id, record);
     Sent::Queued
@@ -407,6 +409,8 @@ pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Reco
             }
         };
         if most == 0 {
+            // The peer is not to blame for this wait.
+            output.stalled_since = core.now;
             pace(core, id, record);
             break;
         }
@@ -415,7 +419,7 @@ pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Reco
         match send_at_most(&record.stream, &slices[..count], most) {
             Ok(n) => {
                 output.advance(n, &mut core.store);
-                record.stalled_since = core.now;
+                output.stalled_since = core.now;
                 sent(core, id, record, n);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -482,8 +486,6 @@ fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
 fn pace<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
     let Some(bucket) = &core.policy.sent else { return };
     record.flags.insert(Flags::SEND_PACED);
-    // The peer is not to blame for this wait.
-    record.stalled_since = core.now;
     core.timers.arm_by(id.slot(), bucket.ready_at(&record.sent_level, core.now));
 }
 
@@ -513,8 +515,8 @@ fn watch_room<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::
 }
 
 fn arm_write_stall<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &Record<N::Stream, U>) {
-    if let Some(timeout) = core.write_stall_of(record) {
-        core.timers.arm_by(id.slot(), record.stalled_since + timeout);
+    if let (Some(timeout), Some(output)) = (core.write_stall_of(record), &record.output) {
+        core.timers.arm_by(id.slot(), output.stalled_since + timeout);
     }
 }
 
