@@ -1,0 +1,66 @@
+//! Drains that did not end.
+
+use socketpool::{Event, Reason, State};
+
+use super::{SECOND, asked, builder, connect};
+use crate::support::{Rig, Seen, answer};
+
+#[test]
+fn what_is_closed_when_done_during_a_drain_ends_though_more_has_come() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"par");
+    rig.settle(seen.echo());
+    rig.pool.drain(10 * SECOND);
+    rig.settle(seen.echo());
+    client.send(b"QUIT\nrest");
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            answer(pool, id);
+            pool.conn(id).close_when_done();
+        }
+    });
+    assert_eq!((client.take(), seen.reasons()), (b"parQUIT\n".to_vec(), vec![Reason::Closed]));
+    assert_eq!(rig.pool.state(), State::Drained);
+}
+
+#[test]
+fn a_drain_ends_when_accepting_is_paused_during_the_last_call() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let _waiting: Vec<_> = (1..=100).map(|port| connect(&rig, port)).collect();
+    rig.pool.drain(SECOND);
+    rig.pool.pause_accepting();
+    rig.pass(2 * SECOND, seen.echo());
+    assert_eq!((rig.pool.state(), seen.drained, rig.pool.addresses().count()), (State::Drained, 1, 0));
+}
+
+#[test]
+fn broadcasts_without_end_do_not_keep_a_drain_from_ending() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let _clients = asked(&rig, 1000, 600);
+    rig.settle(seen.echo());
+    let handle = rig.pool.handle();
+    handle.broadcast("x".into()).unwrap();
+    rig.step(seen.echo());
+    rig.pool.drain(None);
+    for _ in 0..100 {
+        handle.broadcast("x".into()).unwrap();
+        rig.step(seen.echo());
+    }
+    assert_eq!((rig.pool.state(), seen.drained), (State::Drained, 1));
+}
+
+#[test]
+fn a_broadcast_proves_nobody() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"x");
+    rig.settle(seen.echo());
+    rig.pool.broadcast("news\n");
+    rig.settle(seen.echo());
+    assert_eq!(client.take(), b"news\n");
+    assert!(!rig.pool.conn(seen.opened[0]).is_proven());
+    rig.pass(30 * SECOND, seen.echo());
+    assert_eq!(seen.reasons(), [Reason::FirstMessage]);
+}

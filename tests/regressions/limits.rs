@@ -1,0 +1,147 @@
+//! Bounds on bytes and rates that counted the wrong thing, or were not looked at again.
+
+use std::os::unix::net::UnixStream;
+
+use socket2::SockRef;
+use socketpool::{Event, Eviction, OverRate, Rate, Reason, Refusal, SocketPool};
+
+use super::{SECOND, builder, connect};
+use crate::support::{Rig, Seen};
+
+#[test]
+fn a_full_buffer_goes_on_when_the_input_is_looked_at_after_taking_from_it() {
+    let mut rig = Rig::new(builder().max_input(64));
+    let client = connect(&rig, 1);
+    client.send(&[b'x'; 64]);
+    let (mut full, mut total) = (false, 0);
+    for _ in 0..10 {
+        rig.step(|pool, event| {
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            if !full {
+                full = true;
+                client.send(&[b'y'; 10]);
+                return;
+            }
+            let (mut input, _) = conn.split();
+            total += input.take(input.len()).map_or(0, <[u8]>::len);
+            assert_eq!(conn.input(), b"");
+        });
+    }
+    assert_eq!(total, 74);
+}
+
+#[test]
+fn another_readable_comes_for_those_who_ask_again() {
+    for (ask, expected) in [(true, &b"a\nb\nc\n"[..]), (false, &b"a\n"[..])] {
+        let mut rig = Rig::new(builder());
+        let client = connect(&rig, 1);
+        client.send(b"a\nb\nc\n");
+        rig.pass(SECOND, |pool, event| {
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            let (mut input, mut output) = conn.split();
+            if let Some(line) = input.take_through(b'\n') {
+                let _ = output.send(line);
+                if ask {
+                    conn.again();
+                }
+            }
+        });
+        assert_eq!(client.take(), expected, "asking: {ask}");
+    }
+}
+
+#[test]
+fn the_end_of_a_stream_takes_no_operation() {
+    for over in [OverRate::Close, OverRate::Delay] {
+        let strict = builder().over_rate(over).operation_rate(Rate::per_minute(1));
+        let (mut rig, mut seen) = (Rig::new(strict), Seen::default());
+        let client = connect(&rig, 1);
+        client.send(b"hi\n");
+        rig.settle(seen.echo());
+        client.finish();
+        rig.settle(seen.echo());
+        assert_eq!((client.take(), seen.reasons()), (b"hi\n".to_vec(), vec![Reason::Peer]), "{over}");
+        assert_eq!(rig.pool.snapshot().counters.operations_denied, 0);
+    }
+}
+
+#[test]
+fn a_rate_of_ten_for_the_pool_serves_ten_that_ask_once_and_leave() {
+    let shared = builder().over_rate(OverRate::Close).pool_operation_rate(Rate::new(10, 3600 * SECOND));
+    let (mut rig, mut seen) = (Rig::new(shared), Seen::default());
+    for port in 1..=11 {
+        let client = connect(&rig, port);
+        rig.settle(seen.echo());
+        client.send(b"hi\n");
+        rig.settle(seen.echo());
+        assert_eq!(client.take().is_empty(), port == 11, "client {port}");
+        client.finish();
+        rig.settle(seen.echo());
+    }
+    assert_eq!((&seen.reasons()[..10], seen.reasons()[10]), (&[Reason::Peer; 10][..], Reason::Rate));
+}
+
+#[test]
+fn output_is_charged_by_the_memory_it_holds() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    rig.world.set_window(1);
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let _ = rig.pool.conn(seen.opened[0]).send(&vec![1; 256 << 10]);
+    rig.settle(seen.echo());
+    client.set_window((256 << 10) - 3);
+    rig.settle(seen.echo());
+    assert_eq!(rig.pool.connections().next().expect("it lives").waiting_out, 2);
+    let snapshot = rig.pool.snapshot();
+    assert!(snapshot.memory.buffers_lent > 2);
+    assert_eq!(snapshot.buffers.now, snapshot.memory.buffers_lent);
+}
+
+#[test]
+fn the_soft_mark_reaches_a_small_one_behind_many_larger() {
+    let tight = builder().max_connections(500).max_buffer_bytes(500_000).first_message_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(tight), Seen::default());
+    let active: Vec<_> = (1000..1100).map(|port| connect(&rig, port)).collect();
+    active.iter().for_each(|client| client.send(&[b'x'; 2000]));
+    rig.settle(seen.echo());
+    let stalled = connect(&rig, 1);
+    stalled.send(&[b'x'; 300]);
+    rig.settle(seen.echo());
+    for _ in 0..20 {
+        rig.pass(5 * SECOND, seen.echo());
+        active.iter().for_each(|client| client.send(b"x"));
+        rig.settle(seen.echo());
+    }
+    assert_eq!(seen.closed, [(seen.opened[100], Reason::Memory)]);
+}
+
+#[test]
+fn a_full_connection_reads_on_when_there_may_be_more_input() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_input(64)), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(&[b'x'; 100]);
+    client.send(b"\n");
+    rig.settle(seen.echo());
+    assert_eq!(client.take(), b"");
+    rig.pool.reconfigure(|config| config.max_input = 1024).unwrap();
+    rig.settle(seen.echo());
+    assert_eq!(client.take().len(), 101);
+}
+
+#[test]
+fn a_refused_stream_comes_back_blocking_as_it_was() {
+    let mut pool = SocketPool::<()>::builder().max_connections(1).eviction(Eviction::Off).build().unwrap();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    pool.add(ours).unwrap();
+    for nonblocking in [false, true] {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(nonblocking).unwrap();
+        let refused = pool.add(ours).unwrap_err();
+        assert_eq!(refused.reason, Refusal::Full);
+        assert_eq!(SockRef::from(&refused.stream).nonblocking().unwrap(), nonblocking);
+    }
+}

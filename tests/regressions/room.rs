@@ -1,0 +1,133 @@
+//! Who makes room, who never does, and what accepting does when there is none.
+
+use socketpool::net::sim::{Call, Schedule};
+use socketpool::{Event, Eviction, Reason};
+
+use super::{SECOND, asked, builder, connect, hold, peer};
+use crate::support::{Rig, Seen, answer, ms};
+
+#[test]
+fn whoever_ends_anyway_makes_room_before_a_living_one() {
+    let crowded = builder().max_connections(300).idle_timeout(100 * SECOND);
+    let (mut rig, mut seen) = (Rig::new(crowded), Seen::default());
+    let _old = asked(&rig, 1000, 200);
+    rig.settle(seen.echo());
+    rig.pass(99 * SECOND + ms(900), seen.echo());
+    let _young = asked(&rig, 3000, 100);
+    rig.settle(seen.echo());
+    rig.hand.advance(ms(100));
+    let _new = asked(&rig, 5000, 50);
+    rig.settle(seen.echo());
+    assert_eq!(seen.reasons(), vec![Reason::Idle; 200]);
+    assert_eq!(seen.opened.len(), 350);
+}
+
+#[test]
+fn a_full_busy_pool_sleeps_when_nobody_waits() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(2)), Seen::default());
+    let _clients = asked(&rig, 1, 2);
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            answer(pool, id);
+            pool.conn(id).hold();
+        }
+    });
+    let before = rig.pool.snapshot().counters.turns;
+    rig.pass(10 * SECOND, seen.echo());
+    let counters = rig.pool.snapshot().counters;
+    assert!(counters.turns - before < 10, "{} turns in ten seconds", counters.turns - before);
+    assert_eq!(counters.deferred_accepts, 0);
+}
+
+#[test]
+fn those_that_sit_on_half_a_message_make_room_for_an_honest_one() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(50)), Seen::default());
+    let hung: Vec<_> = (1000..1050).map(|port| connect(&rig, port)).collect();
+    hung.iter().for_each(|client| client.send(b"a\nb"));
+    rig.pass(290 * SECOND, seen.echo());
+    hung.iter().for_each(|client| client.send(b"x"));
+    rig.settle(seen.echo());
+    assert_eq!((seen.closed.len(), rig.pool.len()), (0, 50));
+    let honest = connect(&rig, 1);
+    honest.send(b"hi\n");
+    rig.pass(10 * SECOND, seen.echo());
+    assert_eq!((honest.take(), seen.reasons()), (b"hi\n".to_vec(), vec![Reason::Evicted]));
+}
+
+#[test]
+fn a_held_connection_is_not_evicted() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(1)), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"work\n");
+    rig.pass(SECOND, hold(&mut seen));
+    let _second = connect(&rig, 2);
+    rig.pass(SECOND, hold(&mut seen));
+    assert_eq!((seen.closed.len(), rig.world.waiting()), (0, 1));
+    rig.pool.conn(seen.opened[0]).release();
+    rig.pass(SECOND, seen.echo());
+    assert_eq!(seen.closed, [(seen.opened[0], Reason::Evicted)], "released, it is like any other");
+}
+
+#[test]
+fn what_is_left_to_the_application_is_neither_evicted_nor_cut_for_silence() {
+    let lonely = builder().max_connections(1).idle_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(lonely), Seen::default());
+    let (stream, _client) = rig.world.pair("192.0.2.1:1");
+    let id = rig.pool.add_stream(stream, peer("192.0.2.1:1")).unwrap();
+    rig.pool.conn(id).leave_to_application();
+    rig.settle(seen.echo());
+    let _second = connect(&rig, 2);
+    rig.pass(600 * SECOND, seen.echo());
+    assert_eq!((seen.closed, rig.world.waiting()), (vec![], 1));
+}
+
+#[test]
+fn a_lower_limit_is_reached_under_churn_and_kept() {
+    let roomy = builder().max_connections(20).eviction(Eviction::Off);
+    let (mut rig, mut seen) = (Rig::new(roomy), Seen::default());
+    let clients = asked(&rig, 1000, 20);
+    rig.pass(SECOND, seen.echo());
+    rig.pool.reconfigure(|config| config.max_connections = 5).unwrap();
+    let mut newcomers = Vec::new();
+    for (port, client) in (5000..).zip(&clients) {
+        client.finish();
+        newcomers.extend(asked(&rig, port, 1));
+        rig.pass(ms(10), seen.echo());
+    }
+    assert_eq!(rig.pool.len(), 5);
+    assert_eq!(seen.opened.len(), 25, "nobody was let in above the limit");
+}
+
+#[test]
+fn a_broken_listener_does_not_delay_another() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let second = rig.pool.listen("127.0.0.1:7001").unwrap();
+    rig.settle(seen.echo());
+    rig.world.fail_next(Call::Accept, libc::EBADF, Schedule::Once);
+    let first = connect(&rig, 1);
+    first.send(b"one\n");
+    rig.settle(seen.echo());
+    let other = rig.world.connect_to(&second, peer("192.0.2.1:2")).unwrap();
+    other.send(b"two\n");
+    rig.settle(seen.echo());
+    assert_eq!((first.take(), other.take()), (vec![], b"two\n".to_vec()));
+    rig.pass(SECOND, seen.echo());
+    assert_eq!(first.take(), b"one\n");
+}
+
+#[test]
+fn an_accept_error_that_takes_nobody_off_the_backlog_does_not_spin() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    rig.settle(seen.echo());
+    rig.world.fail_next(Call::Accept, libc::EPERM, Schedule::FromNowOn);
+    let client = connect(&rig, 1);
+    client.send(b"hi\n");
+    rig.settle(seen.echo());
+    let calls = rig.world.calls(Call::Accept);
+    rig.settle(seen.echo());
+    assert_eq!(rig.world.calls(Call::Accept), calls, "it is left alone for a while");
+    rig.world.heal(Call::Accept);
+    rig.pass(SECOND, seen.echo());
+    assert_eq!(client.take(), b"hi\n");
+}
