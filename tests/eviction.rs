@@ -120,7 +120,7 @@ fn a_pool_made_smaller_closes_nobody() {
 #[test]
 fn one_way_protocols_prove_themselves_by_what_is_used_up() {
     for (proof, evicted) in [(Proof::Answered, 1), (Proof::Consumed, 0)] {
-        let (mut rig, mut seen) = (Rig::new(tiny(1).proof(proof)), Seen::default());
+        let (mut rig, mut seen) = (Rig::new(tiny(1).proof(proof).eviction_idle(ms(50))), Seen::default());
         let first = connect(&rig, 1);
         first.send(b"a measurement");
         let mut sink = |pool: &mut support::Pool<()>, event: Event<()>| {

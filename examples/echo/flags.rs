@@ -77,7 +77,7 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
     ("--eviction-grace", "SECONDS", "a newcomer is safe for so long [0.02]", |o, v| {
         o.with(|b| Ok(b.eviction_grace(v.seconds()?.unwrap_or_default())))
     }),
-    ("--eviction-idle", "SECONDS", "a proven one can go after so long without a byte [0.05]", |o, v| {
+    ("--eviction-idle", "SECONDS", "a proven one can go after so long without a byte [0.02]", |o, v| {
         o.with(|b| Ok(b.eviction_idle(v.seconds()?.unwrap_or_default())))
     }),
     ("--when-full", "WHAT", "wait or refuse [wait]", |o, v| o.with(|b| Ok(b.when_full(v.parsed()?)))),

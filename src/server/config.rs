@@ -42,7 +42,7 @@ pub struct Config {
     /// were looked at.
     pub eviction_grace: Duration,
     /// How long a proven connection with nothing in flight must have been idle before it can go for a newcomer, which
-    /// it does after all that are unproven, the least recently active first; 50 ms. Attackers who complete one message
+    /// it does after all that are unproven, the least recently active first; 20 ms. Attackers who complete one message
     /// and then hold their slot make every newcomer wait for about this long.
     pub eviction_idle: Duration,
     /// What happens to newcomers when nobody can be evicted; they wait.
@@ -177,7 +177,7 @@ impl Default for Config {
             max_connections: 10_000,
             eviction: Eviction::OldestUnproven,
             eviction_grace: Duration::from_millis(20),
-            eviction_idle: Duration::from_millis(50),
+            eviction_idle: Duration::from_millis(20),
             when_full: WhenFull::Wait,
             proof: Proof::Answered,
             first_message_timeout: Some(Duration::from_secs(30)),
