@@ -1,7 +1,7 @@
 //! Who makes room, who never does, and what accepting does when there is none.
 
 use socketpool::net::sim::{Call, Schedule};
-use socketpool::{Event, Eviction, Reason};
+use socketpool::{Event, Reason};
 
 use super::{SECOND, asked, builder, connect, hold, peer};
 use crate::support::{Rig, Seen, answer, ms};
@@ -71,32 +71,41 @@ fn a_held_connection_is_not_evicted() {
 
 #[test]
 fn what_is_left_to_the_application_is_neither_evicted_nor_cut_for_silence() {
-    let lonely = builder().max_connections(1).idle_timeout(None);
-    let (mut rig, mut seen) = (Rig::new(lonely), Seen::default());
-    let (stream, _client) = rig.world.pair("192.0.2.1:1");
-    let id = rig.pool.add_stream(stream, peer("192.0.2.1:1")).unwrap();
-    rig.pool.conn(id).leave_to_application();
-    rig.settle(seen.echo());
-    let _second = connect(&rig, 2);
-    rig.pass(600 * SECOND, seen.echo());
-    assert_eq!((seen.closed, rig.world.waiting()), (vec![], 1));
+    for left in [true, false] {
+        let lonely = builder().max_connections(1).idle_timeout(None);
+        let (mut rig, mut seen) = (Rig::new(lonely), Seen::default());
+        let (stream, _client) = rig.world.pair("192.0.2.1:1");
+        let id = rig.pool.add_stream(stream, peer("192.0.2.1:1")).unwrap();
+        if left {
+            rig.pool.conn(id).leave_to_application();
+        }
+        rig.pass(20 * SECOND, seen.echo());
+        let _second = connect(&rig, 2);
+        rig.pass(600 * SECOND, seen.echo());
+        let expected = if left { (false, 1) } else { (true, 0) };
+        assert_eq!((seen.closed.contains(&(id, Reason::Evicted)), rig.world.waiting()), expected);
+        assert_eq!(rig.pool.get(id).is_some(), left);
+    }
 }
 
 #[test]
-fn a_lower_limit_is_reached_under_churn_and_kept() {
-    let roomy = builder().max_connections(20).eviction(Eviction::Off);
-    let (mut rig, mut seen) = (Rig::new(roomy), Seen::default());
+fn a_lowered_limit_lets_nobody_in_above_it() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(20)), Seen::default());
     let clients = asked(&rig, 1000, 20);
     rig.pass(SECOND, seen.echo());
     rig.pool.reconfigure(|config| config.max_connections = 5).unwrap();
     let mut newcomers = Vec::new();
-    for (port, client) in (5000..).zip(&clients) {
+    for (port, client) in (5000..).zip(&clients[..14]) {
         client.finish();
         newcomers.extend(asked(&rig, port, 1));
-        rig.pass(ms(10), seen.echo());
+        rig.pass(SECOND, seen.echo());
     }
+    assert_eq!((rig.pool.len(), seen.opened.len()), (6, 20), "one still has to leave");
+    clients[14].finish();
+    clients[15].finish();
+    rig.pass(SECOND, seen.echo());
     assert_eq!(rig.pool.len(), 5);
-    assert_eq!(seen.opened.len(), 25, "nobody was let in above the limit");
+    assert!(seen.opened.len() > 20, "at the limit newcomers have their turn");
 }
 
 #[test]
