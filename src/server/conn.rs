@@ -177,10 +177,11 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.record.flags.insert(Flags::HELD);
     }
 
-    /// Ends a [`hold`](Self::hold). The idle time starts anew.
+    /// Ends a [`hold`](Self::hold). The idle time starts anew, and so does the time for a first message.
     pub fn release(&mut self) {
         if self.record.flags.has(Flags::HELD) {
             self.record.flags.remove(Flags::HELD);
+            self.record.resume_at = self.record.resume_at.max(self.core.now);
             self.core.touch(self.id, self.record);
             self.core.arm(self.id, self.record);
         }

@@ -161,3 +161,16 @@ fn a_held_connection_has_no_deadline_and_is_active() {
     rig.pass(301 * SECOND, hold(&mut seen));
     assert_eq!(seen.reasons(), [Reason::Idle]);
 }
+
+#[test]
+fn a_connection_that_is_let_go_unanswered_has_its_first_time_again() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"work\n");
+    rig.pass(600 * SECOND, hold(&mut seen));
+    rig.pool.conn(seen.opened[0]).release();
+    rig.pass(29 * SECOND, |_, event| seen.note(&event));
+    assert_eq!(seen.closed, []);
+    rig.pass(2 * SECOND, |_, event| seen.note(&event));
+    assert_eq!(seen.reasons(), [Reason::FirstMessage]);
+}
