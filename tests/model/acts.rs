@@ -145,6 +145,7 @@ impl Model {
         }
         if person.held {
             conn.release();
+            person.let_go = now;
             person.moved = now;
         } else {
             conn.hold();

@@ -76,6 +76,8 @@ pub struct Person {
     /// A line that was used up and whose answer was refused.
     pub owed: Vec<u8>,
     pub created: Nanos,
+    /// When it was last released from a hold; its time for a first message begins anew then.
+    pub let_go: Nanos,
     /// When bytes last moved.
     pub moved: Nanos,
     /// When output last moved, or did not wait.
@@ -123,6 +125,7 @@ impl Person {
             got: Vec::new(),
             owed: Vec::new(),
             created: now,
+            let_go: Nanos::ZERO,
             moved: now,
             progress: now,
             bytes_in: 0,

@@ -172,6 +172,7 @@ impl Model {
             person.done.closed = true;
         } else if person.read_closed && person.held && !person.waits_for_answers() {
             conn.release();
+            person.let_go = person.moved;
             person.held = false;
         }
     }
@@ -220,7 +221,8 @@ impl Model {
             Reason::Killed => person.done.killed,
             Reason::FirstMessage => {
                 let proven = person.used > 0 && person.answered.len() >= person.used;
-                !proven && due(person.own.first, config.first_message_timeout, person.created)
+                !proven
+                    && due(person.own.first, config.first_message_timeout, person.created.max(person.let_go))
             }
             Reason::Idle => !person.held && due(person.own.idle, config.idle_timeout, person.moved),
             // One that was busy when its life was over ends later, whatever has become of the limit since.
@@ -270,9 +272,10 @@ impl Model {
             };
             person.is_old |= person.is_past_lifetime(config.lifetime, now);
             let silent = info.state == socketpool::Phase::Unproven && person.used == 0;
+            let first_since = person.created.max(person.let_go);
             let paced = config.sent_rate.is_some() || config.received_rate.is_some() || is_timed;
             assert!(
-                is_timed || !silent || !late(person.own.first, config.first_message_timeout, person.created),
+                is_timed || !silent || !late(person.own.first, config.first_message_timeout, first_since),
                 "{person:?} is past its first message at {now:?}: {info}"
             );
             assert!(
