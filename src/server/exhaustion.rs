@@ -50,6 +50,9 @@ impl Exhaustion {
         *self = match *self {
             Self::Enough => Self::Pausing { until: now + FIRST_PAUSE },
             Self::Pausing { .. } => Self::Short { free: 0, probe_at: now + FIRST_PAUSE, delay: FIRST_PAUSE },
+            // One came free and it failed all the same: the shortage is not ours to end, and the next to go would go for
+            // nothing.
+            Self::Short { free: 1.., .. } => Self::Pausing { until: now + PROBE_WHILE_EVICTING },
             Self::Short { delay, .. } => {
                 let delay = (delay * 2).min(LONGEST_PROBE);
                 Self::Short { free: 0, probe_at: now + delay, delay }
@@ -115,6 +118,25 @@ mod tests {
             matches!(state.advice(Nanos::from_millis(10)), Advice::MakeRoom(_)),
             "the one that came free is used"
         );
+    }
+
+    #[test]
+    fn a_shortage_that_no_eviction_ends_costs_few_their_place() {
+        let (mut state, mut evicted) = (Exhaustion::Enough, 0);
+        for ms in 0..1000 {
+            let now = Nanos::from_millis(ms);
+            for _ in 0..64 {
+                match state.advice(now) {
+                    Advice::Try => state.failed(now),
+                    Advice::MakeRoom(_) => {
+                        evicted += 1;
+                        state.closed(now);
+                    }
+                    Advice::Wait(_) => break,
+                }
+            }
+        }
+        assert!((1..=20).contains(&evicted), "{evicted} went in a second");
     }
 
     #[test]

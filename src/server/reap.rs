@@ -146,7 +146,8 @@ impl<N: Net> Core<N> {
             return None;
         }
         let timeout = choose(record, |own| own.idle, self.config().idle_timeout)?;
-        let start = if record.muted.has(Muted::TIMED) { record.resume_at } else { record.last_active };
+        // Being let in late is not idling; outrunning a rate is nobody's right to a slot for longer.
+        let start = if record.muted.has(Muted::DELAYED) { record.resume_at } else { record.last_active };
         Some(start + timeout)
     }
 
