@@ -104,7 +104,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// How full the bucket of one connection (or address, or pool) is: its TAT, and whether that includes a debt.
+/// How full the bucket of one connection (or address, or pool) is: its TAT.
 ///
 /// Zero is full, whatever the policy. Times are absolute, so a level keeps its meaning when the policy changes. A level
 /// belongs to one kind of bucket for its whole life, of operations or of bytes.
@@ -117,24 +117,11 @@ impl Level {
         Self(Cell::new(0))
     }
 
-    /// The TAT, given the one of an empty bucket. A TAT beyond it is a debt if it is marked as one; else it stems from a
-    /// slower policy that was in force before, and the bucket is just empty.
+    /// The TAT, given the one of an empty bucket. One beyond that stems from a slower policy that was in force before;
+    /// the bucket is just empty.
     #[inline]
     fn tat(&self, empty: u64) -> u64 {
-        let raw = self.0.get();
-        if raw <= empty {
-            raw
-        } else if raw & DEBT != 0 {
-            raw & !DEBT
-        } else {
-            empty
-        }
-    }
-
-    /// Stores a TAT, marked as a debt when it is beyond the one of an empty bucket.
-    #[inline]
-    fn set(&self, tat: u64, empty: u64) {
-        self.0.set(if tat <= empty { tat } else { tat.min(DEBT - 1) | DEBT });
+        self.0.get().min(empty)
     }
 }
 
@@ -151,6 +138,8 @@ pub(crate) struct Bucket {
     period: u64,
     /// Nanoseconds from empty to full. Invariant: a multiple of `period`, below [`LONGEST`].
     span: u64,
+    /// How far ahead of now a TAT may lie for a token to be there: `span - period`.
+    ahead: u64,
 }
 
 impl Bucket {
@@ -164,7 +153,7 @@ impl Bucket {
             .allow_burst(NonZeroU32::new(burst as u32).expect("clamped to one and up"));
         // The clock shows 0 now, and that becomes the limiter's origin: TATs are absolute.
         let limiter = RateLimiter::new(quota, Levels, SetClock(Cell::new(0)));
-        Self { limiter, period, span: period * burst }
+        Self { limiter, period, span: period * burst, ahead: period * (burst - 1) }
     }
 
     /// Takes a token, or says when the next one will be there.
@@ -172,62 +161,57 @@ impl Bucket {
     pub(crate) fn check(&self, level: &Level, now: Nanos) -> Result<(), Nanos> {
         let now = clamp(now);
         let tat = level.0.get();
-        if tat <= now + (self.span - self.period) {
+        if tat <= now + self.ahead {
             // There is a token, the usual case: what governor would do, without asking it.
             level.0.set(tat.max(now) + self.period);
             return Ok(());
         }
-        if tat > now + self.span {
-            self.settle(level, now)?;
-        }
-        self.limiter.clock().0.set(now);
-        self.limiter.check_key(level).map_err(|not_until| Nanos::new(not_until.earliest_possible().as_u64()))
+        self.refuse(level, now)
     }
 
-    /// Takes `n` tokens, there or not; what is missing is a debt, to be refilled before anything else.
+    /// Takes a token, there or not, and says from when on it counts. Whoever waits until then passes in the order of
+    /// the calls, at the rate, and no two for the same token.
     #[inline]
-    pub(crate) fn owe(&self, level: &Level, n: u32, now: Nanos) {
+    pub(crate) fn reserve(&self, level: &Level, now: Nanos) -> Nanos {
         let now = clamp(now);
-        let empty = now + self.span;
-        let price = self.period.saturating_mul(u64::from(n));
-        level.set(level.tat(empty).max(now).saturating_add(price), empty);
+        let tat = level.0.get().max(now);
+        level.0.set(tat.saturating_add(self.period));
+        Nanos::new(tat.saturating_sub(self.ahead).max(now))
     }
 
-    /// Puts back `n` tokens that were taken; never more than the bucket holds.
+    /// Forgets what was reserved or taken under a slower policy that was in force before.
+    pub(crate) fn forgive(&self, level: &Level, now: Nanos) {
+        level.0.set(level.tat(clamp(now) + self.span));
+    }
+
+    /// Puts back a token that was taken.
     #[inline]
-    pub(crate) fn give_back(&self, level: &Level, n: u32) {
-        let raw = level.0.get();
-        let price = self.period.saturating_mul(u64::from(n));
-        level.0.set((raw & !DEBT).saturating_sub(price) | raw & DEBT);
+    pub(crate) fn give_back(&self, level: &Level) {
+        level.0.set(level.0.get().saturating_sub(self.period));
     }
 
-    /// Tokens that are there now; 0 in debt.
+    /// Tokens that are there now.
     #[cfg(test)]
     pub(crate) fn available(&self, level: &Level, now: Nanos) -> u32 {
         let now = clamp(now);
         let empty = now + self.span;
         // At most `burst`, which is a u32.
-        (empty.saturating_sub(level.tat(empty).max(now)) / self.period) as u32
+        ((empty - level.tat(empty).max(now)) / self.period) as u32
     }
 
     /// When the next token is there: `now` if one is.
     #[inline]
     pub(crate) fn ready_at(&self, level: &Level, now: Nanos) -> Nanos {
-        let early = self.span - self.period;
         let now = clamp(now);
-        Nanos::new(level.tat(now + self.span).saturating_sub(early).max(now))
+        Nanos::new(level.tat(now + self.span).saturating_sub(self.ahead).max(now))
     }
 
-    /// A level beyond empty: a debt that still stands is refused here; all else becomes a plain TAT.
+    /// There is no token: governor says until when.
     #[cold]
-    fn settle(&self, level: &Level, now: u64) -> Result<(), Nanos> {
-        let empty = now + self.span;
-        let tat = level.tat(empty);
-        if tat > empty {
-            return Err(Nanos::new(tat - (self.span - self.period)));
-        }
-        level.set(tat, empty);
-        Ok(())
+    fn refuse(&self, level: &Level, now: u64) -> Result<(), Nanos> {
+        self.forgive(level, Nanos::new(now));
+        self.limiter.clock().0.set(now);
+        self.limiter.check_key(level).map_err(|not_until| Nanos::new(not_until.earliest_possible().as_u64()))
     }
 }
 
@@ -281,15 +265,13 @@ impl governor::clock::Clock for SetClock {
     }
 }
 
-/// A time so early that adding a bucket's span leaves the debt mark alone. After 146 years time stands still.
+/// A time so early that adding a bucket's span does not overflow. After 146 years time stands still.
 #[inline]
 fn clamp(now: Nanos) -> u64 {
     now.as_nanos().min(LONGEST - 1)
 }
 
-/// The bit of a level that says: this TAT includes a debt.
-const DEBT: u64 = 1 << 63;
-/// Bound of times and spans, in the unit of a level: two of them stay below the debt mark.
+/// Bound of times and spans, in the unit of a level: no sum of two overflows.
 const LONGEST: u64 = 1 << 62;
 /// One million operations a second. Below a microsecond, rounding to nanoseconds would be off by more than 0.1 %.
 const SHORTEST_PERIOD: u128 = 1_000;

@@ -300,7 +300,7 @@ impl Gate {
         }
         let decision = self.judge_score(address, key, found, now);
         if let (Decision::Refuse(_), true, Some(accept)) = (&decision, paced, &self.accept) {
-            accept.give_back(&self.accept_level, 1);
+            accept.give_back(&self.accept_level);
         }
         decision
     }

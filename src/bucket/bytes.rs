@@ -1,5 +1,5 @@
 //! Byte rates: GCRA in sixteenths of a nanosecond, with exact multiplication instead of a rounded time for each byte.
-//! Spends after the fact, because nobody knows before a read how many bytes it will bring.
+//! Says first how many bytes may move and is told afterwards how many did, because a read may bring fewer.
 
 use std::cell::Cell;
 use std::fmt;
@@ -96,7 +96,7 @@ impl ByteBucket {
         }
     }
 
-    /// Bytes that may move now; 0 in debt.
+    /// Bytes that may move now.
     #[inline]
     pub(crate) fn allowance(&self, level: &Level, now: Nanos) -> u64 {
         let now = units(now);
@@ -105,20 +105,19 @@ impl ByteBucket {
             return self.rate.burst;
         }
         let empty = now + self.span;
-        let room = empty.saturating_sub(level.tat(empty).max(now));
+        let room = empty - level.tat(empty).max(now);
         let bytes = (u128::from(room) * u128::from(self.gain)) >> GAIN_BITS;
         (bytes as u64).min(self.rate.burst)
     }
 
-    /// Takes `bytes` that have moved, allowed or not; what is missing is a debt, to be refilled before anything else.
+    /// Takes `bytes` that have moved, no more than the allowance. Should they be more, the bucket is empty.
     #[inline]
     pub(crate) fn spend(&self, level: &Level, bytes: u64, now: Nanos) {
         let now = units(now);
-        let empty = now + self.span;
         let exact = u128::from(bytes) * u128::from(self.price) + u128::from(self.carry.get());
         self.carry.set(exact as u64 & CARRY_MASK);
         let price = u64::try_from(exact >> PRICE_BITS).unwrap_or(u64::MAX);
-        level.set(level.tat(empty).max(now).saturating_add(price), empty);
+        level.0.set(level.0.get().max(now).saturating_add(price).min(now + self.span));
     }
 
     /// When it is worth looking again: 5 ms worth of bytes are there, or the whole burst if that is less. `now` if so already.
@@ -130,7 +129,7 @@ impl ByteBucket {
     }
 }
 
-/// `now` in time units, so early that adding a span leaves the debt mark alone. After 9 years time stands still.
+/// `now` in time units, so early that adding a span does not overflow. After 9 years time stands still.
 #[inline]
 fn units(now: Nanos) -> u64 {
     now.as_nanos().min(LONGEST / UNITS_PER_NANO - 1) * UNITS_PER_NANO
