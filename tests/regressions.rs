@@ -6,6 +6,8 @@ mod support;
 mod draining;
 #[path = "regressions/limits.rs"]
 mod limits;
+#[path = "regressions/pipelining.rs"]
+mod pipelining;
 #[path = "regressions/room.rs"]
 mod room;
 #[path = "regressions/time.rs"]

@@ -284,7 +284,10 @@ bit_set! {
         ANNOUNCED = 256,
         /// Its last answer may be on its way: unread bytes are dropped before it closes, so that no RST overtakes it.
         PARTING = 512,
-        /// The poller has told something of it in this turn that its event will bring up.
-        FRESH = 1024,
+        /// The time for its first message was over when the pool came to read it. That is overlooked once in a life:
+        /// bytes that dribble in are always there.
+        HEARD_LATE = 1024,
+        /// Its time was over when the pool found something unread, and nothing has been read since.
+        SPARED = 2048,
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::core::{PROVEN, UNPROVEN};
+use super::core::{Core, PROVEN, UNPROVEN};
 use super::exhaustion::Advice;
 use super::listen::{Accepting, Backlog};
 use super::turn::MOST_TOUCHED;
@@ -16,7 +16,6 @@ use crate::error::AddError;
 use crate::id::ConnId;
 use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify};
 use crate::peer::Peer;
-use crate::readiness::Readiness;
 use crate::reason::{Reason, Refusal};
 
 /// How a newcomer came.
@@ -26,6 +25,16 @@ pub(super) enum Origin {
     Accepted,
     /// From the application.
     Added,
+}
+
+/// What the table has for a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// A free slot.
+    Free,
+    /// The slot of a connection that has to go.
+    Of(ConnId),
+    None,
 }
 
 /// Whether a listener is to be accepted from once more.
@@ -159,7 +168,8 @@ impl<U, N: Net> SocketPool<U, N> {
             // The application has not heard of the last evictions yet.
             return Next::Later(Nanos::ZERO);
         }
-        if self.room() == Room::None && self.core.config().when_full == WhenFull::Wait {
+        let seat = self.seat();
+        if seat == Seat::None && self.core.config().when_full == WhenFull::Wait {
             if !self.listening[place].listener.has_waiting() {
                 return Next::Empty;
             }
@@ -175,7 +185,7 @@ impl<U, N: Net> SocketPool<U, N> {
             Ok((stream, peer)) => {
                 self.core.exhaustion.accepted();
                 self.core.health.counters.accepted += 1;
-                if let Err(refused) = self.admit(stream, peer, Origin::Accepted) {
+                if let Err(refused) = self.admit(stream, peer, Origin::Accepted, seat) {
                     drop(refused);
                     self.core.exhaustion.closed(self.core.now);
                 }
@@ -215,8 +225,11 @@ impl<U, N: Net> SocketPool<U, N> {
         if !self.listening[place].listener.has_waiting() {
             return Next::Empty;
         }
-        match self.evict() {
-            Some(()) => Next::More,
+        match self.next_to_go() {
+            Some(id) => {
+                self.evict(id);
+                Next::More
+            }
             None => Next::Later(probe_at.min(self.next_evictable())),
         }
     }
@@ -235,12 +248,13 @@ impl<U, N: Net> SocketPool<U, N> {
         );
     }
 
-    /// Takes a newcomer in, if the gate lets it.
+    /// Takes a newcomer in, to the seat that was found for it, if the gate lets it.
     pub(super) fn admit(
         &mut self,
         stream: N::Stream,
         peer: Peer,
         origin: Origin,
+        seat: Seat,
     ) -> Result<ConnId, AddError<N::Stream>> {
         if origin == Origin::Added {
             self.core.health.counters.adopted += 1;
@@ -248,7 +262,11 @@ impl<U, N: Net> SocketPool<U, N> {
         if self.table.id_by_fd(stream.fd()).is_some() {
             return Err(self.refuse(stream, Refusal::Duplicate));
         }
-        let room = self.room();
+        let room = match seat {
+            Seat::Free => Room::Available,
+            Seat::Of(_) => Room::Evictable,
+            Seat::None => Room::None,
+        };
         let open = self.core.drain.is_active() || origin == Origin::Accepted;
         let intake = if open { Intake::Open } else { Intake::Draining };
         let now = self.core.now;
@@ -261,14 +279,14 @@ impl<U, N: Net> SocketPool<U, N> {
             Decision::Delay(permit, delay) => (permit, Some(delay)),
             Decision::Refuse(reason) => return Err(self.refuse(stream, reason)),
         };
-        if room == Room::Evictable {
-            self.evict();
+        if let Seat::Of(id) = seat {
+            self.evict(id);
         }
-        self.seat(stream, peer, permit, delay, origin)
+        self.take_in_newcomer(stream, peer, permit, delay, origin)
     }
 
     /// Gives an admitted newcomer its place.
-    fn seat(
+    fn take_in_newcomer(
         &mut self,
         stream: N::Stream,
         peer: Peer,
@@ -318,74 +336,85 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// What there is for a newcomer.
-    pub(super) fn room(&mut self) -> Room {
+    pub(super) fn seat(&mut self) -> Seat {
         let most = self.core.config().max_connections as usize;
         if self.table.len() < most {
-            Room::Available
-        } else if self.table.len() == most && (self.ended().is_some() || self.victim().is_some()) {
-            Room::Evictable
-        } else {
-            Room::None
+            return Seat::Free;
         }
+        if self.table.len() > most {
+            return Seat::None;
+        }
+        self.next_to_go().map_or(Seat::None, Seat::Of)
     }
 
-    /// Where in the queue a connection stands whose end is decided and can be carried out now.
-    fn ended(&self) -> Option<usize> {
-        let free = |id: &ConnId| self.table.get(*id).is_none_or(|record| !record.flags.has(Flags::TOUCHED));
-        self.core.ending.iter().take(MOST_TOUCHED + 1).position(free)
+    /// Who goes for a newcomer: first whoever goes anyway.
+    fn next_to_go(&mut self) -> Option<ConnId> {
+        let free =
+            |id: &&ConnId| self.table.get(**id).is_some_and(|record| !record.flags.has(Flags::TOUCHED));
+        let ending = self.core.ending.iter().take(MOST_TOUCHED + 1).find(free).copied();
+        ending.or_else(|| self.victim())
     }
 
     /// Closes the one that has to go for a newcomer, at once, so that its slot and its descriptor are free.
-    fn evict(&mut self) -> Option<()> {
-        let gone = match self.ended() {
-            // Whoever goes anyway goes first.
-            Some(place) => self.core.ending.remove(place)?,
-            None => {
-                let victim = self.victim()?;
-                self.end(victim, Reason::Evicted);
-                self.core.ending.pop_back()?
-            }
+    fn evict(&mut self, id: ConnId) {
+        self.end(id, Reason::Evicted);
+        // It was among the first of those whose end was decided before, or has just become the last.
+        let place = self.core.ending.iter().take(MOST_TOUCHED + 1).position(|other| *other == id);
+        match place {
+            Some(place) => self.core.ending.remove(place),
+            None => self.core.ending.pop_back(),
         };
-        let event = self.carry_out(gone);
+        let event = self.carry_out(id);
         self.closed.extend(event);
-        Some(())
     }
 
     /// Who has to go for a newcomer (DECISIONS 3): the oldest that is unproven and past its grace, else the proven one
-    /// that has had nothing in flight longest. Never one of which the application has a handle or has not heard yet.
+    /// that has had nothing in flight longest. Never one of which the application has a handle or has not heard yet, nor
+    /// one that has sent something that nobody has read.
     fn victim(&mut self) -> Option<ConnId> {
         if self.core.config().eviction == Eviction::Off {
             return None;
         }
-        let now = self.core.now;
-        let grace = self.core.config().eviction_grace;
-        let unproven = self.core.order.iter(UNPROVEN).filter_map(|slot| self.table.at(slot));
-        let may_go = |record: &Record<N::Stream, U>| {
-            // Its first bytes have come, and this turn will look at them: under load that may be after its grace.
-            let unheard = record.received_bytes == 0 && record.ready.has(Readiness::READABLE);
-            let heard = !unheard || !record.muted.is_nothing();
-            heard && is_free(record)
-        };
-        let oldest = unproven.take(MOST_TOUCHED + 1).find(|(_, record)| may_go(record));
-        if let Some((id, record)) = oldest
-            && now >= record.created + grace
-        {
-            return Some(id);
+        self.unproven_victim().or_else(|| self.proven_victim())
+    }
+
+    fn unproven_victim(&mut self) -> Option<ConnId> {
+        let youngest = self.core.config().eviction_grace;
+        let mut place = self.core.order.first(UNPROVEN);
+        for _ in 0..MOST_TOUCHED + 1 {
+            let slot = place?;
+            place = self.core.order.next(slot);
+            let (id, _) = self.table.at(slot)?;
+            let record = self.table.get_mut(id)?;
+            if self.core.now < record.created + youngest {
+                return None;
+            }
+            // First bytes that have come are looked at in this turn: under load that may be after its grace.
+            if is_free(record) && (record.received_bytes > 0 || self.core.is_silent(id, record)) {
+                return Some(id);
+            }
         }
+        None
+    }
+
+    fn proven_victim(&mut self) -> Option<ConnId> {
+        let now_ms = self.core.now_ms;
         let idle = self.core.config().eviction_idle;
         for _ in 0..MOST_PASSED_OVER {
             let (id, record) = self.table.at(self.core.order.first(PROVEN)?)?;
-            let now_ms = now.as_millis() as u32;
             if u128::from(now_ms.wrapping_sub(record.ranked_ms)) < idle.as_millis() {
                 // Nobody behind it has been idle for longer than it has stood here.
                 return None;
             }
-            let idle_enough = !record.is_busy() && now >= record.last_active + idle;
-            if is_free(record) && (idle_enough || self.core.has_hung(record)) {
+            let record = self.table.get_mut(id)?;
+            // Whoever waits because we make him wait is not idle.
+            let is_busy = record.is_busy() || record.muted.has(Muted::TIMED);
+            let is_idle = !is_busy && self.core.now >= record.last_active + idle;
+            let done = |core: &mut Core<N>, record| is_idle && core.is_silent(id, record);
+            if is_free(record) && (self.core.has_hung(record) || done(&mut self.core, record)) {
                 return Some(id);
             }
             // Busy, or active since it was put here: it goes to the back of the line.
-            let record = self.table.get_mut(id)?;
             record.ranked_ms = now_ms;
             self.core.order.push_back(PROVEN, id.slot());
         }

@@ -254,7 +254,8 @@ impl<U, N: Net> SocketPool<U, N> {
 
     fn send_to(&mut self, id: ConnId, bytes: Bytes) -> Sent {
         let Some(record) = self.table.get_mut(id) else { return Sent::Refused };
-        let sent = transfer::send(&mut self.core, id, record, Payload::Shared(bytes));
+        let left = record.waiting_in();
+        let sent = transfer::send(&mut self.core, id, record, Payload::Shared(bytes), left);
         self.core.settle(id, record);
         sent
     }

@@ -311,9 +311,12 @@ choices! {
     OverRate {
         /// The application asks `check_operation` and does as it thinks best.
         Ask = "ask",
-        /// The pool: an operation whose rate is used up is not reported as readable until it may run.
+        /// The pool: an operation whose rate is used up is not reported as readable until it may run, and those that
+        /// wait run one by one, each connection in its turn. Of several messages that came together, those behind the
+        /// first are held back when they are taken and answered one at a time, as [`split`](crate::Connection::split)
+        /// is made for; taken all at once they count as one operation.
         Delay = "delay",
-        /// The pool: a connection that goes over is closed.
+        /// The pool: a connection that goes over is closed. Counts messages as `Delay` does.
         Close = "close",
     }
 }

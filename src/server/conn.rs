@@ -66,10 +66,14 @@ impl<U, N: Net> Connection<'_, U, N> {
         transfer::receive(self.core, self.id, self.record, self.inbox)
     }
 
-    /// All input that waits, in one piece.
+    /// All input that waits, in one piece. None of it while the connection is over an operation rate that the pool
+    /// enforces ([`OverRate`](crate::OverRate)): `Event::Readable` tells when it may be handled.
     #[inline]
     pub fn input(&mut self) -> &[u8] {
         self.settle();
+        if self.record.muted.has(Muted::OPERATIONS) {
+            return &[];
+        }
         self.inbox.open_view().0
     }
 
@@ -87,11 +91,15 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// The input and the way out at the same time, so that answers can be made from input without copying it first.
+    ///
+    /// Where the pool enforces operation rates, each answer takes the token of the message that waits behind it; when
+    /// there is none, the input shows nothing more until there is.
     #[inline]
     pub fn split(&mut self) -> (Input<'_>, Sender<'_, U, N>) {
         self.settle();
         let waiting = self.inbox.len();
         let (bytes, taken) = self.inbox.open_view();
+        taken.stopped.set(self.record.muted.has(Muted::OPERATIONS));
         let input = Input { bytes, taken };
         let sender = Sender { id: self.id, record: self.record, core: self.core, taken, waiting };
         (input, sender)
@@ -104,20 +112,20 @@ impl<U, N: Net> Connection<'_, U, N> {
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> Sent {
         self.settle();
-        transfer::send(self.core, self.id, self.record, Payload::Copied(bytes))
+        transfer::send(self.core, self.id, self.record, Payload::Copied(bytes), self.inbox.len())
     }
 
     /// Sends as [`send`](Self::send), but what waits is not copied: one payload may wait for many connections.
     pub fn send_bytes(&mut self, bytes: Bytes) -> Sent {
         self.settle();
-        transfer::send(self.core, self.id, self.record, Payload::Shared(bytes))
+        transfer::send(self.core, self.id, self.record, Payload::Shared(bytes), self.inbox.len())
     }
 
     /// Puts `bytes` aside to leave with whatever else is queued for this connection, by one system call, when its
     /// event has been handled: for answers made of many small pieces. Never [`Sent::Now`].
     pub fn queue(&mut self, bytes: &[u8]) -> Sent {
         self.settle();
-        transfer::queue(self.core, self.id, self.record, bytes)
+        transfer::queue(self.core, self.id, self.record, bytes, self.inbox.len())
     }
 
     /// Completes the open operation, where no byte sent does it: an answer without bytes, or the second of several
@@ -125,7 +133,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     pub fn finish_operation(&mut self) {
         self.settle();
         if self.record.operation != Operation::None {
-            self.core.complete_operation(self.record);
+            self.core.complete_operation(self.id, self.record, self.inbox.len());
         }
     }
 
@@ -354,9 +362,13 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// Uses up `n` bytes and returns them; `None`, and nothing used up, if there are fewer.
+    /// Uses up `n` bytes and returns them; `None`, and nothing used up, if there are fewer, or if the next message has
+    /// to wait for an operation rate.
     #[inline]
     pub fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        if self.taken.stopped.get() {
+            return None;
+        }
         let (head, rest) = self.bytes.split_at_checked(n)?;
         self.bytes = rest;
         self.taken.bytes.set(self.taken.bytes.get() + n);
@@ -364,7 +376,7 @@ impl<'a> Input<'a> {
     }
 
     /// Uses up everything to the first `delimiter`, that included, and returns it; `None`, and nothing used up, if
-    /// there is no delimiter.
+    /// there is no delimiter, or if the next message has to wait for an operation rate.
     #[inline]
     pub fn take_through(&mut self, delimiter: u8) -> Option<&'a [u8]> {
         let end = self.bytes.iter().position(|byte| *byte == delimiter)?;
@@ -377,7 +389,7 @@ impl Deref for Input<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.bytes
+        if self.taken.stopped.get() { &[] } else { self.bytes }
     }
 }
 
@@ -395,28 +407,43 @@ impl<U, N: Net> Sender<'_, U, N> {
     /// See [`Connection::send`].
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> Sent {
-        self.settle();
-        transfer::send(self.core, self.id, self.record, Payload::Copied(bytes))
+        let left = self.settle();
+        let sent = transfer::send(self.core, self.id, self.record, Payload::Copied(bytes), left);
+        self.stop_if_over_rate();
+        sent
     }
 
     /// See [`Connection::send_bytes`].
     pub fn send_bytes(&mut self, bytes: Bytes) -> Sent {
-        self.settle();
-        transfer::send(self.core, self.id, self.record, Payload::Shared(bytes))
+        let left = self.settle();
+        let sent = transfer::send(self.core, self.id, self.record, Payload::Shared(bytes), left);
+        self.stop_if_over_rate();
+        sent
     }
 
     /// See [`Connection::queue`].
     #[inline]
     pub fn queue(&mut self, bytes: &[u8]) -> Sent {
-        self.settle();
-        transfer::queue(self.core, self.id, self.record, bytes)
+        let left = self.settle();
+        let sent = transfer::queue(self.core, self.id, self.record, bytes, left);
+        self.stop_if_over_rate();
+        sent
     }
 
-    /// Tells the record what was taken from the input since it was last told.
+    /// Tells the record what was taken from the input since it was last told. Returns how much is left.
     #[inline]
-    fn settle(&mut self) {
+    fn settle(&mut self) -> usize {
+        let left = self.waiting - self.taken.bytes.get();
         if self.taken.tell() {
-            transfer::consumed(self.core, self.id, self.record, self.waiting - self.taken.bytes.get());
+            transfer::consumed(self.core, self.id, self.record, left);
+        }
+        left
+    }
+
+    #[inline]
+    fn stop_if_over_rate(&self) {
+        if self.record.muted.has(Muted::OPERATIONS) || self.record.is_ending() {
+            self.taken.stopped.set(true);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::connection::{Flags, Lists, Muted, Operation, Reading, Record, Stage, 
 use crate::error::Error;
 use crate::health::Health;
 use crate::id::ConnId;
-use crate::net::{Net, Party, Poller, Reactor};
+use crate::net::{Net, Party, Poller, Reactor, Stream};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::timer::Timers;
@@ -144,6 +144,9 @@ impl<N: Net> Core<N> {
             return Err(error);
         }
         self.policy = Policy::of(&config);
+        if let Some(bucket) = &self.policy.pool_operation {
+            bucket.forgive(&self.pool_level, self.now);
+        }
         self.config = config;
         self.look_again_from = 0;
         Ok(())
@@ -199,12 +202,13 @@ impl<N: Net> Core<N> {
         self.end_if_finished(id, record);
     }
 
-    /// Whether a message has been open for longer than a first message may be, and nothing else is in flight: such a
-    /// connection is busy, but only in name.
+    /// Whether a message has been open for longer than a first message may be, nothing else is in flight, and it is not
+    /// we who make it wait: such a connection is busy, but only in name.
     pub(super) fn has_hung<U>(&self, record: &Record<N::Stream, U>) -> bool {
         let Some(longest) = self.config.first_message_timeout else { return false };
         record.operation == Operation::Open
             && record.output.is_none()
+            && !record.muted.has(Muted::TIMED)
             && self.now >= record.operation_since + longest
     }
 
@@ -261,24 +265,82 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// The open operation is done. Reads the clock, so that the handler's own time is in the latency.
+    /// The open operation is done; `left` bytes of input wait behind it. Reads the clock, so that the handler's own time
+    /// is in the latency.
     #[inline]
-    pub(super) fn complete_operation<U>(&mut self, record: &mut Record<N::Stream, U>) {
+    pub(super) fn complete_operation<U>(
+        &mut self,
+        id: ConnId,
+        record: &mut Record<N::Stream, U>,
+        left: usize,
+    ) {
         let finished = self.clock.now();
         record.operation = Operation::None;
         record.operations += 1;
         // The time that the handler took is no time without activity.
         record.last_active = finished;
         self.health.operation(record.operation_since, finished);
-        if !self.policy.enforced {
-            return;
-        }
-        if record.flags.has(Flags::CHARGED) {
+        if self.policy.enforced {
             record.flags.remove(Flags::CHARGED);
-        } else {
-            // One of several messages that came together: only the first could be checked before it was read.
-            self.policy.owe(record, &self.pool_level, self.now);
+            if left > 0 {
+                // Of several messages that came together each one needs a token of its own.
+                self.charge(id, record, left);
+            }
         }
+    }
+
+    /// Takes the tokens of the next operation, where the pool itself sees to the rates, and says whether it may run.
+    /// `left` bytes of it have been received.
+    #[inline]
+    pub(super) fn charge<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) -> bool {
+        if self.config.over_rate == OverRate::Close {
+            return self.charge_or_close(id, record, left);
+        }
+        let at = self.policy.reserve(record, &self.pool_level, self.now);
+        record.flags.insert(Flags::CHARGED);
+        at <= self.now || !self.hold_back(id, record, left, at)
+    }
+
+    fn charge_or_close<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) -> bool {
+        if self.policy.check(record, &self.pool_level, self.now).is_ok() {
+            record.flags.insert(Flags::CHARGED);
+        } else if !has_only_its_end_left(record, left) {
+            self.deny(record);
+            self.end(id, record, Reason::Rate);
+            return false;
+        }
+        true
+    }
+
+    /// The token that was taken counts only from `at` on. Returns whether there is something to hold back until then.
+    #[cold]
+    fn hold_back<U>(
+        &mut self,
+        id: ConnId,
+        record: &mut Record<N::Stream, U>,
+        left: usize,
+        at: Nanos,
+    ) -> bool {
+        if has_only_its_end_left(record, left) {
+            self.give_back_token(record);
+            return false;
+        }
+        self.deny(record);
+        // What waits may all have been received already: no edge will tell of it.
+        record.ready = record.ready.with(Readiness::READABLE);
+        self.mute_until(id, record, Muted::OPERATIONS, at);
+        true
+    }
+
+    /// Puts back what was taken for an operation that did not come.
+    pub(super) fn give_back_token<U>(&mut self, record: &mut Record<N::Stream, U>) {
+        record.flags.remove(Flags::CHARGED);
+        self.policy.give_back(record, &self.pool_level);
+    }
+
+    pub(super) fn deny<U>(&mut self, record: &mut Record<N::Stream, U>) {
+        record.denied = record.denied.saturating_add(1);
+        self.health.counters.operations_denied += 1;
     }
 
     /// Puts a connection in order after the application or a transfer has changed it: its place among the busy, its
@@ -369,6 +431,10 @@ impl<N: Net> Core<N> {
             self.stage.owner = None;
             self.stage.bytes.clear();
         }
+        if record.muted.has(Muted::OPERATIONS) && record.flags.has(Flags::CHARGED) {
+            // It did not live to see its turn.
+            self.give_back_token(record);
+        }
     }
 
     /// Bytes gathered for this connection and not sent yet.
@@ -424,24 +490,35 @@ impl Policy {
         self.sent.as_ref().is_none_or(|bucket| bucket.allowance(&record.sent_level, now) >= len as u64)
     }
 
-    /// Puts back what was taken for an operation that did not come.
-    pub(super) fn give_back<S, U>(&self, record: &Record<S, U>, pool: &Level) {
+    /// Takes a token from each bucket, there or not, and says from when on the operation may run.
+    #[inline]
+    fn reserve<S, U>(&self, record: &Record<S, U>, pool: &Level, now: Nanos) -> Nanos {
+        let own = self.operation.as_ref().map_or(now, |bucket| bucket.reserve(&record.level, now));
+        let pool = self.pool_operation.as_ref().map_or(now, |bucket| bucket.reserve(pool, now));
+        own.max(pool)
+    }
+
+    /// Levels that were reached under another policy mean no more than an empty bucket under this one.
+    pub(super) fn forgive<S, U>(&self, record: &Record<S, U>, now: Nanos) {
         if let Some(bucket) = &self.operation {
-            bucket.give_back(&record.level, 1);
-        }
-        if let Some(bucket) = &self.pool_operation {
-            bucket.give_back(pool, 1);
+            bucket.forgive(&record.level, now);
         }
     }
 
-    fn owe<S, U>(&self, record: &Record<S, U>, pool: &Level, now: Nanos) {
+    fn give_back<S, U>(&self, record: &Record<S, U>, pool: &Level) {
         if let Some(bucket) = &self.operation {
-            bucket.owe(&record.level, 1, now);
+            bucket.give_back(&record.level);
         }
         if let Some(bucket) = &self.pool_operation {
-            bucket.owe(pool, 1, now);
+            bucket.give_back(pool);
         }
     }
+}
+
+/// Whether only the end of the stream is left to be read, which is no operation. `left` bytes wait in the open input.
+fn has_only_its_end_left<S: Stream, U>(record: &Record<S, U>, left: usize) -> bool {
+    let nothing_received = left == 0 && record.input.is_none();
+    nothing_received && record.ready.has(Readiness::READ_CLOSED) && !record.stream.has_unread()
 }
 
 pub(super) const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readiness::FAILED);

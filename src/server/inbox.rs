@@ -26,6 +26,8 @@ pub(super) struct Taken {
     pub(super) bytes: Cell<usize>,
     /// How many of them the record knows of.
     told: Cell<usize>,
+    /// Whether what is left may not be looked at yet.
+    pub(super) stopped: Cell<bool>,
 }
 
 impl Taken {

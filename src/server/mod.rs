@@ -178,7 +178,8 @@ impl<U, N: Net> SocketPool<U, N> {
     /// The stream comes back with the reason when it is refused.
     pub fn add_stream(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
         self.core.read_clock();
-        self.admit(stream, peer, accept::Origin::Added)
+        let seat = self.seat();
+        self.admit(stream, peer, accept::Origin::Added, seat)
     }
 
     /// The connection `id`. For the event's own id this cannot fail; use [`get`](Self::get) for any other.

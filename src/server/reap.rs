@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::SocketPool;
 use super::core::Core;
-use super::transfer::SHORTAGE_PAUSE;
+use super::transfer::{self, SHORTAGE_PAUSE};
 use crate::clock::Nanos;
-use crate::connection::{Deadlines, Flags, Muted, Record, Stage, Standing};
+use crate::connection::{Deadlines, Flags, Muted, Reading, Record, Stage, Standing};
 use crate::id::ConnId;
-use crate::net::Net;
+use crate::net::{Net, Stream};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 
@@ -32,7 +32,7 @@ impl<U, N: Net> SocketPool<U, N> {
         match core.verdict(id, record) {
             Due::Nothing => {}
             Due::Finish(reason) => {
-                if is_unheard(record) {
+                if !core.is_silent(id, record) {
                     core.open_operation(record);
                 }
                 core.finish(id, record, reason);
@@ -40,7 +40,7 @@ impl<U, N: Net> SocketPool<U, N> {
             Due::End(reason) => core.end(id, record, reason),
         }
         if !record.is_ending() {
-            let next = core.next_deadline(id, record);
+            let next = core.next_deadline(id, record).max(core.now + NEXT_LOOK);
             core.timers.arm(slot, next);
         }
     }
@@ -59,6 +59,7 @@ impl<U, N: Net> SocketPool<U, N> {
                 && let Some(record) = self.table.get_mut(id)
             {
                 // Whether it is over a limit is found out anew, by the limits that hold now.
+                self.core.policy.forgive(record, self.core.now);
                 self.core.unmute(id, record, Muted::RATES.with(Muted::FULL));
                 record.window_since = Nanos::MAX;
                 self.core.watch_read_rate(id, record);
@@ -97,14 +98,13 @@ impl<N: Net> Core<N> {
     fn verdict<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> Due {
         let now = self.now;
         let passed = |deadline: Option<Nanos>| deadline.is_some_and(|deadline| now >= deadline);
-        if passed(self.first_message_deadline(record)) {
+        let (stalls, idles) = (self.has_read_stalled(record), passed(self.idle_deadline(record)));
+        if passed(self.first_message_deadline(record)) && self.goes_unheard(id, record, Flags::HEARD_LATE) {
             Due::End(Reason::FirstMessage)
-        } else if passed(self.write_stall_deadline(record)) {
+        } else if passed(self.write_stall_deadline(record)) && !self.moves_output(id, record) {
             Due::End(Reason::WriteStall)
-        } else if self.has_read_stalled(record) {
-            Due::End(Reason::ReadStall)
-        } else if passed(self.idle_deadline(record)) && !is_unheard(record) {
-            Due::End(Reason::Idle)
+        } else if (stalls || idles) && self.goes_unheard(id, record, Flags::SPARED) {
+            Due::End(if stalls { Reason::ReadStall } else { Reason::Idle })
         } else if passed(self.overtime_deadline(id, record)) {
             Due::End(Reason::Lifetime)
         } else if passed(self.lifetime_deadline(id, record)) {
@@ -146,8 +146,9 @@ impl<N: Net> Core<N> {
             return None;
         }
         let timeout = choose(record, |own| own.idle, self.config().idle_timeout)?;
-        // Being let in late is not idling; outrunning a rate is nobody's right to a slot for longer.
-        let start = if record.muted.has(Muted::DELAYED) { record.resume_at } else { record.last_active };
+        // While we keep it waiting it is not idle.
+        let waits = record.muted.has(Muted::TIMED);
+        let start = if waits { record.last_active.max(record.resume_at) } else { record.last_active };
         Some(start + timeout)
     }
 
@@ -201,11 +202,39 @@ impl<N: Net> Core<N> {
         record.window_bytes = 0;
         false
     }
-}
 
-/// Whether bytes have come in this turn that will be read in it: activity, however late the turn is.
-fn is_unheard<S, U>(record: &Record<S, U>) -> bool {
-    record.flags.has(Flags::FRESH) && record.ready.has(Readiness::READABLE) && record.muted.is_nothing()
+    /// Whether nothing has come that nobody has read: before a connection goes for its silence the socket is asked,
+    /// since a turn may be late, and the poller tells of so many connections at a time. What has come is heard next.
+    pub(super) fn is_silent<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
+        let is_read = record.muted.is_nothing() && record.reading == Reading::Open && !record.is_ending();
+        if !is_read || !record.stream.has_unread() {
+            return true;
+        }
+        record.ready = record.ready.with(Readiness::READABLE);
+        self.enqueue(id, record);
+        false
+    }
+
+    /// Whether it goes without something that has come being heard first. That happens once: `spared` remembers it.
+    fn goes_unheard<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, spared: Flags) -> bool {
+        if record.flags.has(spared) || self.is_silent(id, record) {
+            return true;
+        }
+        record.flags.insert(spared);
+        false
+    }
+
+    /// Whether the peer takes output after all: the socket is asked, since a turn may be late.
+    fn moves_output<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
+        transfer::flush(self, id, record);
+        if self.write_stall_deadline(record).is_some_and(|deadline| self.now >= deadline) {
+            return false;
+        }
+        // The marks are looked at with the event.
+        record.ready = record.ready.with(Readiness::WRITABLE);
+        self.enqueue(id, record);
+        true
+    }
 }
 
 /// The connection's own deadline, where it has one, else the pool's.
@@ -230,6 +259,8 @@ fn spread(lifetime: Duration, percent: u8, id: ConnId, seed: u64) -> Duration {
     lifetime.mul_f64(factor)
 }
 
+/// Whoever is past a deadline and lives is looked at again in the next turn, not in this one.
+const NEXT_LOOK: Duration = Duration::from_millis(1);
 /// Timers looked at in a turn: some 100 ns each. What is left is due in the next turn, which then does not sleep.
 const MOST_A_TURN: usize = 1024;
 

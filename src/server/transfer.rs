@@ -73,8 +73,7 @@ pub(super) fn receive<N: Net, U>(
                 record.reading = Reading::Ended;
             }
             if record.flags.has(Flags::CHARGED) && record.operation == Operation::None {
-                record.flags.remove(Flags::CHARGED);
-                core.policy.give_back(record, &core.pool_level);
+                core.give_back_token(record);
             }
             0
         }
@@ -135,6 +134,7 @@ fn allowed<N: Net, U>(
 #[inline]
 fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, n: usize) {
     core.share.left -= n;
+    record.flags.remove(Flags::SPARED);
     record.received_bytes += n as u64;
     record.window_bytes = record.window_bytes.saturating_add(n as u32);
     core.health.counters.received_bytes += n as u64;
@@ -158,14 +158,14 @@ pub(super) fn consumed<N: Net, U>(
     left: usize,
 ) {
     match record.operation {
-        Operation::Answered => core.complete_operation(record),
+        Operation::Answered => core.complete_operation(id, record, left),
         Operation::None | Operation::Open => record.operation = Operation::Consumed,
         Operation::Consumed => {}
     }
     if core.config().proof == Proof::Consumed {
         core.prove(id, record);
         if left == 0 && record.operation == Operation::Consumed {
-            core.complete_operation(record);
+            core.complete_operation(id, record, 0);
         }
     }
     if record.muted.has(Muted::FULL) {
@@ -173,13 +173,14 @@ pub(super) fn consumed<N: Net, U>(
     }
 }
 
-/// Sends, which answers whatever operation is open.
+/// Sends, which answers whatever operation is open. `left` bytes of input wait behind it.
 #[inline]
 pub(super) fn send<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
     record: &mut Record<N::Stream, U>,
     payload: Payload<'_>,
+    left: usize,
 ) -> Sent {
     let len = payload.bytes().len();
     if !fits(core, id, record, len) && !make_room(core, id, record, len) {
@@ -190,7 +191,7 @@ pub(super) fn send<N: Net, U>(
     }
     let sent = transmit(core, id, record, payload);
     if sent != Sent::Refused {
-        answered(core, id, record);
+        answered(core, id, record, left);
     }
     sent
 }
@@ -245,6 +246,7 @@ pub(super) fn queue<N: Net, U>(
     id: ConnId,
     record: &mut Record<N::Stream, U>,
     bytes: &[u8],
+    left: usize,
 ) -> Sent {
     if !fits(core, id, record, bytes.len()) && !make_room(core, id, record, bytes.len()) {
         return Sent::Refused;
@@ -255,11 +257,11 @@ pub(super) fn queue<N: Net, U>(
         core.stage.bytes.clear();
     }
     if core.stage.bytes.len() + bytes.len() > MOST_GATHERED {
-        return send(core, id, record, Payload::Copied(bytes));
+        return send(core, id, record, Payload::Copied(bytes), left);
     }
     core.stage.bytes.extend_from_slice(bytes);
     if !bytes.is_empty() {
-        answered(core, id, record);
+        answered(core, id, record, left);
     }
     Sent::Queued
 }
@@ -471,12 +473,12 @@ fn sent<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream
 
 /// Something is on its way to the peer: that proves the connection and completes its operation.
 #[inline]
-fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
+fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
     if record.standing == Standing::Unproven && record.received_bytes > 0 {
         core.prove(id, record);
     }
     match record.operation {
-        Operation::Consumed => core.complete_operation(record),
+        Operation::Consumed => core.complete_operation(id, record, left),
         Operation::Open => record.operation = Operation::Answered,
         Operation::None | Operation::Answered => {}
     }

@@ -8,10 +8,10 @@ use super::event::Event;
 use super::inbox::Inbox;
 use super::{SocketPool, ending, transfer};
 use crate::clock::Nanos;
-use crate::connection::{Flags, Muted, Reading, Record};
+use crate::connection::{Flags, Reading, Record};
 use crate::error::Error;
 use crate::id::ConnId;
-use crate::net::{Kind, Net, Poller, Reactor, Stream, Token};
+use crate::net::{Kind, Net, Poller, Reactor, Token};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 
@@ -137,7 +137,6 @@ impl<U, N: Net> SocketPool<U, N> {
                     continue;
                 };
                 record.ready = record.ready.with(readiness);
-                record.flags.insert(Flags::FRESH);
                 self.core.enqueue(id, record);
             } else if class == listeners {
                 self.listener_is_ready(token.listener_place());
@@ -166,7 +165,7 @@ impl<U, N: Net> SocketPool<U, N> {
     #[inline]
     fn event_of(&mut self, id: ConnId) -> Option<Event<U>> {
         let record = self.table.get_mut(id)?;
-        record.flags.remove(Flags::QUEUED.with(Flags::FRESH));
+        record.flags.remove(Flags::QUEUED);
         let event = self.core.event_of(id, record)?;
         hand_out(&mut self.touched, &mut self.inbox, id, record);
         Some(event)
@@ -290,28 +289,7 @@ impl<N: Net> super::core::Core<N> {
         if !self.policy.enforced || record.flags.has(Flags::CHARGED) {
             return true;
         }
-        match self.policy.check(record, &self.pool_level, self.now) {
-            Ok(()) => {
-                record.flags.insert(Flags::CHARGED);
-                true
-            }
-            // Only the end of the stream is left to be read, which is no operation.
-            Err(_) if record.ready.has(Readiness::READ_CLOSED) && !record.stream.has_unread() => true,
-            Err(at) => {
-                self.deny(record);
-                if self.config().over_rate == super::OverRate::Close {
-                    self.end(id, record, Reason::Rate);
-                } else {
-                    self.mute_until(id, record, Muted::OPERATIONS, at);
-                }
-                false
-            }
-        }
-    }
-
-    pub(super) fn deny<U>(&mut self, record: &mut Record<N::Stream, U>) {
-        record.denied = record.denied.saturating_add(1);
-        self.health.counters.operations_denied += 1;
+        self.charge(id, record, 0)
     }
 }
 

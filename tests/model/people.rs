@@ -85,6 +85,23 @@ pub struct Person {
     pub bytes_in: u64,
     /// Whether it was past its lifetime at some time.
     pub is_old: bool,
+    pub spared_first: Spared,
+    pub spared_idle: Spared,
+    pub spared_old: Spared,
+}
+
+/// When a turn comes late a connection is heard, or may finish, in it; it is gone with the next one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spared(Option<Nanos>);
+
+impl Spared {
+    /// Whether it holds that one who is `late` still lives at `now`.
+    pub fn holds(&mut self, late: bool, now: Nanos) -> bool {
+        if !late {
+            self.0 = None;
+        }
+        !late || *self.0.get_or_insert(now) + Duration::from_millis(1) >= now
+    }
 }
 
 /// The short form: numbers of bytes in place of bytes.
@@ -130,6 +147,9 @@ impl Person {
             progress: now,
             bytes_in: 0,
             is_old: false,
+            spared_first: Spared::default(),
+            spared_idle: Spared::default(),
+            spared_old: Spared::default(),
         }
     }
 

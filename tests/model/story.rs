@@ -274,12 +274,15 @@ impl Model {
             let silent = info.state == socketpool::Phase::Unproven && person.used == 0;
             let first_since = person.created.max(person.let_go);
             let paced = config.sent_rate.is_some() || config.received_rate.is_some() || is_timed;
+            let no_first =
+                !is_timed && silent && late(person.own.first, config.first_message_timeout, first_since);
             assert!(
-                is_timed || !silent || !late(person.own.first, config.first_message_timeout, first_since),
+                person.spared_first.holds(no_first, now),
                 "{person:?} is past its first message at {now:?}: {info}"
             );
+            let idle = !paced && !person.held && late(person.own.idle, config.idle_timeout, person.moved);
             assert!(
-                paced || person.held || !late(person.own.idle, config.idle_timeout, person.moved),
+                person.spared_idle.holds(idle, now),
                 "{person:?} is past its idle time at {now:?}: {info}"
             );
             assert!(
@@ -290,10 +293,8 @@ impl Model {
             let lifetime = person.own.lifetime.unwrap_or(config.lifetime).map(|time| time.mul_f64(1.2));
             // Whoever finishes for another reason first ends for that one.
             let finishes = self.draining || person.read_closed || person.done.closed_when_done;
-            assert!(
-                finishes || !late(None, lifetime, person.created),
-                "{person:?} is past its lifetime at {now:?}: {info}"
-            );
+            let old = !finishes && late(None, lifetime, person.created);
+            assert!(person.spared_old.holds(old, now), "{person:?} is past its lifetime at {now:?}: {info}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who makes room, who never does, and what accepting does when there is none.
 
 use socketpool::net::sim::{Call, Schedule};
-use socketpool::{Event, Reason};
+use socketpool::{Event, OverRate, Rate, Reason};
 
 use super::{SECOND, asked, builder, connect, hold, peer};
 use crate::support::{Rig, Seen, answer, ms};
@@ -139,4 +139,29 @@ fn an_accept_error_that_takes_nobody_off_the_backlog_does_not_spin() {
     rig.world.heal(Call::Accept);
     rig.pass(SECOND, seen.echo());
     assert_eq!(client.take(), b"hi\n");
+}
+
+#[test]
+fn a_request_that_waits_in_the_socket_keeps_its_connection_from_going() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(50)), Seen::default());
+    let proven = asked(&rig, 1000, 50);
+    rig.pass(10 * SECOND, seen.echo());
+    proven.iter().for_each(|client| client.send(b"b\n"));
+    let _newcomers = asked(&rig, 3000, 50);
+    rig.settle(seen.echo());
+    assert!(proven.iter().all(|client| client.take() == b"a\nb\n"), "{:?}", seen.reasons());
+}
+
+#[test]
+fn whoever_is_kept_waiting_by_a_rate_is_not_evicted_for_it() {
+    let slow = builder().over_rate(OverRate::Delay).operation_rate(Rate::new(1, 60 * SECOND));
+    let (mut rig, mut seen) = (Rig::new(slow.max_connections(1)), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"a\n");
+    rig.settle(seen.echo());
+    client.send(b"b\n");
+    rig.settle(seen.echo());
+    let _second = connect(&rig, 2);
+    rig.pass(61 * SECOND, seen.echo());
+    assert_eq!(client.take(), b"a\nb\n");
 }

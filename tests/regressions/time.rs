@@ -174,3 +174,66 @@ fn a_connection_that_is_let_go_unanswered_has_its_first_time_again() {
     rig.pass(2 * SECOND, |_, event| seen.note(&event));
     assert_eq!(seen.reasons(), [Reason::FirstMessage]);
 }
+
+#[test]
+fn a_first_message_that_waits_in_the_socket_is_heard_by_a_late_turn() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let (honest, dribbler) = (connect(&rig, 1), connect(&rig, 2));
+    rig.settle(seen.echo());
+    rig.hand.advance(29 * SECOND);
+    honest.send(b"hi\n");
+    dribbler.send(b"h");
+    rig.hand.advance(2 * SECOND);
+    rig.settle(seen.echo());
+    assert_eq!((honest.take(), seen.reasons()), (b"hi\n".to_vec(), vec![]));
+    dribbler.send(b"i");
+    rig.pass(ms(1), seen.echo());
+    assert_eq!(seen.reasons(), [Reason::FirstMessage], "half a message is heard once");
+}
+
+#[test]
+fn output_that_the_peer_has_made_room_for_has_not_stalled_in_a_late_turn() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let (reader, stuck) = (connect(&rig, 1), connect(&rig, 2));
+    for client in [&reader, &stuck] {
+        client.set_window(3);
+        client.send(b"0123456789\n");
+    }
+    rig.settle(seen.echo());
+    rig.hand.advance(29 * SECOND);
+    reader.set_window(5);
+    rig.hand.advance(2 * SECOND);
+    rig.settle(seen.echo());
+    assert_eq!(seen.reasons(), [Reason::WriteStall]);
+    reader.set_window(100);
+    rig.settle(seen.echo());
+    assert_eq!((reader.take(), seen.closed.len()), (b"0123456789\n".to_vec(), 1));
+}
+
+#[test]
+fn bytes_that_wait_in_the_socket_count_against_a_read_stall() {
+    let (mut rig, mut seen) = (Rig::new(builder().read_stall(STALL)), Seen::default());
+    let (steady, stalled) = (connect(&rig, 1), connect(&rig, 2));
+    for client in [&steady, &stalled] {
+        client.send(b"a\nb");
+    }
+    rig.settle(seen.echo());
+    rig.hand.advance(9 * SECOND);
+    steady.send(&[b'b'; 700]);
+    stalled.send(&[b'b'; 7]);
+    rig.hand.advance(2 * SECOND);
+    rig.pass(ms(1), seen.echo());
+    assert_eq!(seen.closed, [(seen.opened[1], Reason::ReadStall)]);
+}
+
+#[test]
+fn a_request_that_waits_is_answered_at_the_end_of_a_life() {
+    let (mut rig, mut seen) = (Rig::new(builder().lifetime(100 * SECOND)), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"a\n");
+    rig.settle(seen.echo());
+    rig.hand.advance(200 * SECOND);
+    client.send(b"b\n");
+    rig.settle(seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"a\nb\n".to_vec(), vec![Reason::Lifetime]));
+}

@@ -1,0 +1,107 @@
+//! Many messages in one piece against a rate that the pool enforces: each takes a token of its own, and whoever sends
+//! them delays nobody but himself.
+
+use socketpool::net::sim::Client;
+use socketpool::{Builder, OverRate, Rate, Reason};
+
+use super::{SECOND, builder, connect};
+use crate::support::{Rig, Seen, ms};
+
+fn delaying() -> Builder<()> {
+    builder().over_rate(OverRate::Delay)
+}
+
+fn pipeline(client: &Client, lines: usize) {
+    client.send(&b"x\n".repeat(lines));
+}
+
+#[test]
+fn one_that_pipelines_locks_nobody_else_out() {
+    let shared = delaying().pool_operation_rate(Rate::per_second(100).burst(10));
+    let (mut rig, mut seen) = (Rig::new(shared), Seen::default());
+    let (greedy, modest) = (connect(&rig, 1), connect(&rig, 2));
+    pipeline(&greedy, 30_000);
+    rig.pass(SECOND, seen.echo());
+    for round in 0..20 {
+        modest.send(b"hi\n");
+        rig.pass(ms(25), seen.echo());
+        assert_eq!(modest.take(), b"hi\n", "round {round}");
+    }
+    assert_eq!(seen.closed, []);
+}
+
+#[test]
+fn pipelined_messages_pass_at_their_rate_and_none_is_lost() {
+    let own = delaying().operation_rate(Rate::per_second(10).burst(5));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    pipeline(&client, 105);
+    rig.settle(seen.echo());
+    assert_eq!(client.bytes_in(), 2 * 5, "the burst");
+    rig.pass(5 * SECOND, seen.echo());
+    assert_eq!(client.bytes_in(), 2 * 55);
+    rig.pass(5 * SECOND, seen.echo());
+    assert_eq!((client.bytes_in(), seen.reasons()), (2 * 105, vec![]));
+}
+
+#[test]
+fn pipelined_messages_over_the_rate_close_where_that_is_asked_for() {
+    let own = builder().over_rate(OverRate::Close).operation_rate(Rate::per_second(10).burst(5));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    pipeline(&client, 100);
+    rig.settle(seen.echo());
+    assert_eq!((client.bytes_in(), seen.reasons()), (2 * 5, vec![Reason::Rate]));
+}
+
+#[test]
+fn those_who_wait_for_the_pool_are_served_in_turn() {
+    let shared = delaying().pool_operation_rate(Rate::per_second(100).burst(1));
+    let (mut rig, mut seen) = (Rig::new(shared), Seen::default());
+    let clients: Vec<Client> = (1..=7).map(|port| connect(&rig, port)).collect();
+    clients.iter().for_each(|client| pipeline(client, 1_000));
+    rig.pass(7 * SECOND, seen.echo());
+    let served: Vec<u64> = clients.iter().map(|client| client.bytes_in() / 2).collect();
+    assert!(served.iter().all(|count| (99..=102).contains(count)), "{served:?}");
+}
+
+#[test]
+fn whoever_leaves_the_line_leaves_his_place_to_the_next() {
+    let shared = delaying().pool_operation_rate(Rate::per_second(1));
+    let (mut rig, mut seen) = (Rig::new(shared), Seen::default());
+    let clients: Vec<Client> = (1..=50).map(|port| connect(&rig, port)).collect();
+    clients.iter().for_each(|client| client.send(b"x\n"));
+    rig.settle(seen.echo());
+    clients.iter().for_each(Client::reset);
+    rig.settle(seen.echo());
+    let patient = connect(&rig, 100);
+    patient.send(b"hi\n");
+    rig.pass(2 * SECOND, seen.echo());
+    assert_eq!(patient.take(), b"hi\n");
+}
+
+#[test]
+fn a_wait_that_we_impose_is_no_idleness() {
+    let slow = delaying().operation_rate(Rate::new(1, 600 * SECOND)).idle_timeout(60 * SECOND);
+    let (mut rig, mut seen) = (Rig::new(slow), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"one\n");
+    rig.settle(seen.echo());
+    client.send(b"two\n");
+    rig.pass(601 * SECOND, seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"one\ntwo\n".to_vec(), vec![]));
+    rig.pass(61 * SECOND, seen.echo());
+    assert_eq!(seen.reasons(), [Reason::Idle]);
+}
+
+#[test]
+fn a_rate_that_is_lifted_lets_go_of_those_in_line() {
+    let shared = delaying().pool_operation_rate(Rate::new(1, 3600 * SECOND));
+    let (mut rig, mut seen) = (Rig::new(shared), Seen::default());
+    let clients: Vec<Client> = (1..=20).map(|port| connect(&rig, port)).collect();
+    clients.iter().for_each(|client| pipeline(client, 2));
+    rig.settle(seen.echo());
+    rig.pool.reconfigure(|config| config.pool_operation_rate = Some(Rate::per_second(1000))).unwrap();
+    rig.pass(SECOND, seen.echo());
+    assert!(clients.iter().all(|client| client.bytes_in() == 4));
+}
