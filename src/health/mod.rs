@@ -35,6 +35,8 @@ pub(crate) struct Health {
     pub(crate) counters: Counters,
     latency: Latency,
     recent: Recent,
+    /// `counters.operations` when the running second of `recent` was last brought up to date.
+    operations_noted: u64,
     judge: Judge,
     /// The most connections that were live at one time.
     peak_live: usize,
@@ -75,6 +77,7 @@ impl Health {
             counters: Counters::default(),
             latency: Latency::new(now),
             recent: Recent::new(now),
+            operations_noted: 0,
             judge: Judge::default(),
             peak_live: 0,
             peak_buffer_bytes: 0,
@@ -87,7 +90,6 @@ impl Health {
     pub(crate) fn operation(&mut self, since: Nanos, now: Nanos) {
         self.advance(now);
         self.latency.record(now.as_nanos().saturating_sub(since.as_nanos()));
-        self.recent.current().operations += 1;
         self.counters.operations += 1;
     }
 
@@ -116,6 +118,7 @@ impl Health {
     /// Weighs the facts anew. Cheap, but a scan of ten seconds: once a second is often enough.
     pub(crate) fn judge(&mut self, facts: &Facts, now: Nanos) -> &Verdict {
         self.advance(now);
+        self.note_operations();
         self.peak_buffer_bytes = self.peak_buffer_bytes.max(facts.buffer_bytes).max(facts.peak_buffer_bytes);
         self.judge.judge(facts, &self.recent.total(), now)
     }
@@ -164,8 +167,15 @@ impl Health {
 
     #[cold]
     fn advance_second(&mut self, now: Nanos) {
+        self.note_operations();
         self.recent.advance(now);
         self.latency.advance(now);
+    }
+
+    /// Counts the operations since the last time in the running second, so that each one is counted only once.
+    fn note_operations(&mut self) {
+        self.recent.current().operations += self.counters.operations - self.operations_noted;
+        self.operations_noted = self.counters.operations;
     }
 }
 

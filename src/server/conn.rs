@@ -86,7 +86,7 @@ impl<U, N: Net> Connection<'_, U, N> {
         let n = n.min(self.inbox.len());
         if n > 0 {
             self.inbox.consume(n);
-            transfer::consumed(self.core, self.id, self.record, self.inbox.len());
+            self.settle();
         }
     }
 
@@ -97,11 +97,11 @@ impl<U, N: Net> Connection<'_, U, N> {
     #[inline]
     pub fn split(&mut self) -> (Input<'_>, Sender<'_, U, N>) {
         self.settle();
-        let waiting = self.inbox.len();
+        let all = self.inbox.len_with_taken();
         let (bytes, taken) = self.inbox.open_view();
         taken.stopped.set(self.record.muted.has(Muted::OPERATIONS));
         let input = Input { bytes, taken };
-        let sender = Sender { id: self.id, record: self.record, core: self.core, taken, waiting };
+        let sender = Sender { id: self.id, record: self.record, core: self.core, taken, all };
         (input, sender)
     }
 
@@ -319,7 +319,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// Tells the record what an [`Input`] has used up since it was last told.
     #[inline]
     fn settle(&mut self) {
-        if self.inbox.taken.tell() {
+        if self.inbox.tell() {
             transfer::consumed(self.core, self.id, self.record, self.inbox.len());
         }
     }
@@ -399,8 +399,8 @@ pub struct Sender<'a, U, N: Net = Os> {
     record: &'a mut Record<N::Stream, U>,
     core: &'a mut Core<N>,
     taken: &'a Taken,
-    /// Bytes that waited when the connection was split.
-    waiting: usize,
+    /// Bytes of input, those included that are used up.
+    all: usize,
 }
 
 impl<U, N: Net> Sender<'_, U, N> {
@@ -433,7 +433,7 @@ impl<U, N: Net> Sender<'_, U, N> {
     /// Tells the record what was taken from the input since it was last told. Returns how much is left.
     #[inline]
     fn settle(&mut self) -> usize {
-        let left = self.waiting - self.taken.bytes.get();
+        let left = self.all - self.taken.bytes.get();
         if self.taken.tell() {
             transfer::consumed(self.core, self.id, self.record, left);
         }

@@ -8,6 +8,7 @@ use super::config::{Config, OverRate};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
 use super::pressure::Pressure;
+use super::run_queue::RunQueue;
 use super::transfer;
 use crate::admission::Gate;
 use crate::bucket::{Bucket, ByteBucket, Level, check_both};
@@ -42,9 +43,7 @@ pub(super) struct Core<N: Net> {
     pub(super) order: Lists<2>,
     pub(super) pressure: Pressure,
     /// Connections with something to tell, in fair order.
-    pub(super) run: VecDeque<ConnId>,
-    /// How many of the run queue belong to this turn.
-    pub(super) left: usize,
+    pub(super) run: RunQueue,
     /// Connections whose end is decided.
     pub(super) ending: VecDeque<ConnId>,
     /// How many of those ends this turn may still carry out.
@@ -113,8 +112,7 @@ impl<N: Net> Core<N> {
             timers: Timers::new(),
             order: Lists::new(),
             pressure: Pressure::new(),
-            run: VecDeque::new(),
-            left: 0,
+            run: RunQueue::default(),
             ending: VecDeque::new(),
             drain: Draining::default(),
             closes_left: 0,
@@ -158,7 +156,7 @@ impl<N: Net> Core<N> {
             self.order.try_reserve(capacity)?;
             self.pressure.try_reserve(capacity)?;
             // A connection may stand in the run queue once under its living id, and once more as one that has ended.
-            self.run.try_reserve((capacity + capacity / 2).saturating_sub(self.run.len()))?;
+            self.run.try_reserve(capacity + capacity / 2)?;
             self.ending.try_reserve(capacity.saturating_sub(self.ending.len()))
         };
         reserve().map_err(|_| Error::Memory { what: "timers and queues" })
@@ -169,7 +167,7 @@ impl<N: Net> Core<N> {
     pub(super) fn enqueue<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         if !record.flags.has(Flags::QUEUED) {
             record.flags.insert(Flags::QUEUED);
-            self.run.push_back(id);
+            self.run.push(id);
         }
     }
 

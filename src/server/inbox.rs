@@ -6,7 +6,9 @@ use std::cell::Cell;
 use crate::buffer::{ChunkStore, Ring};
 use crate::id::ConnId;
 
-/// Whose input is open, and where it lies: in the ring of its owner if it has one, else in `scratch[start..end]`.
+/// Whose input is open, and where it lies: in the ring of its owner if it has one, else at the front of `scratch`.
+///
+/// What is used up is only counted, and taken off when the input is put back or added to.
 ///
 /// Invariant: while a connection is the owner its record holds no ring; `put_back` returns what is left to it. Without
 /// an owner there is neither ring nor input.
@@ -14,13 +16,13 @@ use crate::id::ConnId;
 pub(super) struct Inbox {
     scratch: Box<[u8]>,
     owner: Option<ConnId>,
-    start: usize,
+    /// Bytes in `scratch`.
     end: usize,
     ring: Option<Box<Ring>>,
-    pub(super) taken: Taken,
+    taken: Taken,
 }
 
-/// Bytes from the front of the input that were used up through an [`Input`](super::Input) and not taken off yet.
+/// Bytes from the front of the input that are used up.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) bytes: Cell<usize>,
@@ -36,12 +38,18 @@ impl Taken {
     pub(super) fn tell(&self) -> bool {
         self.told.replace(self.bytes.get()) < self.bytes.get()
     }
+
+    #[inline]
+    fn reset(&self) {
+        self.bytes.set(0);
+        self.told.set(0);
+    }
 }
 
 impl Inbox {
     pub(super) fn new() -> Self {
         let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
-        Self { scratch, owner: None, start: 0, end: 0, ring: None, taken: Taken::default() }
+        Self { scratch, owner: None, end: 0, ring: None, taken: Taken::default() }
     }
 
     #[inline]
@@ -62,18 +70,18 @@ impl Inbox {
     /// Closes the owner's input; what is left of it is kept in a ring.
     #[inline]
     pub(super) fn put_back(&mut self, kept: &mut Option<Box<Ring>>, store: &mut ChunkStore) {
-        self.settle();
         self.owner = None;
-        if self.ring.is_some() || self.start < self.end {
+        if self.ring.is_some() || self.taken.bytes.get() < self.end {
             *kept = self.rest(store);
         }
+        self.end = 0;
+        self.taken.reset();
     }
 
     /// What is left, in a ring.
     #[cold]
     fn rest(&mut self, store: &mut ChunkStore) -> Option<Box<Ring>> {
-        self.move_to_ring(store);
-        let ring = self.ring.take()?;
+        let ring = self.in_ring(store);
         if ring.is_empty() {
             store.give_back(ring);
             return None;
@@ -81,38 +89,49 @@ impl Inbox {
         Some(ring)
     }
 
-    /// Gives input that lies in the scratch buffer a place of its own.
-    fn move_to_ring(&mut self, store: &mut ChunkStore) {
-        if self.ring.is_none() {
-            let mut ring = store.ring(self.end - self.start);
-            ring.push(&self.scratch[self.start..self.end]);
-            (self.start, self.end) = (0, 0);
-            self.ring = Some(ring);
-        }
+    /// Takes the input out, in a ring, without what is used up.
+    fn in_ring(&mut self, store: &mut ChunkStore) -> Box<Ring> {
+        let taken = self.taken.bytes.get();
+        let ring = match self.ring.take() {
+            Some(mut ring) => {
+                ring.consume(taken);
+                ring
+            }
+            None => {
+                let rest = &self.scratch[taken..self.end];
+                let mut ring = store.ring(rest.len());
+                ring.push(rest);
+                ring
+            }
+        };
+        self.end = 0;
+        self.taken.reset();
+        ring
     }
 
-    /// Where up to `most` more bytes can be received, at least one of them. `most` is not 0.
+    /// Where up to `most` more bytes can be received, at least one of them. `most` is not 0. Whatever was used up has been
+    /// told.
     #[inline]
     pub(super) fn space(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
-        self.settle();
-        if self.ring.is_none() && self.start == self.end {
-            (self.start, self.end) = (0, 0);
+        if self.ring.is_none() && self.taken.bytes.get() == self.end {
+            self.end = 0;
+            self.taken.reset();
             return &mut self.scratch[..most.min(SCRATCH_BYTES)];
         }
         self.space_in_ring(most, store)
     }
 
+    /// What the application left is being added to: from here on it needs a place of its own.
     #[cold]
     fn space_in_ring(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
-        // What the application left is being added to: from here on it needs a place of its own.
-        self.move_to_ring(store);
-        let ring = self.ring.as_mut().expect("it has just been made one");
+        let mut ring = self.in_ring(store);
         if ring.free() < most.min(LEAST_READ) {
             // Four times what waits, so that a long message is moved a logarithmic number of times.
-            store.grow(ring, (ring.len() * 3).clamp(LEAST_READ, SCRATCH_BYTES).min(most));
+            let more = (ring.len() * 3).clamp(LEAST_READ, SCRATCH_BYTES).min(most);
+            store.grow(&mut ring, more);
         }
         let most = most.min(ring.free());
-        &mut ring.space()[..most]
+        &mut self.ring.insert(ring).space()[..most]
     }
 
     /// `n` bytes of the space were filled.
@@ -127,28 +146,36 @@ impl Inbox {
     /// All waiting bytes, and the counter of how many from the front are used up.
     #[inline]
     pub(super) fn open_view(&mut self) -> (&[u8], &Taken) {
-        self.settle();
-        let bytes = match &mut self.ring {
-            None => &self.scratch[self.start..self.end],
+        let all = match &mut self.ring {
+            None => &self.scratch[..self.end],
             Some(ring) => ring.contiguous(),
         };
-        (bytes, &self.taken)
+        (&all[self.taken.bytes.get()..], &self.taken)
     }
 
+    /// Uses up `n` bytes, of no more than there are.
     #[inline]
     pub(super) fn consume(&mut self, n: usize) {
-        self.settle();
-        self.taken.bytes.set(n);
-        self.settle();
+        let taken = self.taken.bytes.get_mut();
+        *taken += n;
     }
 
+    /// Whether the record is to be told of what was used up.
+    #[inline]
+    pub(super) fn tell(&self) -> bool {
+        self.taken.tell()
+    }
+
+    /// Bytes that wait and those before them that are used up and not taken off yet.
+    #[inline]
+    pub(super) fn len_with_taken(&self) -> usize {
+        self.ring.as_ref().map_or(self.end, |ring| ring.len())
+    }
+
+    /// Bytes that wait.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        let waiting = match &self.ring {
-            None => self.end - self.start,
-            Some(ring) => ring.len(),
-        };
-        waiting - self.taken.bytes.get()
+        self.len_with_taken() - self.taken.bytes.get()
     }
 
     /// The scratch buffer, for reading into what nobody wants to see. Its owner must have been put back.
@@ -159,20 +186,6 @@ impl Inbox {
 
     pub(super) fn memory_bytes(&self) -> usize {
         self.scratch.len()
-    }
-
-    /// Takes off what was used up.
-    #[inline]
-    fn settle(&mut self) {
-        let taken = self.taken.bytes.replace(0);
-        if taken == 0 {
-            return;
-        }
-        self.taken.told.set(0);
-        match &mut self.ring {
-            None => self.start = (self.start + taken).min(self.end),
-            Some(ring) => ring.consume(taken.min(ring.len())),
-        }
     }
 }
 

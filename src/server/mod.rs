@@ -18,6 +18,7 @@ mod listen;
 mod pressure;
 mod reap;
 mod report;
+mod run_queue;
 mod startup;
 mod transfer;
 mod turn;

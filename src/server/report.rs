@@ -75,7 +75,7 @@ impl<U, N: Net> SocketPool<U, N> {
 
     fn memory(&self) -> Memory {
         let core = &self.core;
-        let queues = (core.run.capacity() + core.ending.capacity()) * size_of::<ConnId>();
+        let queues = core.run.memory_bytes() + core.ending.capacity() * size_of::<ConnId>();
         Memory {
             table: self.table.memory_bytes() + core.order.memory_bytes(),
             timers: core.timers.memory_bytes(),

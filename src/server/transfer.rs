@@ -274,7 +274,7 @@ pub(super) fn close_input<N: Net, U>(
     record: &mut Record<N::Stream, U>,
     inbox: &mut Inbox,
 ) {
-    if inbox.taken.tell() {
+    if inbox.tell() {
         consumed(core, id, record, inbox.len());
     }
     inbox.put_back(&mut record.input, &mut core.store);

@@ -62,11 +62,8 @@ impl<U, N: Net> SocketPool<U, N> {
         {
             return Some(event);
         }
-        while self.core.left > 0 {
-            self.core.left -= 1;
-            if let Some(id) = self.core.run.pop_front()
-                && let Some(event) = self.event_of(id)
-            {
+        while let Some(id) = self.core.run.pop() {
+            if let Some(event) = self.event_of(id) {
                 return Some(event);
             }
         }
@@ -120,7 +117,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.relieve_pressure();
         self.work_in_slices();
         self.accept();
-        self.core.left = self.core.run.len();
+        self.core.run.begin_turn();
         self.core.closes_left = ending::MOST_A_TURN;
         self.audit();
     }
