@@ -158,30 +158,15 @@ impl Bucket {
 
     /// Takes a token, or says when the next one will be there.
     #[inline]
-    pub(crate) fn check(&self, level: &Level, now: Nanos) -> Result<(), Nanos> {
-        let now = clamp(now);
-        let tat = level.0.get();
-        if tat <= now + self.ahead {
-            // There is a token, the usual case: what governor would do, without asking it.
-            level.0.set(tat.max(now) + self.period);
-            return Ok(());
-        }
-        self.refuse(level, now)
+    pub(crate) fn check(&self, level: &Level, now: Moment) -> Result<(), Nanos> {
+        if self.takes(level, now) { Ok(()) } else { self.refuse(level, now) }
     }
 
-    /// Takes a token, there or not, and says from when on it counts. Whoever waits until then passes in the order of
-    /// the calls, at the rate, and no two for the same token.
+    /// Takes a token, there or not. If not, the error says from when on it counts: whoever waits until then passes in
+    /// the order of the calls, at the rate, and no two for the same token.
     #[inline]
-    pub(crate) fn reserve(&self, level: &Level, now: Nanos) -> Nanos {
-        let now = clamp(now);
-        let tat = level.0.get().max(now);
-        level.0.set(tat.saturating_add(self.period));
-        Nanos::new(tat.saturating_sub(self.ahead).max(now))
-    }
-
-    /// Forgets what was reserved or taken under a slower policy that was in force before.
-    pub(crate) fn forgive(&self, level: &Level, now: Nanos) {
-        level.0.set(level.tat(clamp(now) + self.span));
+    pub(crate) fn reserve(&self, level: &Level, now: Moment) -> Result<(), Nanos> {
+        if self.takes(level, now) { Ok(()) } else { Err(self.reserve_ahead(level)) }
     }
 
     /// Puts back a token that was taken.
@@ -190,28 +175,49 @@ impl Bucket {
         level.0.set(level.0.get().saturating_sub(self.period));
     }
 
+    /// Forgets what was reserved, or taken under a slower policy that was in force before.
+    pub(crate) fn forgive(&self, level: &Level, now: Moment) {
+        level.0.set(level.tat(now.0 + self.span));
+    }
+
     /// Tokens that are there now.
     #[cfg(test)]
-    pub(crate) fn available(&self, level: &Level, now: Nanos) -> u32 {
-        let now = clamp(now);
-        let empty = now + self.span;
+    pub(crate) fn available(&self, level: &Level, now: Moment) -> u32 {
+        let empty = now.0 + self.span;
         // At most `burst`, which is a u32.
-        ((empty - level.tat(empty).max(now)) / self.period) as u32
+        ((empty - level.tat(empty).max(now.0)) / self.period) as u32
     }
 
     /// When the next token is there: `now` if one is.
     #[inline]
-    pub(crate) fn ready_at(&self, level: &Level, now: Nanos) -> Nanos {
-        let now = clamp(now);
-        Nanos::new(level.tat(now + self.span).saturating_sub(self.ahead).max(now))
+    pub(crate) fn ready_at(&self, level: &Level, now: Moment) -> Nanos {
+        Nanos::new(level.tat(now.0 + self.span).saturating_sub(self.ahead).max(now.0))
+    }
+
+    /// Takes a token if there is one: what governor would do, without asking it.
+    #[inline]
+    fn takes(&self, level: &Level, now: Moment) -> bool {
+        let tat = level.0.get();
+        if tat > now.0 + self.ahead {
+            return false;
+        }
+        level.0.set(tat.max(now.0) + self.period);
+        true
     }
 
     /// There is no token: governor says until when.
     #[cold]
-    fn refuse(&self, level: &Level, now: u64) -> Result<(), Nanos> {
-        self.forgive(level, Nanos::new(now));
-        self.limiter.clock().0.set(now);
+    fn refuse(&self, level: &Level, now: Moment) -> Result<(), Nanos> {
+        self.forgive(level, now);
+        self.limiter.clock().0.set(now.0);
         self.limiter.check_key(level).map_err(|not_until| Nanos::new(not_until.earliest_possible().as_u64()))
+    }
+
+    #[cold]
+    fn reserve_ahead(&self, level: &Level) -> Nanos {
+        let tat = level.0.get();
+        level.0.set(tat.saturating_add(self.period));
+        Nanos::new(tat - self.ahead)
     }
 }
 
@@ -220,7 +226,7 @@ impl Bucket {
 pub(crate) fn check_both(
     own: Option<(&Bucket, &Level)>,
     pool: Option<(&Bucket, &Level)>,
-    now: Nanos,
+    now: Moment,
 ) -> Result<(), Nanos> {
     let Some((bucket, level)) = own else {
         return pool.map_or(Ok(()), |(bucket, level)| bucket.check(level, now));
@@ -231,6 +237,18 @@ pub(crate) fn check_both(
     }
     let Some((pool_bucket, pool_level)) = pool else { return Ok(()) };
     pool_bucket.check(pool_level, now).inspect_err(|_| level.0.set(before))
+}
+
+/// A time so early that adding the span of a bucket to it does not overflow: made once a turn, asked for many times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    /// `now`. After 146 years time stands still.
+    #[inline]
+    pub(crate) fn of(now: Nanos) -> Self {
+        Self(now.as_nanos().min(LONGEST - 1))
+    }
 }
 
 /// governor's state store: the key is the state.
@@ -263,12 +281,6 @@ impl governor::clock::Clock for SetClock {
     fn now(&self) -> GovernorNanos {
         GovernorNanos::new(self.0.get())
     }
-}
-
-/// A time so early that adding a bucket's span does not overflow. After 146 years time stands still.
-#[inline]
-fn clamp(now: Nanos) -> u64 {
-    now.as_nanos().min(LONGEST - 1)
 }
 
 /// Bound of times and spans, in the unit of a level: no sum of two overflows.

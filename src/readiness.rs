@@ -20,6 +20,12 @@ impl Readiness {
     /// The peer has sent urgent data, at whose mark a read stops short.
     pub const URGENT: Self = Self(16);
 
+    /// The set as bits.
+    #[inline]
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
     /// Whether any of `other` is in this set.
     #[must_use]
     #[inline]

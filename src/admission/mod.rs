@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::bucket::{Bucket, Level, Rate};
+use crate::bucket::{Bucket, Level, Moment, Rate};
 use crate::clock::Nanos;
 use crate::error::Error;
 use crate::hash::FoldedState;
@@ -323,7 +323,7 @@ impl Gate {
             self.addresses.refresh(place);
             return Decision::Refuse(Refusal::Flood);
         }
-        if syn.global.check(&self.global_level, now).is_err() {
+        if syn.global.check(&self.global_level, Moment::of(now)).is_err() {
             self.addresses.refresh(place);
             return Decision::Refuse(Refusal::AcceptRate);
         }
@@ -373,7 +373,7 @@ impl Gate {
     /// A token of the accept rate, if there is such a rate.
     #[inline]
     fn take_accept(&self, now: Nanos) -> bool {
-        self.accept.as_ref().is_none_or(|accept| accept.check(&self.accept_level, now).is_ok())
+        self.accept.as_ref().is_none_or(|accept| accept.check(&self.accept_level, Moment::of(now)).is_ok())
     }
 
     #[inline]

@@ -1,10 +1,10 @@
-//! Byte rates: GCRA in sixteenths of a nanosecond, with exact multiplication instead of a rounded time for each byte.
+//! Byte rates: GCRA in nanoseconds, with exact multiplication instead of a rounded time for each byte.
 //! Says first how many bytes may move and is told afterwards how many did, because a read may bring fewer.
 
 use std::cell::Cell;
 use std::fmt;
 
-use super::{LONGEST, Level};
+use super::{LONGEST, Level, Moment};
 use crate::clock::Nanos;
 use crate::error::Error;
 
@@ -46,7 +46,7 @@ impl ByteRate {
             "at most 100000000000 B/s"
         } else if self.burst == 0 {
             "of a burst of at least 1 B"
-        } else if u128::from(self.burst) * SECOND / u128::from(self.bytes) >= u128::from(LONGEST / 2) {
+        } else if u128::from(self.burst) * SECOND / u128::from(self.bytes) >= u128::from(LONGEST / 32) {
             "so that the burst refills within 4 years"
         } else {
             return Ok(());
@@ -64,18 +64,20 @@ impl fmt::Display for ByteRate {
 /// One policy for bytes. Any number of levels can be held to it.
 #[derive(Debug)]
 pub(crate) struct ByteBucket {
-    /// Time units a byte, times 2^[`PRICE_BITS`].
+    /// Nanoseconds a byte, times 2^`price_bits`. Invariant: below 2^[`PRICE_LIMIT_BITS`].
     price: u64,
-    /// Bytes a time unit, times 2^[`GAIN_BITS`].
+    /// As many as the price has room for.
+    price_bits: u32,
+    /// Bytes a nanosecond, times 2^[`GAIN_BITS`].
     gain: u64,
-    /// Time units from empty to full.
+    /// Nanoseconds from empty to full.
     span: u64,
-    /// Time units from empty to an amount that is worth waking up for.
+    /// Nanoseconds from empty to an amount that is worth waking up for.
     useful: u64,
-    /// The part of a time unit that the last spend left over, for the next one to pay, whichever level that is: so the sum
-    /// of all prices is exact, and a single one off by less than a unit. Invariant: below 2^[`PRICE_BITS`].
+    /// The part of a nanosecond that the last spend left over, for the next one to pay, whichever level that is: so the
+    /// sum of all prices is exact, and a single one off by less than a nanosecond. Invariant: below 2^`price_bits`.
     carry: Cell<u64>,
-    rate: ByteRate,
+    burst: u64,
 }
 
 impl ByteBucket {
@@ -85,65 +87,57 @@ impl ByteBucket {
         let bytes = u128::from(rate.bytes.clamp(1, FASTEST));
         let burst = u128::from(rate.burst.max(1));
         let gain = (bytes << GAIN_BITS) / SECOND;
-        let units = |amount: u128| (amount << GAIN_BITS).div_ceil(gain).min(u128::from(LONGEST - 1)) as u64;
+        let nanos = |amount: u128| (amount << GAIN_BITS).div_ceil(gain).min(u128::from(LONGEST - 1)) as u64;
+        let price_bits = (PRICE_LIMIT_BITS - 1) - (SECOND / bytes).checked_ilog2().map_or(0, |bits| bits + 1);
         Self {
-            price: ((SECOND << PRICE_BITS) / bytes) as u64,
+            price: ((SECOND << price_bits) / bytes) as u64,
+            price_bits,
             gain: gain as u64,
-            span: units(burst),
-            useful: units(burst.min(bytes / USEFUL_PART).max(1)),
-            carry: Cell::new(CARRY_MASK / 2),
-            rate,
+            span: nanos(burst),
+            useful: nanos(burst.min(bytes / USEFUL_PART).max(1)),
+            carry: Cell::new((1 << price_bits) / 2),
+            burst: rate.burst,
         }
     }
 
     /// Bytes that may move now.
     #[inline]
-    pub(crate) fn allowance(&self, level: &Level, now: Nanos) -> u64 {
-        let now = units(now);
-        if level.0.get() <= now {
+    pub(crate) fn allowance(&self, level: &Level, now: Moment) -> u64 {
+        if level.0.get() <= now.0 {
             // Full, the usual case.
-            return self.rate.burst;
+            return self.burst;
         }
-        let empty = now + self.span;
-        let room = empty - level.tat(empty).max(now);
+        let empty = now.0 + self.span;
+        let room = empty - level.tat(empty).max(now.0);
         let bytes = (u128::from(room) * u128::from(self.gain)) >> GAIN_BITS;
-        (bytes as u64).min(self.rate.burst)
+        (bytes as u64).min(self.burst)
     }
 
-    /// Takes `bytes` that have moved, no more than the allowance. Should they be more, the bucket is empty.
+    /// Takes `bytes` that have moved, no more than the allowance and than [`MOST_AT_ONCE`].
     #[inline]
-    pub(crate) fn spend(&self, level: &Level, bytes: u64, now: Nanos) {
-        let now = units(now);
-        let exact = u128::from(bytes) * u128::from(self.price) + u128::from(self.carry.get());
-        self.carry.set(exact as u64 & CARRY_MASK);
-        let price = u64::try_from(exact >> PRICE_BITS).unwrap_or(u64::MAX);
-        level.0.set(level.0.get().max(now).saturating_add(price).min(now + self.span));
+    pub(crate) fn spend(&self, level: &Level, bytes: usize, now: Moment) {
+        debug_assert!(bytes <= MOST_AT_ONCE, "{bytes} bytes moved at once");
+        let exact = bytes as u64 * self.price + self.carry.get();
+        self.carry.set(exact & ((1 << self.price_bits) - 1));
+        let price = exact >> self.price_bits;
+        level.0.set((level.0.get().max(now.0) + price).min(now.0 + self.span));
     }
 
     /// When it is worth looking again: 5 ms worth of bytes are there, or the whole burst if that is less. `now` if so already.
     #[inline]
-    pub(crate) fn ready_at(&self, level: &Level, now: Nanos) -> Nanos {
+    pub(crate) fn ready_at(&self, level: &Level, now: Moment) -> Nanos {
         let early = self.span - self.useful;
-        let tat = level.tat(units(now) + self.span);
-        now.max(Nanos::new(tat.saturating_sub(early).div_ceil(UNITS_PER_NANO)))
+        Nanos::new(level.tat(now.0 + self.span).saturating_sub(early).max(now.0))
     }
 }
 
-/// `now` in time units, so early that adding a span does not overflow. After 9 years time stands still.
-#[inline]
-fn units(now: Nanos) -> u64 {
-    now.as_nanos().min(LONGEST / UNITS_PER_NANO - 1) * UNITS_PER_NANO
-}
-
-/// Fine enough for one price, at 100 GB/s and 1,460 bytes within 0.5 %; the carry makes the sum exact.
-const UNITS_PER_NANO: u64 = 16;
-/// Time units in a second.
-const SECOND: u128 = 1_000_000_000 * UNITS_PER_NANO as u128;
+/// The most bytes that move by one call: the largest output buffer, with what is sent on top of it.
+pub(crate) const MOST_AT_ONCE: usize = 1 << 25;
+const SECOND: u128 = 1_000_000_000;
 const FASTEST: u64 = 100_000_000_000;
 /// 1/200 of a second.
 const USEFUL_PART: u128 = 200;
-/// As many as fit: at 1 B/s the price of a byte is just below 2^64.
-const PRICE_BITS: u32 = 30;
-/// As many as fit: at the fastest rate the gain of a unit is just below 2^63.
-const GAIN_BITS: u32 = 60;
-const CARRY_MASK: u64 = (1 << PRICE_BITS) - 1;
+/// A price times [`MOST_AT_ONCE`], and a carry, fit into 64 bits.
+const PRICE_LIMIT_BITS: u32 = 38;
+/// As many as fit: at the fastest rate the gain of a nanosecond is just below 2^63.
+const GAIN_BITS: u32 = 56;

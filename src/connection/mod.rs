@@ -15,8 +15,10 @@ use crate::peer::Peer;
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 
-/// One accepted connection. What a request touches stands first.
+/// One accepted connection. What a request touches stands first, and what it asks about together in one word: see
+/// [`facts`](Self::facts).
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Record<S, U> {
     pub(crate) stream: S,
     /// The generation in its id; with the slot it stands in, the whole of it.
@@ -25,11 +27,10 @@ pub(crate) struct Record<S, U> {
     pub(crate) ready: Readiness,
     /// Why it is not read from at the moment.
     pub(crate) muted: Muted,
-    pub(crate) standing: Standing,
-    pub(crate) stage: Stage,
     pub(crate) operation: Operation,
     pub(crate) reading: Reading,
-    pub(crate) room: Room,
+    pub(crate) stage: Stage,
+    pub(crate) standing: Standing,
     pub(crate) flags: Flags,
     /// When bytes last moved, or it was touched.
     pub(crate) last_active: Nanos,
@@ -44,7 +45,8 @@ pub(crate) struct Record<S, U> {
     pub(crate) operations: u64,
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
-    pub(crate) userdata: Option<U>,
+    pub(crate) received_level: Level,
+    pub(crate) sent_level: Level,
     /// When it was put at its place in the order of eviction, in milliseconds, cut to 32 bits.
     pub(crate) ranked_ms: u32,
     /// Buffer bytes that are charged to it.
@@ -56,12 +58,13 @@ pub(crate) struct Record<S, U> {
     pub(crate) window_since: Nanos,
     pub(crate) window_bytes: u32,
     pub(crate) denied: u32,
-    pub(crate) received_level: Level,
-    pub(crate) sent_level: Level,
-    pub(crate) peer: Peer,
     pub(crate) permit: Permit,
+    pub(crate) peer: Peer,
+    /// Why it ends, once `stage` says that it does.
+    reason: Reason,
     /// Deadlines of its own, where they differ from the pool's.
     pub(crate) own: Option<Box<Deadlines>>,
+    pub(crate) userdata: Option<U>,
 }
 
 impl<S, U> Record<S, U> {
@@ -71,11 +74,10 @@ impl<S, U> Record<S, U> {
             generation: 0,
             ready: Readiness::NONE,
             muted: Muted::NOTHING,
-            standing,
-            stage: Stage::Open,
             operation: Operation::None,
             reading: Reading::Open,
-            room: Room::Unwatched,
+            stage: Stage::Open,
+            standing,
             flags: Flags::NONE,
             last_active: now,
             operation_since: now,
@@ -85,7 +87,8 @@ impl<S, U> Record<S, U> {
             operations: 0,
             received_bytes: 0,
             sent_bytes: 0,
-            userdata: None,
+            received_level: Level::full(),
+            sent_level: Level::full(),
             ranked_ms: now.as_millis() as u32,
             held_bytes: 0,
             created: now,
@@ -93,12 +96,37 @@ impl<S, U> Record<S, U> {
             window_since: Nanos::MAX,
             window_bytes: 0,
             denied: 0,
-            received_level: Level::full(),
-            sent_level: Level::full(),
-            peer,
             permit,
+            peer,
+            reason: Reason::Closed,
             own: None,
+            userdata: None,
         }
+    }
+
+    /// What the way of a request depends on, as one word: the usual questions are one `and` and one compare with what
+    /// [`facts`] makes.
+    #[inline]
+    pub(crate) const fn facts(&self) -> u64 {
+        let [low, high] = self.flags.0.to_le_bytes();
+        let (operation, reading) = (self.operation as u8, self.reading as u8);
+        let (stage, standing) = (self.stage as u8, self.standing as u8);
+        u64::from_le_bytes([self.ready.bits(), self.muted.0, operation, reading, stage, standing, low, high])
+    }
+
+    /// Why it finishes, if that is where it stands.
+    pub(crate) fn finishes_for(&self) -> Option<Reason> {
+        (self.stage == Stage::Finishing).then_some(self.reason)
+    }
+
+    /// Why its end was decided, if it was.
+    pub(crate) fn ends_for(&self) -> Option<Reason> {
+        self.is_ending().then_some(self.reason)
+    }
+
+    /// It comes to `stage`, for this reason.
+    pub(crate) fn leave(&mut self, stage: Stage, reason: Reason) {
+        (self.stage, self.reason) = (stage, reason);
     }
 
     /// Bytes that wait to be sent.
@@ -128,23 +156,33 @@ impl<S, U> Record<S, U> {
     /// Whether its end has been decided.
     #[inline]
     pub(crate) fn is_ending(&self) -> bool {
-        matches!(self.stage, Stage::Ending(_))
+        self.stage as u8 == Stage::Ending as u8
     }
+}
+
+/// A word as [`Record::facts`] has it, of the bits that matter to a question or that its answer must show. `enums` are
+/// those of operation, reading and stage.
+pub(crate) const fn facts(ready: Readiness, muted: Muted, enums: [u8; 3], flags: Flags) -> u64 {
+    let [operation, reading, stage] = enums;
+    let [low, high] = flags.0.to_le_bytes();
+    u64::from_le_bytes([ready.bits(), muted.0, operation, reading, stage, 0, low, high])
 }
 
 /// How far a connection has come in life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Stage {
     /// It lives.
-    Open,
-    /// It ends, for this reason, as soon as nothing is owed.
-    Finishing(Reason),
+    Open = 0,
+    /// It ends as soon as nothing is owed.
+    Finishing = 1,
     /// Its end is decided and will be carried out when no event of it is being handled.
-    Ending(Reason),
+    Ending = 2,
 }
 
 /// Whether it has shown that it is a client and not just a socket (DECISIONS 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Standing {
     /// The application reads the descriptor itself; the pool has seen nothing and concludes nothing.
     Unobserved,
@@ -156,9 +194,10 @@ pub(crate) enum Standing {
 
 /// Where its current operation stands (DECISIONS 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Operation {
     /// None is open.
-    None,
+    None = 0,
     /// Input has arrived.
     Open,
     /// Something was sent while none of the input was consumed: consuming completes it.
@@ -169,22 +208,14 @@ pub(crate) enum Operation {
 
 /// Whether more input can come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Reading {
     /// It can.
-    Open,
+    Open = 0,
     /// The peer has sent its last byte; the application does not know yet.
     Ended,
     /// The application knows.
     Reported,
-}
-
-/// What is known about room in the socket to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// Nobody has needed to know.
-    Unwatched,
-    /// The poller tells when there is room again.
-    Watched,
 }
 
 /// Deadlines that one connection has for itself. `None` within `Some` switches one off.
@@ -244,6 +275,8 @@ bit_set! {
         DELAYED = 16,
         /// The application asked.
         APPLICATION = 32,
+        /// Any of them.
+        ANYTHING = 63,
     }
 }
 
@@ -289,5 +322,7 @@ bit_set! {
         HEARD_LATE = 1024,
         /// Its time was over when the pool found something unread, and nothing has been read since.
         SPARED = 2048,
+        /// The poller tells when there is room to write.
+        ROOM_WATCHED = 4096,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::SocketPool;
-use super::transfer::{self, Payload, Sent};
+use super::sending::{self, Payload, Sent};
 use crate::clock::Nanos;
 use crate::id::ConnId;
 use crate::net::{Net, OsWaker, Wake};
@@ -255,7 +255,7 @@ impl<U, N: Net> SocketPool<U, N> {
     fn send_to(&mut self, id: ConnId, bytes: Bytes) -> Sent {
         let Some(record) = self.table.get_mut(id) else { return Sent::Refused };
         let left = record.waiting_in();
-        let sent = transfer::send(&mut self.core, id, record, Payload::Shared(bytes), left);
+        let sent = sending::send(&mut self.core, id, record, Payload::Shared(bytes), left);
         self.core.settle(id, record);
         sent
     }
@@ -263,7 +263,7 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Sends what answers nothing: it neither proves a connection nor completes its operation.
     fn announce_to(&mut self, id: ConnId, bytes: Bytes) {
         if let Some(record) = self.table.get_mut(id) {
-            let _ = transfer::announce(&mut self.core, id, record, Payload::Shared(bytes));
+            let _ = sending::announce(&mut self.core, id, record, Payload::Shared(bytes));
             self.core.settle(id, record);
         }
     }

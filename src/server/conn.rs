@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::config;
 use super::core::Core;
 use super::inbox::{Inbox, Taken};
-use super::report;
-use super::transfer::{self, Payload};
+use super::sending::{self, Payload};
+use super::{receiving, report};
 use crate::clock::Nanos;
 use crate::connection::{Deadlines, Flags, Muted, Operation, Record, Standing};
 use crate::error::Error;
@@ -21,7 +21,7 @@ use crate::peer::Peer;
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 
-pub use super::transfer::Sent;
+pub use super::sending::Sent;
 
 /// One connection of a pool, borrowed from [`SocketPool::conn`](crate::SocketPool::conn) or
 /// [`get`](crate::SocketPool::get).
@@ -63,7 +63,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     #[inline]
     pub fn receive(&mut self) -> usize {
         self.settle();
-        transfer::receive(self.core, self.id, self.record, self.inbox)
+        receiving::receive(self.core, self.id, self.record, self.inbox)
     }
 
     /// All input that waits, in one piece. None of it while the connection is over an operation rate that the pool
@@ -112,20 +112,20 @@ impl<U, N: Net> Connection<'_, U, N> {
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> Sent {
         self.settle();
-        transfer::send(self.core, self.id, self.record, Payload::Copied(bytes), self.inbox.len())
+        sending::send(self.core, self.id, self.record, Payload::Copied(bytes), self.inbox.len())
     }
 
     /// Sends as [`send`](Self::send), but what waits is not copied: one payload may wait for many connections.
     pub fn send_bytes(&mut self, bytes: Bytes) -> Sent {
         self.settle();
-        transfer::send(self.core, self.id, self.record, Payload::Shared(bytes), self.inbox.len())
+        sending::send(self.core, self.id, self.record, Payload::Shared(bytes), self.inbox.len())
     }
 
     /// Puts `bytes` aside to leave with whatever else is queued for this connection, by one system call, when its
     /// event has been handled: for answers made of many small pieces. Never [`Sent::Now`].
     pub fn queue(&mut self, bytes: &[u8]) -> Sent {
         self.settle();
-        transfer::queue(self.core, self.id, self.record, bytes, self.inbox.len())
+        sending::queue(self.core, self.id, self.record, bytes, self.inbox.len())
     }
 
     /// Completes the open operation, where no byte sent does it: an answer without bytes, or the second of several
@@ -142,7 +142,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Errors
     /// How long until there is one again. The refusal is counted.
     pub fn check_operation(&mut self) -> Result<(), Duration> {
-        self.core.policy.check(self.record, &self.core.pool_level, self.core.now).map_err(|at| {
+        self.core.policy.check(self.record, &self.core.pool_level, self.core.moment).map_err(|at| {
             self.core.deny(self.record);
             at.since(self.core.now)
         })
@@ -156,7 +156,7 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// Counts as activity, and completes the open operation.
     pub fn touch(&mut self) {
-        self.core.touch(self.id, self.record);
+        self.core.touch(self.record);
         self.finish_operation();
     }
 
@@ -190,7 +190,7 @@ impl<U, N: Net> Connection<'_, U, N> {
         if self.record.flags.has(Flags::HELD) {
             self.record.flags.remove(Flags::HELD);
             self.record.resume_at = self.record.resume_at.max(self.core.now);
-            self.core.touch(self.id, self.record);
+            self.core.touch(self.record);
             self.core.arm(self.id, self.record);
         }
     }
@@ -205,7 +205,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     pub fn close_when_done(&mut self) {
         self.record.muted.insert(Muted::APPLICATION);
         if self.core.staged(self.id) > 0 {
-            transfer::flush_stage(self.core, self.id, self.record);
+            sending::flush_stage(self.core, self.id, self.record);
         }
         self.core.finish(self.id, self.record, Reason::Closed);
     }
@@ -320,7 +320,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     #[inline]
     fn settle(&mut self) {
         if self.inbox.tell() {
-            transfer::consumed(self.core, self.id, self.record, self.inbox.len());
+            receiving::consumed(self.core, self.id, self.record, self.inbox.len());
         }
     }
 
@@ -408,7 +408,7 @@ impl<U, N: Net> Sender<'_, U, N> {
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> Sent {
         let left = self.settle();
-        let sent = transfer::send(self.core, self.id, self.record, Payload::Copied(bytes), left);
+        let sent = sending::send(self.core, self.id, self.record, Payload::Copied(bytes), left);
         self.stop_if_over_rate();
         sent
     }
@@ -416,7 +416,7 @@ impl<U, N: Net> Sender<'_, U, N> {
     /// See [`Connection::send_bytes`].
     pub fn send_bytes(&mut self, bytes: Bytes) -> Sent {
         let left = self.settle();
-        let sent = transfer::send(self.core, self.id, self.record, Payload::Shared(bytes), left);
+        let sent = sending::send(self.core, self.id, self.record, Payload::Shared(bytes), left);
         self.stop_if_over_rate();
         sent
     }
@@ -425,7 +425,7 @@ impl<U, N: Net> Sender<'_, U, N> {
     #[inline]
     pub fn queue(&mut self, bytes: &[u8]) -> Sent {
         let left = self.settle();
-        let sent = transfer::queue(self.core, self.id, self.record, bytes, left);
+        let sent = sending::queue(self.core, self.id, self.record, bytes, left);
         self.stop_if_over_rate();
         sent
     }
@@ -435,7 +435,7 @@ impl<U, N: Net> Sender<'_, U, N> {
     fn settle(&mut self) -> usize {
         let left = self.all - self.taken.bytes.get();
         if self.taken.tell() {
-            transfer::consumed(self.core, self.id, self.record, left);
+            receiving::consumed(self.core, self.id, self.record, left);
         }
         left
     }

@@ -5,7 +5,7 @@ use super::SocketPool;
 use super::event::Event;
 use super::turn::hand_out;
 use crate::admission::Proof;
-use crate::connection::{Flags, Stage, Standing};
+use crate::connection::{Flags, Standing};
 use crate::id::ConnId;
 use crate::net::{Net, Registry, Stream};
 
@@ -55,7 +55,7 @@ impl<U, N: Net> SocketPool<U, N> {
     pub(super) fn carry_out(&mut self, id: ConnId) -> Option<Event<U>> {
         let fd = self.table.get(id)?.stream.fd();
         let mut record = self.table.remove(id, fd)?;
-        let Stage::Ending(reason) = record.stage else {
+        let Some(reason) = record.ends_for() else {
             debug_assert!(false, "{id} is carried out and its end was not decided");
             return None;
         };

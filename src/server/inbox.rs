@@ -16,8 +16,10 @@ use crate::id::ConnId;
 pub(super) struct Inbox {
     scratch: Box<[u8]>,
     owner: Option<ConnId>,
-    /// Bytes in `scratch`.
-    end: usize,
+    /// Bytes of input, those included that are used up.
+    all: usize,
+    /// Bytes that the owner may still receive in this turn.
+    share: usize,
     ring: Option<Box<Ring>>,
     taken: Taken,
 }
@@ -49,7 +51,7 @@ impl Taken {
 impl Inbox {
     pub(super) fn new() -> Self {
         let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
-        Self { scratch, owner: None, end: 0, ring: None, taken: Taken::default() }
+        Self { scratch, owner: None, all: 0, share: 0, ring: None, taken: Taken::default() }
     }
 
     #[inline]
@@ -62,8 +64,10 @@ impl Inbox {
     pub(super) fn open(&mut self, id: ConnId, kept: &mut Option<Box<Ring>>) {
         debug_assert!(self.owner.is_none(), "the owner before was not put back");
         self.owner = Some(id);
-        if kept.is_some() {
-            self.ring = kept.take();
+        self.share = SHARE_BYTES;
+        if let Some(ring) = kept.take() {
+            self.all = ring.len();
+            self.ring = Some(ring);
         }
     }
 
@@ -71,10 +75,10 @@ impl Inbox {
     #[inline]
     pub(super) fn put_back(&mut self, kept: &mut Option<Box<Ring>>, store: &mut ChunkStore) {
         self.owner = None;
-        if self.ring.is_some() || self.taken.bytes.get() < self.end {
+        if self.ring.is_some() || self.taken.bytes.get() < self.all {
             *kept = self.rest(store);
         }
-        self.end = 0;
+        self.all = 0;
         self.taken.reset();
     }
 
@@ -98,25 +102,25 @@ impl Inbox {
                 ring
             }
             None => {
-                let rest = &self.scratch[taken..self.end];
+                let rest = &self.scratch[taken..self.all];
                 let mut ring = store.ring(rest.len());
                 ring.push(rest);
                 ring
             }
         };
-        self.end = 0;
+        self.all = ring.len();
         self.taken.reset();
         ring
     }
 
-    /// Where up to `most` more bytes can be received, at least one of them. `most` is not 0. Whatever was used up has been
-    /// told.
+    /// Where up to `most` more bytes can be received, at least one of them. `most` is not 0, and no more than the share.
+    /// Whatever was used up has been told.
     #[inline]
     pub(super) fn space(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
-        if self.ring.is_none() && self.taken.bytes.get() == self.end {
-            self.end = 0;
+        if self.ring.is_none() && self.taken.bytes.get() == self.all {
+            self.all = 0;
             self.taken.reset();
-            return &mut self.scratch[..most.min(SCRATCH_BYTES)];
+            return &mut self.scratch[..most];
         }
         self.space_in_ring(most, store)
     }
@@ -137,9 +141,10 @@ impl Inbox {
     /// `n` bytes of the space were filled.
     #[inline]
     pub(super) fn commit(&mut self, n: usize) {
-        match &mut self.ring {
-            None => self.end += n,
-            Some(ring) => ring.commit(n),
+        self.all += n;
+        self.share -= n;
+        if let Some(ring) = &mut self.ring {
+            ring.commit(n);
         }
     }
 
@@ -147,7 +152,7 @@ impl Inbox {
     #[inline]
     pub(super) fn open_view(&mut self) -> (&[u8], &Taken) {
         let all = match &mut self.ring {
-            None => &self.scratch[..self.end],
+            None => &self.scratch[..self.all],
             Some(ring) => ring.contiguous(),
         };
         (&all[self.taken.bytes.get()..], &self.taken)
@@ -169,13 +174,19 @@ impl Inbox {
     /// Bytes that wait and those before them that are used up and not taken off yet.
     #[inline]
     pub(super) fn len_with_taken(&self) -> usize {
-        self.ring.as_ref().map_or(self.end, |ring| ring.len())
+        self.all
     }
 
     /// Bytes that wait.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.len_with_taken() - self.taken.bytes.get()
+        self.all - self.taken.bytes.get()
+    }
+
+    /// Bytes that the owner may still receive in this turn.
+    #[inline]
+    pub(super) fn share(&self) -> usize {
+        self.share
     }
 
     /// The scratch buffer, for reading into what nobody wants to see. Its owner must have been put back.
@@ -192,6 +203,10 @@ impl Inbox {
 /// The most that is received at a time. One connection's share of a turn, so that it delays the others by no more
 /// than the handling of so many bytes; large enough that a system call is a small part of moving them.
 pub(super) const SCRATCH_BYTES: usize = 64 << 10;
+
+/// One connection's share of a turn, in bytes received: what it can send at once without delaying the others by more
+/// than the handling of one full scratch buffer.
+const SHARE_BYTES: usize = SCRATCH_BYTES;
 
 /// The least room that is worth a system call.
 const LEAST_READ: usize = 1024;

@@ -1,5 +1,5 @@
 //! `SocketPool`: accepted connections, admitted, driven, limited, measured and drained.
-//! The parts: `listen` and `accept` let them in, `turn` passes readiness on, `transfer` moves bytes, `reap` keeps
+//! The parts: `listen` and `accept` let them in, `turn` passes readiness on, `receiving` and `sending` move bytes, `reap` keeps
 //! deadlines, `ending` closes, `draining` leaves nobody, `pressure` bounds memory, `report` tells how things are.
 
 mod accept;
@@ -17,10 +17,11 @@ mod inbox;
 mod listen;
 mod pressure;
 mod reap;
+mod receiving;
 mod report;
 mod run_queue;
+mod sending;
 mod startup;
-mod transfer;
 mod turn;
 
 use std::collections::VecDeque;

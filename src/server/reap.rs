@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::SocketPool;
 use super::core::Core;
-use super::transfer::{self, SHORTAGE_PAUSE};
+use super::sending::{self, SHORTAGE_PAUSE};
 use crate::clock::Nanos;
 use crate::connection::{Deadlines, Flags, Muted, Reading, Record, Stage, Standing};
 use crate::id::ConnId;
@@ -59,7 +59,7 @@ impl<U, N: Net> SocketPool<U, N> {
                 && let Some(record) = self.table.get_mut(id)
             {
                 // Whether it is over a limit is found out anew, by the limits that hold now.
-                self.core.policy.forgive(record, self.core.now);
+                self.core.policy.forgive(record, self.core.moment);
                 self.core.unmute(id, record, Muted::RATES.with(Muted::FULL));
                 record.window_since = Nanos::MAX;
                 self.core.watch_read_rate(id, record);
@@ -159,7 +159,7 @@ impl<N: Net> Core<N> {
 
     /// A connection past its lifetime that is busy has a tenth of it to finish.
     fn overtime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {
-        if record.stage != Stage::Finishing(Reason::Lifetime) {
+        if record.finishes_for() != Some(Reason::Lifetime) {
             return None;
         }
         let lifetime = choose(record, |own| own.lifetime, self.config().lifetime)?;
@@ -181,7 +181,7 @@ impl<N: Net> Core<N> {
         }
         let after_shortage = self.now + SHORTAGE_PAUSE;
         let bucket = self.policy.sent.as_ref();
-        Some(bucket.map_or(after_shortage, |bucket| bucket.ready_at(&record.sent_level, self.now)))
+        Some(bucket.map_or(after_shortage, |bucket| bucket.ready_at(&record.sent_level, self.moment)))
     }
 
     /// Whether a window has passed with fewer bytes than it must bring. Opens the next one otherwise.
@@ -226,7 +226,7 @@ impl<N: Net> Core<N> {
 
     /// Whether the peer takes output after all: the socket is asked, since a turn may be late.
     fn moves_output<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
-        transfer::flush(self, id, record);
+        sending::flush(self, id, record);
         if self.write_stall_deadline(record).is_some_and(|deadline| self.now >= deadline) {
             return false;
         }

@@ -109,7 +109,7 @@ pub(super) fn info<S, U>(id: ConnId, record: &Record<S, U>, waiting_in: usize, n
 }
 
 fn phase<S, U>(record: &Record<S, U>) -> Phase {
-    if matches!(record.stage, Stage::Finishing(_) | Stage::Ending(_)) {
+    if record.stage != Stage::Open {
         Phase::Finishing
     } else if record.muted.has(Muted::DELAYED) {
         Phase::Delayed

@@ -3,17 +3,17 @@
 
 use std::time::Duration;
 
-use super::core::{Share, WRITABLE_OR_FAILED};
+use super::core::WRITABLE_OR_FAILED;
 use super::event::Event;
 use super::inbox::Inbox;
-use super::{SocketPool, ending, transfer};
+use super::{SocketPool, ending, receiving, sending};
+use crate::bucket::Moment;
 use crate::clock::Nanos;
-use crate::connection::{Flags, Reading, Record};
+use crate::connection::{Flags, Muted, Reading, Record, Stage, facts};
 use crate::error::Error;
 use crate::id::ConnId;
 use crate::net::{Kind, Net, Poller, Reactor, Token};
 use crate::readiness::Readiness;
-use crate::reason::Reason;
 
 impl<U, N: Net> SocketPool<U, N> {
     /// Waits at most `timeout` (`None`: as long as nothing happens) and does the turn's work. Pull events with
@@ -109,7 +109,6 @@ impl<U, N: Net> SocketPool<U, N> {
 
     fn after_wait(&mut self, reactor: &mut Reactor<N>) {
         self.core.read_clock();
-        self.core.share.owner = None;
         self.core.health.counters.turns += 1;
         self.take_in(reactor);
         self.run_commands();
@@ -208,13 +207,7 @@ impl<U, N: Net> SocketPool<U, N> {
         let Some(record) = self.table.get_mut(id) else { return };
         record.flags.remove(Flags::TOUCHED);
         if self.inbox.owner() == Some(id) {
-            transfer::close_input(&mut self.core, id, record, &mut self.inbox);
-        }
-        match record.reading {
-            Reading::Open => {}
-            Reading::Ended => self.core.enqueue(id, record),
-            // The application has had its chance to answer, or to hold it.
-            Reading::Reported => self.core.finish(id, record, Reason::Peer),
+            receiving::close_input(&mut self.core, id, record, &mut self.inbox);
         }
         self.core.settle(id, record);
     }
@@ -223,7 +216,7 @@ impl<U, N: Net> SocketPool<U, N> {
         if let Some(owner) = self.inbox.owner()
             && let Some(record) = self.table.get_mut(owner)
         {
-            transfer::close_input(&mut self.core, owner, record, &mut self.inbox);
+            receiving::close_input(&mut self.core, owner, record, &mut self.inbox);
         }
         debug_assert!(self.inbox.owner().is_none(), "its input is closed before a connection leaves");
     }
@@ -246,12 +239,21 @@ impl<N: Net> super::core::Core<N> {
     /// Reads the clock: for a turn, and for calls that come from outside of one and set a deadline.
     pub(super) fn read_clock(&mut self) {
         self.now = self.clock.now();
+        self.moment = Moment::of(self.now);
         self.now_ms = self.now.as_millis() as u32;
     }
 
     /// What `id` has to tell, the most urgent first.
     #[inline]
     fn event_of<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> Option<Event<U>> {
+        if record.facts() & ONLY_READABLE_IF.0 != ONLY_READABLE_IF.1 {
+            return self.event_of_any(id, record);
+        }
+        self.may_operate(id, record).then_some(Event::Readable(id))
+    }
+
+    #[inline(never)]
+    fn event_of_any<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> Option<Event<U>> {
         if record.is_ending() {
             return None;
         }
@@ -260,9 +262,9 @@ impl<N: Net> super::core::Core<N> {
             return Some(Event::Opened(id));
         }
         if record.ready.has(WRITABLE_OR_FAILED) {
-            let wrote = transfer::on_writable(self, id, record);
+            let wrote = sending::on_writable(self, id, record);
             self.settle(id, record);
-            if wrote == transfer::Wrote::DownToLow {
+            if wrote == sending::Wrote::DownToLow {
                 self.enqueue(id, record);
                 return Some(Event::Writable(id));
             }
@@ -273,11 +275,7 @@ impl<N: Net> super::core::Core<N> {
         }
         let readable =
             record.ready.has(Readiness::READABLE) && record.muted.is_nothing() && !record.is_ending();
-        if readable && self.may_operate(id, record) {
-            self.share = Share { owner: Some(id), left: transfer::SHARE_BYTES };
-            return Some(Event::Readable(id));
-        }
-        None
+        (readable && self.may_operate(id, record)).then_some(Event::Readable(id))
     }
 
     /// Whether the operation that is about to open may run, where the pool itself sees to the rates.
@@ -289,6 +287,17 @@ impl<N: Net> super::core::Core<N> {
         self.charge(id, record, 0)
     }
 }
+
+/// A connection has nothing to tell but that it is readable if these facts, in the first, are as in the second.
+const ONLY_READABLE_IF: (u64, u64) = (
+    facts(
+        WRITABLE_OR_FAILED.with(Readiness::READABLE),
+        Muted::ANYTHING,
+        [0, u8::MAX, Stage::Ending as u8],
+        Flags::ANNOUNCED,
+    ),
+    facts(Readiness::READABLE, Muted::NOTHING, [0; 3], Flags::ANNOUNCED),
+);
 
 /// Connections of which a handle may be given out before the first of them are put in order.
 pub(super) const MOST_TOUCHED: usize = 64;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::Criterion;
 
 use crate::admission::{Decision, Gate, Intake, Limits, Permit, Proof, Room, SynProtection};
-use crate::bucket::{Bucket, ByteBucket, ByteRate, Level, Rate};
+use crate::bucket::{Bucket, ByteBucket, ByteRate, Level, Moment, Rate};
 use crate::buffer::ChunkStore;
 use crate::clock::Nanos;
 use crate::peer::Peer;
@@ -86,7 +86,7 @@ fn rates(criterion: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 now += step;
-                black_box(operations.check(black_box(&level), Nanos::new(now)).is_ok())
+                black_box(operations.check(black_box(&level), Moment::of(Nanos::new(now))).is_ok())
             });
         });
     }
@@ -97,9 +97,9 @@ fn rates(criterion: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 now += step;
-                let now = Nanos::new(now);
+                let now = Moment::of(Nanos::new(now));
                 let most = bytes.allowance(black_box(&level), now);
-                bytes.spend(&level, 64.min(most), now);
+                bytes.spend(&level, 64.min(most as usize), now);
                 black_box(most)
             });
         });

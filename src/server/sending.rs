@@ -1,14 +1,13 @@
-//! Moves bytes between sockets and buffers. Two system calls a request: one receive into the scratch buffer, one send
-//! from wherever the bytes are; buffers only for what does not go through at once.
+//! Bytes from the application to a socket: straight through if nothing waits before them, and what the socket does not
+//! take waits in a buffer until there is room. One system call for whatever leaves together.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::Bytes;
 
-use super::config::{OutputHigh, Proof};
+use super::config::OutputHigh;
 use super::core::Core;
-use super::inbox::{Inbox, SCRATCH_BYTES};
-use crate::connection::{Flags, Muted, Operation, Reading, Record, Room, Standing};
+use crate::connection::{Flags, Muted, Operation, Record, Standing};
 use crate::id::ConnId;
 use crate::net::{Kind, Net, Registry, Stream, Token, is_shortage};
 use crate::readiness::Readiness;
@@ -52,127 +51,6 @@ pub(super) enum Wrote {
     DownToLow,
 }
 
-/// Receives what has arrived, as far as buffer, rate and share of the turn allow. 0 if nothing came of it.
-#[inline]
-pub(super) fn receive<N: Net, U>(
-    core: &mut Core<N>,
-    id: ConnId,
-    record: &mut Record<N::Stream, U>,
-    inbox: &mut Inbox,
-) -> usize {
-    let most = allowed(core, id, record, inbox);
-    if most == 0 {
-        return 0;
-    }
-    let space = inbox.space(most, &mut core.store);
-    let asked = space.len();
-    match record.stream.receive(space) {
-        Ok(0) => {
-            record.ready = record.ready.without(Readiness::READABLE);
-            if record.reading == Reading::Open {
-                record.reading = Reading::Ended;
-            }
-            if record.flags.has(Flags::CHARGED) && record.operation == Operation::None {
-                core.give_back_token(record);
-            }
-            0
-        }
-        Ok(n) => {
-            inbox.commit(n);
-            // A short read has emptied the socket, and what comes next brings an edge of its own; but the end of the
-            // stream, which may have been told already, is only seen by reading it, and the mark of urgent data stops
-            // a read before what lies behind it (tcp(7)).
-            if n < asked && !record.ready.has(MORE_BEHIND) {
-                record.ready = record.ready.without(Readiness::READABLE);
-            }
-            received(core, id, record, n);
-            n
-        }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            record.ready = record.ready.without(Readiness::READABLE);
-            0
-        }
-        Err(_) => {
-            record.ready = record.ready.without(Readiness::READABLE);
-            core.end(id, record, Reason::Error);
-            0
-        }
-    }
-}
-
-/// How many bytes may be received now.
-#[inline]
-fn allowed<N: Net, U>(
-    core: &mut Core<N>,
-    id: ConnId,
-    record: &mut Record<N::Stream, U>,
-    inbox: &mut Inbox,
-) -> usize {
-    if !record.ready.has(Readiness::READABLE) || !record.muted.is_nothing() || record.is_ending() {
-        return 0;
-    }
-    if core.share.owner != Some(id) {
-        core.share.owner = Some(id);
-        core.share.left = SHARE_BYTES;
-    }
-    let room = core.config().max_input.saturating_sub(inbox.len());
-    if room == 0 {
-        record.muted.insert(Muted::FULL);
-        return 0;
-    }
-    let most = room.min(core.share.left);
-    let Some(bucket) = &core.policy.received else { return most };
-    let allowance = bucket.allowance(&record.received_level, core.now);
-    if allowance == 0 {
-        let at = bucket.ready_at(&record.received_level, core.now);
-        core.mute_until(id, record, Muted::BYTES, at);
-        return 0;
-    }
-    most.min(usize::try_from(allowance).unwrap_or(usize::MAX))
-}
-
-#[inline]
-fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, n: usize) {
-    core.share.left -= n;
-    record.flags.remove(Flags::SPARED);
-    record.received_bytes += n as u64;
-    record.window_bytes = record.window_bytes.saturating_add(n as u32);
-    core.health.counters.received_bytes += n as u64;
-    if let Some(bucket) = &core.policy.received {
-        bucket.spend(&record.received_level, n as u64, core.now);
-    }
-    core.open_operation(record);
-    if record.standing == Standing::Unobserved {
-        record.standing = Standing::Unproven;
-        core.order.push_back(super::core::UNPROVEN, id.slot());
-    }
-    core.touch(id, record);
-}
-
-/// `n` bytes of the input are used up. The inbox knows already.
-#[inline]
-pub(super) fn consumed<N: Net, U>(
-    core: &mut Core<N>,
-    id: ConnId,
-    record: &mut Record<N::Stream, U>,
-    left: usize,
-) {
-    match record.operation {
-        Operation::Answered => core.complete_operation(id, record, left),
-        Operation::None | Operation::Open => record.operation = Operation::Consumed,
-        Operation::Consumed => {}
-    }
-    if core.config().proof == Proof::Consumed {
-        core.prove(id, record);
-        if left == 0 && record.operation == Operation::Consumed {
-            core.complete_operation(id, record, 0);
-        }
-    }
-    if record.muted.has(Muted::FULL) {
-        core.unmute(id, record, Muted::FULL);
-    }
-}
-
 /// Sends, which answers whatever operation is open. `left` bytes of input wait behind it.
 #[inline]
 pub(super) fn send<N: Net, U>(
@@ -182,18 +60,53 @@ pub(super) fn send<N: Net, U>(
     payload: Payload<'_>,
     left: usize,
 ) -> Sent {
+    let bytes = payload.bytes();
+    if may_pass(core, record, bytes.len()) {
+        // The usual case: nothing waits before it, and the socket takes it all.
+        let result = record.stream.send(&[IoSlice::new(bytes)]);
+        if result.as_ref().is_ok_and(|n| *n == bytes.len()) {
+            sent(core, record, bytes.len());
+            answered(core, id, record, left);
+            return Sent::Now;
+        }
+        return send_slowly(core, id, record, payload, Some(result), left);
+    }
+    send_slowly(core, id, record, payload, None, left)
+}
+
+/// Whether `len` bytes may go straight to the socket.
+#[inline]
+fn may_pass<N: Net, U>(core: &Core<N>, record: &Record<N::Stream, U>, len: usize) -> bool {
+    record.output.is_none()
+        && core.stage.bytes.is_empty()
+        && !record.is_ending()
+        && len != 0
+        && len <= core.config().max_output
+        && core.policy.lets_out(record, len, core.moment)
+}
+
+/// Sends what cannot go straight through, or has only in part if the socket has said so already.
+#[cold]
+#[inline(never)]
+fn send_slowly<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    payload: Payload<'_>,
+    tried: Option<io::Result<usize>>,
+    left: usize,
+) -> Sent {
     let len = payload.bytes().len();
-    if !fits(core, id, record, len) && !make_room(core, id, record, len) {
-        return Sent::Refused;
-    }
-    if len == 0 {
-        return Sent::Now;
-    }
-    let sent = transmit(core, id, record, payload);
-    if sent != Sent::Refused {
+    let outcome = match tried {
+        Some(result) => keep_rest(core, id, record, payload, result),
+        None if !fits(core, id, record, len) && !make_room(core, id, record, len) => return Sent::Refused,
+        None if len == 0 => return Sent::Now,
+        None => transmit(core, id, record, payload),
+    };
+    if outcome != Sent::Refused {
         answered(core, id, record, left);
     }
-    sent
+    outcome
 }
 
 /// Sends what answers nothing.
@@ -211,22 +124,32 @@ pub(super) fn announce<N: Net, U>(
 
 /// Brings bytes that fit on their way: those that were gathered first, straight from where they lie; what the socket
 /// does not take waits.
-#[inline]
 fn transmit<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
     record: &mut Record<N::Stream, U>,
     payload: Payload<'_>,
 ) -> Sent {
-    let len = payload.bytes().len();
     let waits = record.output.is_some() || core.staged(id) > 0;
-    if waits || !core.policy.lets_out(record, len, core.now) {
+    if waits || !core.policy.lets_out(record, payload.bytes().len(), core.moment) {
         return transmit_in_turn(core, id, record, payload);
     }
-    match record.stream.send(&[IoSlice::new(payload.bytes())]) {
+    let result = record.stream.send(&[IoSlice::new(payload.bytes())]);
+    keep_rest(core, id, record, payload, result)
+}
+
+/// Keeps what the socket did not take of `payload`.
+fn keep_rest<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    payload: Payload<'_>,
+    result: io::Result<usize>,
+) -> Sent {
+    match result {
         Ok(n) => {
-            sent(core, id, record, n);
-            if n == len { Sent::Now } else { keep(core, id, record, payload, n) }
+            sent(core, record, n);
+            if n == payload.bytes().len() { Sent::Now } else { keep(core, id, record, payload, n) }
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => keep(core, id, record, payload, 0),
         Err(error) if is_shortage(&error) => {
@@ -264,26 +187,6 @@ pub(super) fn queue<N: Net, U>(
         answered(core, id, record, left);
     }
     Sent::Queued
-}
-
-/// Closes the input that is open: what was used up counts, what is left is kept, and what was gathered meanwhile leaves.
-#[inline]
-pub(super) fn close_input<N: Net, U>(
-    core: &mut Core<N>,
-    id: ConnId,
-    record: &mut Record<N::Stream, U>,
-    inbox: &mut Inbox,
-) {
-    if inbox.tell() {
-        consumed(core, id, record, inbox.len());
-    }
-    inbox.put_back(&mut record.input, &mut core.store);
-    // Output is gathered only for the connection whose input is open.
-    if core.stage.owner.is_some() {
-        debug_assert_eq!(core.stage.owner, Some(id), "output was gathered behind somebody's back");
-        flush_stage(core, id, record);
-        core.stage.owner = None;
-    }
 }
 
 /// Sends what was gathered.
@@ -407,7 +310,7 @@ pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Reco
         let most = match &core.policy.sent {
             None => usize::MAX,
             Some(bucket) => {
-                usize::try_from(bucket.allowance(&record.sent_level, core.now)).unwrap_or(usize::MAX)
+                usize::try_from(bucket.allowance(&record.sent_level, core.moment)).unwrap_or(usize::MAX)
             }
         };
         if most == 0 {
@@ -422,7 +325,7 @@ pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Reco
             Ok(n) => {
                 output.advance(n, &mut core.store);
                 output.stalled_since = core.now;
-                sent(core, id, record, n);
+                sent(core, record, n);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 watch_room(core, id, record);
@@ -444,7 +347,7 @@ pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Reco
 }
 
 /// Sends at most `most` bytes of `slices`.
-fn send_at_most<S: Stream>(stream: &S, slices: &[IoSlice<'_>], most: usize) -> std::io::Result<usize> {
+fn send_at_most<S: Stream>(stream: &S, slices: &[IoSlice<'_>], most: usize) -> io::Result<usize> {
     let mut shortened = [IoSlice::new(&[]); SLICES_A_SEND];
     let (mut count, mut left) = (0, most);
     for (place, slice) in shortened.iter_mut().zip(slices) {
@@ -460,14 +363,14 @@ fn send_at_most<S: Stream>(stream: &S, slices: &[IoSlice<'_>], most: usize) -> s
 }
 
 #[inline]
-fn sent<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, n: usize) {
+fn sent<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, n: usize) {
     record.sent_bytes += n as u64;
     core.health.counters.sent_bytes += n as u64;
     if let Some(bucket) = &core.policy.sent {
-        bucket.spend(&record.sent_level, n as u64, core.now);
+        bucket.spend(&record.sent_level, n, core.moment);
     }
     if n > 0 {
-        core.touch(id, record);
+        core.touch(record);
     }
 }
 
@@ -477,10 +380,10 @@ fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     if record.standing == Standing::Unproven && record.received_bytes > 0 {
         core.prove(id, record);
     }
-    match record.operation {
-        Operation::Consumed => core.complete_operation(id, record, left),
-        Operation::Open => record.operation = Operation::Answered,
-        Operation::None | Operation::Answered => {}
+    if record.operation == Operation::Consumed {
+        core.complete_operation(id, record, left);
+    } else if record.operation == Operation::Open {
+        record.operation = Operation::Answered;
     }
 }
 
@@ -488,7 +391,7 @@ fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
 fn pace<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
     let Some(bucket) = &core.policy.sent else { return };
     record.flags.insert(Flags::SEND_PACED);
-    core.timers.arm_by(id.slot(), bucket.ready_at(&record.sent_level, core.now));
+    core.timers.arm_by(id.slot(), bucket.ready_at(&record.sent_level, core.moment));
 }
 
 /// The kernel has no memory for us just now, which costs nobody the connection. If it stays so, the write stall ends it.
@@ -502,12 +405,12 @@ fn retry_later<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N:
 /// nothing while there is room.
 fn watch_room<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
     arm_write_stall(core, id, record);
-    if record.room == Room::Watched {
+    if record.flags.has(Flags::ROOM_WATCHED) {
         return;
     }
     let token = Token::connection(Kind::Server, core.party, id);
     match core.registry.watch_room(&record.stream, token) {
-        Ok(()) => record.room = Room::Watched,
+        Ok(()) => record.flags.insert(Flags::ROOM_WATCHED),
         Err(error) if is_shortage(&error) => retry_later(core, id, record),
         Err(error) => {
             log::warn!("connection {id}: cannot watch for room to write: {error}");
@@ -553,13 +456,6 @@ pub(super) fn mark_low<N: Net, U>(
     core.unmute(id, record, Muted::BACK_PRESSURE);
     Wrote::DownToLow
 }
-
-/// One connection's share of a turn, in bytes received: what it can send at once without delaying the others by more
-/// than the handling of one full scratch buffer.
-pub(super) const SHARE_BYTES: usize = SCRATCH_BYTES;
-
-/// Told once and for good: with either of them a short read may leave something behind.
-const MORE_BEHIND: Readiness = Readiness::READ_CLOSED.with(Readiness::URGENT);
 
 /// How long sending pauses when the kernel has no memory for it.
 pub(super) const SHORTAGE_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

@@ -1,0 +1,177 @@
+//! Bytes from a socket to the application: one system call into the open input, as far as buffer, rate and the
+//! connection's share of the turn allow. What is used up, and what that means, is noted here too.
+
+use std::io::ErrorKind;
+
+use super::config::Proof;
+use super::core::{Core, UNPROVEN};
+use super::inbox::Inbox;
+use super::sending;
+use crate::clock::Nanos;
+use crate::connection::{Flags, Muted, Operation, Reading, Record, Stage, Standing, facts};
+use crate::id::ConnId;
+use crate::net::{Net, Stream};
+use crate::readiness::Readiness;
+use crate::reason::Reason;
+
+/// Receives what has arrived, as far as buffer, rate and share of the turn allow. 0 if nothing came of it.
+#[inline]
+pub(super) fn receive<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+) -> usize {
+    let most = allowed(core, id, record, inbox);
+    if most == 0 {
+        return 0;
+    }
+    let space = inbox.space(most, &mut core.store);
+    let asked = space.len();
+    match record.stream.receive(space) {
+        Ok(n @ 1..) => {
+            inbox.commit(n);
+            // A short read has emptied the socket, and what comes next brings an edge of its own; but the end of the
+            // stream, which may have been told already, is only seen by reading it, and the mark of urgent data stops
+            // a read before what lies behind it (tcp(7)).
+            if n < asked && !record.ready.has(MORE_BEHIND) {
+                record.ready = record.ready.without(Readiness::READABLE);
+            }
+            received(core, id, record, n);
+            n
+        }
+        Ok(_) => {
+            at_the_end(core, record);
+            0
+        }
+        Err(error) => {
+            record.ready = record.ready.without(Readiness::READABLE);
+            if error.kind() != ErrorKind::WouldBlock {
+                core.end(id, record, Reason::Error);
+            }
+            0
+        }
+    }
+}
+
+/// How many bytes may be received now.
+#[inline]
+fn allowed<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &Inbox,
+) -> usize {
+    if record.facts() & RECEIVES_IF.0 != RECEIVES_IF.1 {
+        return 0;
+    }
+    let room = core.config().max_input.saturating_sub(inbox.len());
+    if room == 0 {
+        record.muted.insert(Muted::FULL);
+        return 0;
+    }
+    let most = room.min(inbox.share());
+    let Some(bucket) = &core.policy.received else { return most };
+    let allowance = bucket.allowance(&record.received_level, core.moment);
+    if allowance == 0 {
+        let at = bucket.ready_at(&record.received_level, core.moment);
+        core.mute_until(id, record, Muted::BYTES, at);
+        return 0;
+    }
+    most.min(usize::try_from(allowance).unwrap_or(usize::MAX))
+}
+
+#[inline]
+fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, n: usize) {
+    record.flags.remove(Flags::SPARED);
+    record.received_bytes += n as u64;
+    core.health.counters.received_bytes += n as u64;
+    if record.window_since != Nanos::MAX {
+        record.window_bytes = record.window_bytes.saturating_add(n as u32);
+    }
+    if let Some(bucket) = &core.policy.received {
+        bucket.spend(&record.received_level, n, core.moment);
+    }
+    if record.standing == Standing::Unobserved {
+        record.standing = Standing::Unproven;
+        core.order.push_back(UNPROVEN, id.slot());
+    }
+    core.open_operation(record);
+    core.touch(record);
+}
+
+/// The peer has sent its last byte.
+#[cold]
+fn at_the_end<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>) {
+    record.ready = record.ready.without(Readiness::READABLE);
+    if record.reading == Reading::Open {
+        record.reading = Reading::Ended;
+    }
+    if record.flags.has(Flags::CHARGED) && record.operation == Operation::None {
+        core.give_back_token(record);
+    }
+}
+
+/// Some input is used up; `left` bytes of it are not. The inbox knows already.
+#[inline]
+pub(super) fn consumed<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    left: usize,
+) {
+    if record.operation == Operation::Answered {
+        core.complete_operation(id, record, left);
+    } else {
+        record.operation = Operation::Consumed;
+    }
+    if core.config().proof == Proof::Consumed {
+        consumption_proves(core, id, record, left);
+    }
+    if record.muted.has(Muted::FULL) {
+        core.unmute(id, record, Muted::FULL);
+    }
+}
+
+/// In a protocol that never answers.
+#[cold]
+fn consumption_proves<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    left: usize,
+) {
+    core.prove(id, record);
+    if left == 0 && record.operation == Operation::Consumed {
+        core.complete_operation(id, record, 0);
+    }
+}
+
+/// Closes the input that is open: what was used up counts, what is left is kept, and what was gathered meanwhile leaves.
+#[inline]
+pub(super) fn close_input<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+) {
+    if inbox.tell() {
+        consumed(core, id, record, inbox.len());
+    }
+    inbox.put_back(&mut record.input, &mut core.store);
+    // Output is gathered only for the connection whose input is open.
+    if core.stage.owner.is_some() {
+        debug_assert_eq!(core.stage.owner, Some(id), "output was gathered behind somebody's back");
+        sending::flush_stage(core, id, record);
+        core.stage.owner = None;
+    }
+}
+
+/// A connection is read from if these facts, in the first, are as in the second.
+const RECEIVES_IF: (u64, u64) = (
+    facts(Readiness::READABLE, Muted::ANYTHING, [0, 0, Stage::Ending as u8], Flags::NONE),
+    facts(Readiness::READABLE, Muted::NOTHING, [0, 0, 0], Flags::NONE),
+);
+
+/// Told once and for good: with either of them a short read may leave something behind.
+const MORE_BEHIND: Readiness = Readiness::READ_CLOSED.with(Readiness::URGENT);
