@@ -68,6 +68,8 @@ pub(crate) struct ByteBucket {
     price: u64,
     /// As many as the price has room for.
     price_bits: u32,
+    /// `price_bits` ones.
+    carry_mask: u64,
     /// Bytes a nanosecond, times 2^[`GAIN_BITS`].
     gain: u64,
     /// Nanoseconds from empty to full.
@@ -92,6 +94,7 @@ impl ByteBucket {
         Self {
             price: ((SECOND << price_bits) / bytes) as u64,
             price_bits,
+            carry_mask: (1 << price_bits) - 1,
             gain: gain as u64,
             span: nanos(burst),
             useful: nanos(burst.min(bytes / USEFUL_PART).max(1)),
@@ -118,7 +121,7 @@ impl ByteBucket {
     pub(crate) fn spend(&self, level: &Level, bytes: usize, now: Moment) {
         debug_assert!(bytes <= MOST_AT_ONCE, "{bytes} bytes moved at once");
         let exact = bytes as u64 * self.price + self.carry.get();
-        self.carry.set(exact & ((1 << self.price_bits) - 1));
+        self.carry.set(exact & self.carry_mask);
         let price = exact >> self.price_bits;
         level.0.set((level.0.get().max(now.0) + price).min(now.0 + self.span));
     }

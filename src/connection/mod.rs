@@ -27,9 +27,9 @@ pub(crate) struct Record<S, U> {
     pub(crate) ready: Readiness,
     /// Why it is not read from at the moment.
     pub(crate) muted: Muted,
-    pub(crate) operation: Operation,
     pub(crate) reading: Reading,
     pub(crate) stage: Stage,
+    pub(crate) operation: Operation,
     pub(crate) standing: Standing,
     pub(crate) flags: Flags,
     /// When bytes last moved, or it was touched.
@@ -73,10 +73,10 @@ impl<S, U> Record<S, U> {
             stream,
             generation: 0,
             ready: Readiness::NONE,
-            muted: Muted::NOTHING,
-            operation: Operation::None,
+            muted: Muted::UNANNOUNCED,
             reading: Reading::Open,
             stage: Stage::Open,
+            operation: Operation::None,
             standing,
             flags: Flags::NONE,
             last_active: now,
@@ -107,11 +107,8 @@ impl<S, U> Record<S, U> {
     /// What the way of a request depends on, as one word: the usual questions are one `and` and one compare with what
     /// [`facts`] makes.
     #[inline]
-    pub(crate) const fn facts(&self) -> u64 {
-        let [low, high] = self.flags.0.to_le_bytes();
-        let (operation, reading) = (self.operation as u8, self.reading as u8);
-        let (stage, standing) = (self.stage as u8, self.standing as u8);
-        u64::from_le_bytes([self.ready.bits(), self.muted.0, operation, reading, stage, standing, low, high])
+    pub(crate) const fn facts(&self) -> u32 {
+        facts(self.ready, self.muted, self.reading as u8, self.stage as u8)
     }
 
     /// Why it finishes, if that is where it stands.
@@ -160,12 +157,10 @@ impl<S, U> Record<S, U> {
     }
 }
 
-/// A word as [`Record::facts`] has it, of the bits that matter to a question or that its answer must show. `enums` are
-/// those of operation, reading and stage.
-pub(crate) const fn facts(ready: Readiness, muted: Muted, enums: [u8; 3], flags: Flags) -> u64 {
-    let [operation, reading, stage] = enums;
-    let [low, high] = flags.0.to_le_bytes();
-    u64::from_le_bytes([ready.bits(), muted.0, operation, reading, stage, 0, low, high])
+/// A word as [`Record::facts`] has it, of the bits that matter to a question, or that its answer must show.
+#[inline]
+pub(crate) const fn facts(ready: Readiness, muted: Muted, reading: u8, stage: u8) -> u32 {
+    u32::from_le_bytes([ready.bits(), muted.0, reading, stage])
 }
 
 /// How far a connection has come in life.
@@ -275,8 +270,10 @@ bit_set! {
         DELAYED = 16,
         /// The application asked.
         APPLICATION = 32,
+        /// The application does not know of it yet.
+        UNANNOUNCED = 64,
         /// Any of them.
-        ANYTHING = 63,
+        ANYTHING = 127,
     }
 }
 
@@ -313,8 +310,6 @@ bit_set! {
         BUSY = 64,
         /// The application has had a handle of it since it was last put in order.
         TOUCHED = 128,
-        /// The application has been told that it is there.
-        ANNOUNCED = 256,
         /// Its last answer may be on its way: unread bytes are dropped before it closes, so that no RST overtakes it.
         PARTING = 512,
         /// The time for its first message was over when the pool came to read it. That is overlooked once in a life:

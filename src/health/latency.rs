@@ -171,7 +171,7 @@ impl Intake {
     #[inline]
     fn record(&mut self, nanos: u64) {
         let count = &mut self.counts[step(nanos / NANOS_PER_MICRO)];
-        *count = count.saturating_add(1);
+        *count = count.wrapping_add(1);
         self.longest = self.longest.max(nanos);
     }
 

@@ -441,7 +441,7 @@ impl<U, N: Net> SocketPool<U, N> {
 /// Whether the application knows of a connection and has no use for it at this moment.
 fn is_free<S, U>(record: &Record<S, U>) -> bool {
     let unavailable = record.flags.has(Flags::TOUCHED) || record.flags.has(Flags::HELD);
-    record.flags.has(Flags::ANNOUNCED) && !unavailable
+    !record.muted.has(Muted::UNANNOUNCED) && !unavailable
 }
 
 /// Newcomers taken in one turn: some 2.5 µs each, so well under a millisecond.

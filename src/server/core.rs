@@ -343,7 +343,12 @@ impl<N: Net> Core<N> {
     /// share of memory, its timer, and its end if it was only waiting for this.
     #[inline]
     pub(super) fn settle<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
-        if record.facts() & AT_REST_IF_NONE != 0 || record.input.is_some() || record.output.is_some() {
+        let at_rest = record.facts() & AT_REST_IF_NONE == 0
+            && record.operation == Operation::None
+            && !record.flags.has(SETTLED_SPECIALLY)
+            && record.input.is_none()
+            && record.output.is_none();
+        if !at_rest {
             self.settle_fully(id, record);
         }
         // Moving it in the order at each byte would cost more than the order is worth.
@@ -526,13 +531,11 @@ fn has_only_its_end_left<S: Stream, U>(record: &Record<S, U>, left: usize) -> bo
 }
 
 pub(super) const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readiness::FAILED);
-/// A connection of which none of these facts is true, and that has nothing in its buffers, needs no putting in order.
-const AT_REST_IF_NONE: u64 = facts(
-    WRITABLE_OR_FAILED.with(Readiness::READABLE),
-    Muted::NOTHING,
-    [u8::MAX; 3],
-    Flags::BUSY.with(Flags::HELD),
-);
+/// A connection of which any of these facts is true needs putting in order.
+const AT_REST_IF_NONE: u32 =
+    facts(WRITABLE_OR_FAILED.with(Readiness::READABLE), Muted::ANYTHING, u8::MAX, u8::MAX);
+/// So does one with any of these flags.
+const SETTLED_SPECIALLY: Flags = Flags::BUSY.with(Flags::HELD);
 /// The order of last activity is kept to within this many milliseconds.
 pub(super) const RANK_STEP_MS: u32 = 25;
 /// Free chunks that are kept for the next connection that needs one: 1 MiB, so that bursts do not allocate.

@@ -5,7 +5,7 @@ use super::SocketPool;
 use super::event::Event;
 use super::turn::hand_out;
 use crate::admission::Proof;
-use crate::connection::{Flags, Standing};
+use crate::connection::{Flags, Muted, Standing};
 use crate::id::ConnId;
 use crate::net::{Net, Registry, Stream};
 
@@ -42,11 +42,11 @@ impl<U, N: Net> SocketPool<U, N> {
     fn announce_added(&mut self) -> Option<Event<U>> {
         let id = *self.core.ending.front()?;
         let record = self.table.get_mut(id)?;
-        if record.flags.has(Flags::ANNOUNCED) || !record.flags.has(Flags::SHARED) {
+        if !record.muted.has(Muted::UNANNOUNCED) || !record.flags.has(Flags::SHARED) {
             return None;
         }
-        record.flags.insert(Flags::ANNOUNCED);
-        hand_out(&mut self.touched, &mut self.inbox, id, record);
+        record.muted.remove(Muted::UNANNOUNCED);
+        hand_out(&mut self.inbox, id, record);
         Some(Event::Opened(id))
     }
 
@@ -76,7 +76,7 @@ impl<U, N: Net> SocketPool<U, N> {
         drop(record.stream);
         self.core.exhaustion.closed(self.core.now);
         self.wake_accepting();
-        let announced = record.flags.has(Flags::ANNOUNCED);
+        let announced = !record.muted.has(Muted::UNANNOUNCED);
         announced.then_some(Event::Closed { id, reason, userdata: record.userdata })
     }
 }

@@ -38,7 +38,11 @@ impl Taken {
     /// Whether the record is to be told; it counts as told from now on.
     #[inline]
     pub(super) fn tell(&self) -> bool {
-        self.told.replace(self.bytes.get()) < self.bytes.get()
+        let news = self.told.get() != self.bytes.get();
+        if news {
+            self.told.set(self.bytes.get());
+        }
+        news
     }
 
     #[inline]
@@ -65,9 +69,9 @@ impl Inbox {
         debug_assert!(self.owner.is_none(), "the owner before was not put back");
         self.owner = Some(id);
         self.share = SHARE_BYTES;
-        if let Some(ring) = kept.take() {
-            self.all = ring.len();
-            self.ring = Some(ring);
+        if kept.is_some() {
+            self.ring = kept.take();
+            self.all = self.ring.as_ref().map_or(0, |ring| ring.len());
         }
     }
 

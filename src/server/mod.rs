@@ -81,7 +81,8 @@ pub struct SocketPool<U, N: Net = Os> {
     listening: Vec<Listening<N>>,
     /// Ends that are carried out and not told yet: only evictions, which cannot wait for the application.
     closed: VecDeque<Event<U>>,
-    /// Connections the application has had a handle of since they were last put in order; the event's own is first.
+    /// Connections the application has had a handle of since they were last put in order, the one whose input is open
+    /// left out; the event's own is first.
     touched: Vec<ConnId>,
     commands: Commands<<N::Poller as Poller>::Waker>,
     accepting: Accepting,

@@ -121,7 +121,7 @@ pub(super) fn consumed<N: Net, U>(
     left: usize,
 ) {
     if record.operation == Operation::Answered {
-        core.complete_operation(id, record, left);
+        complete_answered(core, id, record, left);
     } else {
         record.operation = Operation::Consumed;
     }
@@ -131,6 +131,17 @@ pub(super) fn consumed<N: Net, U>(
     if record.muted.has(Muted::FULL) {
         core.unmute(id, record, Muted::FULL);
     }
+}
+
+/// It was answered before its input was used up.
+#[cold]
+fn complete_answered<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    left: usize,
+) {
+    core.complete_operation(id, record, left);
 }
 
 /// In a protocol that never answers.
@@ -168,9 +179,9 @@ pub(super) fn close_input<N: Net, U>(
 }
 
 /// A connection is read from if these facts, in the first, are as in the second.
-const RECEIVES_IF: (u64, u64) = (
-    facts(Readiness::READABLE, Muted::ANYTHING, [0, 0, Stage::Ending as u8], Flags::NONE),
-    facts(Readiness::READABLE, Muted::NOTHING, [0, 0, 0], Flags::NONE),
+const RECEIVES_IF: (u32, u32) = (
+    facts(Readiness::READABLE, Muted::ANYTHING, u8::MAX, Stage::Ending as u8),
+    facts(Readiness::READABLE, Muted::NOTHING, Reading::Open as u8, 0),
 );
 
 /// Told once and for good: with either of them a short read may leave something behind.

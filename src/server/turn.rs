@@ -84,7 +84,7 @@ impl<U, N: Net> SocketPool<U, N> {
         let work_left = !core.run.is_empty()
             || !core.ending.is_empty()
             || !self.closed.is_empty()
-            || !self.touched.is_empty()
+            || self.is_being_handled()
             || self.has_sliced_work()
             || self.commands.are_waiting()
             || core.drain.has_news()
@@ -162,76 +162,90 @@ impl<U, N: Net> SocketPool<U, N> {
     fn event_of(&mut self, id: ConnId) -> Option<Event<U>> {
         let record = self.table.get_mut(id)?;
         record.flags.remove(Flags::QUEUED);
+        if record.facts() & ONLY_READABLE_IF.0 == ONLY_READABLE_IF.1 {
+            if !self.core.may_operate(id, record) {
+                return None;
+            }
+            hand_out(&mut self.inbox, id, record);
+            return Some(Event::Readable(id));
+        }
         let event = self.core.event_of(id, record)?;
-        hand_out(&mut self.touched, &mut self.inbox, id, record);
+        hand_out(&mut self.inbox, id, record);
         Some(event)
     }
 
-    /// Before a handle of `id` is given out whose input is not open: whoever's is open is put in its place again.
+    /// Before a handle of `id` is given out whose input is not open: whoever's is open is put on the list of those to be
+    /// put in order.
     pub(super) fn open_input(&mut self, id: ConnId) -> Option<()> {
-        let touched = self.table.get(id)?.flags.has(Flags::TOUCHED);
-        if !touched && self.touched.len() == MOST_TOUCHED {
-            self.settle_all_but_first();
-        }
-        self.close_input();
-        if self.touched.is_empty() {
+        self.table.get(id)?;
+        if let Some(owner) = self.inbox.owner() {
+            self.list(owner);
+        } else if self.touched.is_empty() {
             // Nothing is being handled: the turn's time may be long past.
             self.core.read_clock();
         }
-        let record = self.table.get_mut(id)?;
-        if touched {
-            self.inbox.open(id, &mut record.input);
-        } else {
-            hand_out(&mut self.touched, &mut self.inbox, id, record);
-        }
+        hand_out(&mut self.inbox, id, self.table.get_mut(id)?);
         Some(())
+    }
+
+    /// Closes the input of `owner`, which is still being handled.
+    fn list(&mut self, owner: ConnId) {
+        if let Some(record) = self.table.get_mut(owner) {
+            receiving::close_input(&mut self.core, owner, record, &mut self.inbox);
+        }
+        debug_assert!(self.inbox.owner().is_none(), "its input is closed before a connection leaves");
+        if self.touched.contains(&owner) {
+            return;
+        }
+        if self.touched.len() == MOST_TOUCHED {
+            // The event's own was the first.
+            for place in (1..MOST_TOUCHED).rev() {
+                let id = self.touched.swap_remove(place);
+                self.settle_one(id);
+            }
+        }
+        self.touched.push(owner);
+    }
+
+    /// Whether the application may still have a handle of a connection, or has had one since it was put in order.
+    pub(super) fn is_being_handled(&self) -> bool {
+        self.inbox.owner().is_some() || !self.touched.is_empty()
     }
 
     /// Puts every connection in order of which the application has had a handle.
     #[inline]
     pub(super) fn settle_touched(&mut self) {
+        if let Some(owner) = self.inbox.owner() {
+            if let Some(record) = self.table.get_mut(owner) {
+                receiving::close_input(&mut self.core, owner, record, &mut self.inbox);
+                record.flags.remove(Flags::TOUCHED);
+                self.core.settle(owner, record);
+            }
+            if !self.touched.is_empty() {
+                self.settle_listed();
+            }
+        }
+    }
+
+    #[cold]
+    fn settle_listed(&mut self) {
         while let Some(id) = self.touched.pop() {
             self.settle_one(id);
         }
     }
 
-    fn settle_all_but_first(&mut self) {
-        while self.touched.len() > 1 {
-            let Some(id) = self.touched.pop() else { return };
-            self.settle_one(id);
-        }
-    }
-
-    #[inline]
     fn settle_one(&mut self, id: ConnId) {
-        let Some(record) = self.table.get_mut(id) else { return };
-        record.flags.remove(Flags::TOUCHED);
-        if self.inbox.owner() == Some(id) {
-            receiving::close_input(&mut self.core, id, record, &mut self.inbox);
+        if let Some(record) = self.table.get_mut(id) {
+            record.flags.remove(Flags::TOUCHED);
+            self.core.settle(id, record);
         }
-        self.core.settle(id, record);
-    }
-
-    fn close_input(&mut self) {
-        if let Some(owner) = self.inbox.owner()
-            && let Some(record) = self.table.get_mut(owner)
-        {
-            receiving::close_input(&mut self.core, owner, record, &mut self.inbox);
-        }
-        debug_assert!(self.inbox.owner().is_none(), "its input is closed before a connection leaves");
     }
 }
 
 /// Notes that the application is about to have a handle of a connection, and opens its input, while nobody's is open.
 #[inline]
-pub(super) fn hand_out<S, U>(
-    touched: &mut Vec<ConnId>,
-    inbox: &mut Inbox,
-    id: ConnId,
-    record: &mut Record<S, U>,
-) {
+pub(super) fn hand_out<S, U>(inbox: &mut Inbox, id: ConnId, record: &mut Record<S, U>) {
     record.flags.insert(Flags::TOUCHED);
-    touched.push(id);
     inbox.open(id, &mut record.input);
 }
 
@@ -244,21 +258,13 @@ impl<N: Net> super::core::Core<N> {
     }
 
     /// What `id` has to tell, the most urgent first.
-    #[inline]
-    fn event_of<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> Option<Event<U>> {
-        if record.facts() & ONLY_READABLE_IF.0 != ONLY_READABLE_IF.1 {
-            return self.event_of_any(id, record);
-        }
-        self.may_operate(id, record).then_some(Event::Readable(id))
-    }
-
     #[inline(never)]
-    fn event_of_any<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> Option<Event<U>> {
+    fn event_of<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> Option<Event<U>> {
         if record.is_ending() {
             return None;
         }
-        if !record.flags.has(Flags::ANNOUNCED) {
-            record.flags.insert(Flags::ANNOUNCED);
+        if record.muted.has(Muted::UNANNOUNCED) {
+            record.muted.remove(Muted::UNANNOUNCED);
             return Some(Event::Opened(id));
         }
         if record.ready.has(WRITABLE_OR_FAILED) {
@@ -289,14 +295,9 @@ impl<N: Net> super::core::Core<N> {
 }
 
 /// A connection has nothing to tell but that it is readable if these facts, in the first, are as in the second.
-const ONLY_READABLE_IF: (u64, u64) = (
-    facts(
-        WRITABLE_OR_FAILED.with(Readiness::READABLE),
-        Muted::ANYTHING,
-        [0, u8::MAX, Stage::Ending as u8],
-        Flags::ANNOUNCED,
-    ),
-    facts(Readiness::READABLE, Muted::NOTHING, [0; 3], Flags::ANNOUNCED),
+const ONLY_READABLE_IF: (u32, u32) = (
+    facts(WRITABLE_OR_FAILED.with(Readiness::READABLE), Muted::ANYTHING, u8::MAX, Stage::Ending as u8),
+    facts(Readiness::READABLE, Muted::NOTHING, Reading::Open as u8, 0),
 );
 
 /// Connections of which a handle may be given out before the first of them are put in order.
