@@ -20,7 +20,7 @@ use crate::peer::Peer;
 /// A listening, non-blocking socket. Dropping it closes it and removes the path of a unix socket it made.
 #[derive(Debug)]
 pub struct OsListener {
-    inner: Inner,
+    socket: Socket,
     address: Address,
     backlog: u32,
     /// Held for what its drop does.
@@ -63,20 +63,11 @@ impl OsListener {
     fn over(socket: Socket, asked: u32, path: Option<BoundPath>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let local = socket.local_addr()?;
-        let (inner, address) = match local.as_socket() {
-            Some(addr) => (
-                Inner::Tcp(mio::net::TcpListener::from_std(OwnedFd::from(socket).into())),
-                Address::Tcp(addr),
-            ),
-            None => {
-                let path = local.as_pathname().map(PathBuf::from).unwrap_or_default();
-                (
-                    Inner::Unix(mio::net::UnixListener::from_std(OwnedFd::from(socket).into())),
-                    Address::Unix(path),
-                )
-            }
+        let address = match local.as_socket() {
+            Some(addr) => Address::Tcp(addr),
+            None => Address::Unix(local.as_pathname().map(PathBuf::from).unwrap_or_default()),
         };
-        Ok(Self { inner, address, backlog: asked.min(machine::longest_backlog()), _path: path })
+        Ok(Self { socket, address, backlog: asked.min(machine::longest_backlog()), _path: path })
     }
 }
 
@@ -85,14 +76,7 @@ impl Listener for OsListener {
 
     #[inline]
     fn accept(&self) -> io::Result<(OsStream, Peer)> {
-        match &self.inner {
-            Inner::Tcp(listener) => {
-                listener.accept().map(|(stream, addr)| (OsStream::accepted(stream.into()), Peer::from(addr)))
-            }
-            Inner::Unix(listener) => {
-                listener.accept().map(|(stream, _)| (OsStream::accepted(stream.into()), Peer::UNIX))
-            }
-        }
+        sys::accept(self.as_fd()).map(|(stream, peer)| (OsStream::accepted(stream), peer))
     }
 
     fn has_waiting(&self) -> bool {
@@ -110,10 +94,7 @@ impl Listener for OsListener {
 
 impl AsFd for OsListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.inner {
-            Inner::Tcp(listener) => listener.as_fd(),
-            Inner::Unix(listener) => listener.as_fd(),
-        }
+        self.socket.as_fd()
     }
 }
 
@@ -163,12 +144,6 @@ pub(crate) fn classify(error: &io::Error) -> AcceptFailure {
         None if error.kind() == ErrorKind::WouldBlock => AcceptFailure::Empty,
         None => AcceptFailure::Aborted,
     }
-}
-
-#[derive(Debug)]
-enum Inner {
-    Tcp(mio::net::TcpListener),
-    Unix(mio::net::UnixListener),
 }
 
 /// The path of a unix socket that this listener made, and the file it was, so that a successor's is not removed.
