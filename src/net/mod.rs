@@ -4,6 +4,7 @@
 mod address;
 mod listener;
 pub(crate) mod machine;
+mod path;
 mod reactor;
 #[cfg(feature = "sim")]
 pub mod sim;

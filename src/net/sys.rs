@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::offset_of;
+use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::peer::Peer;
@@ -55,6 +55,23 @@ const _: () = {
     assert!(offset_of!(libc::sockaddr_in, sin_port) == offset_of!(libc::sockaddr_in6, sin6_port));
     assert!(offset_of!(libc::sockaddr_in, sin_addr) == offset_of!(libc::sockaddr_in6, sin6_flowinfo));
 };
+
+/// How many may wait in the backlog of a listening TCP socket, as the kernel counts it.
+pub(crate) fn backlog_of_tcp(listener: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (place, length) = (info.as_mut_ptr().cast(), &raw mut length);
+    // SAFETY: both pointers are valid for the length of the call, and `length` keeps it from writing past `info`.
+    let result =
+        unsafe { libc::getsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, length) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it holds numbers only, and those that the call has not written are zero.
+    let info = unsafe { info.assume_init() };
+    // Of a listener the kernel shows the backlog in the place of this count (`tcp_get_info` in net/ipv4/tcp.c).
+    Ok(info.tcpi_sacked)
+}
 
 /// Whether `fd` has something to read or to accept, without waiting.
 pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
