@@ -84,8 +84,9 @@ impl<U, N: Net> SocketPool<U, N> {
         if self.accepting == Accepting::Paused {
             return self.close_listeners();
         }
-        self.core.drain.last_call =
-            self.listening.iter().map(|listening| listening.listener.backlog()).fold(0, u32::saturating_add);
+        // Linux lets one more wait than the backlog says.
+        let waiting = self.listening.iter().map(|listening| listening.listener.backlog().saturating_add(1));
+        self.core.drain.last_call = waiting.fold(0, u32::saturating_add);
         for listening in &mut self.listening {
             listening.backlog = Backlog::Waiting;
         }
