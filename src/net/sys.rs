@@ -73,12 +73,13 @@ pub(crate) fn backlog_of_tcp(listener: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(info.tcpi_sacked)
 }
 
-/// Whether `fd` has something to read or to accept, without waiting.
+/// Whether `fd` has something to read or to accept, without waiting. If the kernel will not say, it may have: whoever
+/// took it for empty would wait for an edge that has passed.
 pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
     let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: `entry` is one valid pollfd for the length of the call, and the count says one.
     let ready = unsafe { libc::poll(&raw mut entry, 1, 0) };
-    ready > 0
+    ready != 0
 }
 
 /// How many descriptors this process may have open (the soft RLIMIT_NOFILE); `None` for no limit.
