@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
-use socketpool::{Address, Clock, Event, Families, ListenOptions, Peer, Reason, SocketPool};
+use socketpool::{Address, Clock, Event, Families, ListenOptions, Peer, PortSharing, Reason, SocketPool};
 
 use super::{listening_pool, served};
 use crate::real::{PATIENCE, ask, connect_from, echo_turn, turn_until};
@@ -113,6 +113,38 @@ fn a_drain_takes_everybody_out_of_a_full_backlog() {
         assert_eq!(pool.snapshot().counters.accepted, 11, "{address}");
     }
     assert!(!path.exists());
+}
+
+/// An old process makes way for a new one on the same port.
+#[test]
+fn of_two_that_share_a_port_one_can_drain_and_nobody_is_lost() {
+    let shared = || ListenOptions::default().sharing(PortSharing::ReusePort);
+    let mut old = SocketPool::<()>::builder().build().unwrap();
+    let mut new = SocketPool::<()>::builder().build().unwrap();
+    let address = old.listen_with("127.0.0.1:0", shared()).unwrap();
+    new.listen_with(&address.to_string(), shared()).unwrap();
+    let target = address.tcp().unwrap();
+    let ask_each = || -> Vec<TcpStream> {
+        let clients = (0..40).map(|_| TcpStream::connect(target).unwrap());
+        clients.inspect(|mut client| client.write_all(b"hello\n").unwrap()).collect()
+    };
+    let early = ask_each();
+    old.drain(PATIENCE);
+    let late = ask_each();
+    let client = std::thread::spawn(move || {
+        for mut client in early.into_iter().chain(late) {
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.read_exact(&mut [0; 6]).expect("it is answered by one of them");
+        }
+    });
+    while !client.is_finished() {
+        echo_turn(&mut old, Duration::from_millis(1));
+        echo_turn(&mut new, Duration::from_millis(1));
+    }
+    client.join().unwrap();
+    let (of_old, of_new) = (old.snapshot().counters, new.snapshot().counters);
+    assert_eq!(of_old.operations + of_new.operations, 80);
+    assert!(of_old.operations > 0, "whoever was in its backlog was not left to the other");
 }
 
 #[test]
