@@ -269,6 +269,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_adopted_is_closed() {
+        let links = || {
+            let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+            entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect::<Vec<_>>()
+        };
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
+        assert!(links().contains(&link));
+        OsListener::adopt(socket).unwrap_err();
+        assert!(!links().contains(&link), "{link:?} is still open");
+    }
+
+    #[test]
     fn a_listener_that_blocks_is_taken_over_without_blocking() {
         let blocking = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let other = blocking.try_clone().unwrap();
