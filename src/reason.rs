@@ -54,7 +54,7 @@ reasons! {
         Flood = "flood",
         /// The descriptor is in the pool already.
         Duplicate = "duplicate",
-        /// The poller would not take the descriptor.
+        /// The poller would not take the descriptor, or it is no stream socket.
         Register = "register",
     }
 }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::sync::Once;
 
 use socketpool::net::sim::{Call, Client, Schedule};
-use socketpool::{Event, Eviction, Reason, Refusal, SocketPool};
+use socketpool::{Builder, Event, Eviction, Peer, Reason, Refusal, Sent, SocketPool};
 use support::{Rig, Seen, answer, ms};
 
 const SHORTAGES: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
@@ -20,6 +20,8 @@ fn passing() -> Vec<(Call, i32)> {
         (Call::Receive, libc::EAGAIN),
         (Call::Send, libc::EAGAIN),
         (Call::Send, libc::ENOBUFS),
+        (Call::Watch, libc::ENOSPC),
+        (Call::Watch, libc::ENOMEM),
         (Call::WatchRoom, libc::ENOSPC),
         (Call::WatchRoom, libc::ENOMEM),
         (Call::Wait, libc::EINTR),
@@ -128,18 +130,112 @@ fn what_does_not_pass_ends_the_connection_it_befell_and_leaks_nothing() {
 }
 
 #[test]
-fn a_newcomer_that_cannot_be_watched_is_refused_and_counted() {
-    for errno in [libc::ENOSPC, libc::ENOMEM] {
-        for (schedule, refused) in [(Schedule::Once, 1), (Schedule::Every(2), 10), (Schedule::FromNowOn, 20)]
-        {
-            let mut afternoon = Afternoon::with(Call::Watch, errno, schedule, Eviction::OldestUnproven);
-            let snapshot = afternoon.rig.pool.snapshot();
-            assert_eq!(snapshot.refused(Refusal::Register), refused, "{errno} {schedule:?}");
-            let ended = afternoon.clients.iter().filter(|client| client.end().is_some()).count() as u64;
-            assert_eq!((ended, snapshot.closed_total()), (refused, 0), "nobody else is touched");
-            afternoon.close();
-        }
+fn a_newcomer_that_can_never_be_watched_is_refused_and_counted() {
+    for (schedule, refused) in [(Schedule::Once, 1), (Schedule::Every(2), 10), (Schedule::FromNowOn, 20)] {
+        let mut afternoon = Afternoon::with(Call::Watch, libc::EPERM, schedule, Eviction::OldestUnproven);
+        let snapshot = afternoon.rig.pool.snapshot();
+        assert_eq!(snapshot.refused(Refusal::Register), refused, "{schedule:?}");
+        let ended = afternoon.clients.iter().filter(|client| client.end().is_some()).count() as u64;
+        assert_eq!((ended, snapshot.closed_total()), (refused, 0), "nobody else is touched");
+        afternoon.close();
     }
+}
+
+/// A server that has one client, and for whose next newcomer the poller has no memory.
+fn without_memory_to_watch(builder: Builder<()>) -> (Rig<()>, Client, Vec<Client>, Seen) {
+    let (mut rig, mut seen) = (Rig::new(builder), Seen::default());
+    let first = rig.world.connect("192.0.2.1:1000");
+    rig.settle(seen.echo());
+    rig.world.fail_next(Call::Watch, libc::ENOSPC, Schedule::FromNowOn);
+    let newcomers: Vec<_> =
+        (0..5).map(|port| rig.world.connect(&format!("192.0.2.2:{}", 1000 + port))).collect();
+    newcomers.iter().for_each(|client| client.send(b"hello\n"));
+    rig.settle(seen.echo());
+    (rig, first, newcomers, seen)
+}
+
+#[test]
+fn while_newcomers_cannot_be_watched_they_wait_and_the_loop_rests() {
+    count_complaints();
+    COMPLAINTS.set(0);
+    let timeouts = SocketPool::builder().first_message_timeout(ms(2000)).idle_timeout(ms(2000));
+    let (mut rig, first, newcomers, mut seen) = without_memory_to_watch(timeouts);
+    let before = rig.world.calls(Call::Watch);
+    for _ in 0..10 {
+        first.send(b"still here\n");
+        rig.pass(ms(1000), seen.echo());
+        assert_eq!(first.take(), b"still here\n", "the others are served");
+    }
+    let tries = rig.world.calls(Call::Watch) - before;
+    assert!((10..=20).contains(&tries), "{tries} tries in ten seconds");
+    assert!((1..=11).contains(&COMPLAINTS.get()), "{} complaints", COMPLAINTS.get());
+    assert_eq!((rig.pool.len(), rig.world.waiting()), (2, 4), "one has his slot, the others wait");
+    assert_eq!(seen.reasons(), [], "that he is not heard is not held against him");
+
+    rig.world.heal(Call::Watch);
+    rig.pass(ms(1000), seen.echo());
+    assert!(newcomers.iter().all(|client| client.take() == b"hello\n"), "nobody is lost");
+    assert_eq!(rig.pool.snapshot().refused(Refusal::Register), 0);
+    rig.pool.assert_invariants();
+}
+
+#[test]
+fn a_close_ends_the_wait_for_memory_at_once() {
+    let (mut rig, first, newcomers, mut seen) = without_memory_to_watch(SocketPool::builder());
+    rig.pass(ms(3000), seen.echo());
+    rig.world.heal(Call::Watch);
+    first.reset();
+    rig.settle(seen.echo());
+    assert!(newcomers.iter().all(|client| client.take() == b"hello\n"), "and no time has passed");
+}
+
+#[test]
+fn a_newcomer_who_leaves_unwatched_holds_up_nobody() {
+    let (mut rig, _first, newcomers, mut seen) = without_memory_to_watch(SocketPool::builder());
+    let unwatched = seen.opened[1];
+    assert!(rig.pool.kill(unwatched));
+    rig.world.heal(Call::Watch);
+    rig.settle(seen.echo());
+    assert_eq!(seen.closed, [(unwatched, Reason::Killed)]);
+    assert!(newcomers[1..].iter().all(|client| client.take() == b"hello\n"));
+}
+
+#[test]
+fn output_that_waits_brings_an_unwatched_newcomer_under_the_eyes_of_the_poller() {
+    let (mut rig, _first, newcomers, mut seen) = without_memory_to_watch(SocketPool::builder());
+    let unwatched = seen.opened[1];
+    newcomers[0].set_window(3);
+    assert_eq!(rig.pool.conn(unwatched).send(b"welcome\n"), Sent::Queued);
+    rig.settle(seen.echo());
+    newcomers[0].set_window(100);
+    rig.settle(seen.echo());
+    assert_eq!(newcomers[0].take(), b"welcome\nhello\n", "he is heard although he could not be watched");
+    rig.pass(ms(1000), seen.echo());
+    assert_eq!(seen.reasons(), []);
+}
+
+#[test]
+fn a_drain_does_not_wait_for_memory() {
+    let (mut rig, _first, newcomers, mut seen) = without_memory_to_watch(SocketPool::builder());
+    rig.pool.drain(None);
+    rig.settle(seen.echo());
+    assert_eq!(newcomers[0].take(), b"hello\n", "what he has asked is answered");
+    assert_eq!((seen.reasons(), seen.drained), (vec![Reason::Drained; 2], 1));
+}
+
+#[test]
+fn a_stream_that_is_added_comes_back_when_there_is_no_memory_to_watch_it() {
+    let (mut rig, _first, _newcomers, mut seen) = without_memory_to_watch(SocketPool::builder());
+    let peer = Peer::from("192.0.2.3:1000".parse::<std::net::SocketAddr>().unwrap());
+    let (stream, client) = rig.world.pair("192.0.2.3:1000");
+    let refused = rig.pool.add_stream(stream, peer).unwrap_err();
+    assert_eq!(refused.reason, Refusal::Register);
+    assert_eq!(client.end(), None, "it is as it was");
+    rig.world.heal(Call::Watch);
+    rig.pool.add_stream(refused.stream, peer).expect("and can be added again");
+    client.send(b"hello\n");
+    rig.settle(seen.echo());
+    assert_eq!(client.take(), b"hello\n");
 }
 
 /// A server without a descriptor to spare, held by three clients that are busy, and five that wait.

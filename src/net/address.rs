@@ -1,15 +1,23 @@
 //! Where a pool listens, as text and as a value. Resolves names only when asked to listen on one.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::path::LONGEST_PATH;
 use crate::error::Error;
 
-/// An address to listen on: `HOST:PORT`, `[V6]:PORT` or `unix:PATH`.
+/// An address to listen on: `HOST:PORT`, `[V6]:PORT`, `unix:PATH` or `unix:@NAME`.
 ///
-/// A host name is looked up once, when it is parsed, and stands for its first address.
+/// A host name is looked up once, when it is parsed, and stands for its first address. A link-local IPv6 address has its
+/// interface behind it, by name or number: `[fe80::1%eth0]:80`.
+///
+/// A path has at most 107 bytes, which is the kernel's bound; a relative one starts at the directory of the process, and
+/// may be the way out where an absolute one is too long. A name after `@` is in the abstract namespace of Linux: there is
+/// no file, nothing is left behind, and everybody in the same network namespace may connect whatever his user. A file
+/// whose name begins with `@` is written `unix:./@…`.
 ///
 /// ```
 /// use socketpool::Address;
@@ -27,6 +35,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// The path of a unix socket.
     Unix(PathBuf),
+    /// The name of a unix socket in the abstract namespace, without the zero byte or the `@` that it is written with.
+    Abstract(OsString),
 }
 
 impl Address {
@@ -35,7 +45,7 @@ impl Address {
     pub const fn port(&self) -> Option<u16> {
         match self {
             Self::Tcp(addr) => Some(addr.port()),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Abstract(_) => None,
         }
     }
 
@@ -44,7 +54,7 @@ impl Address {
     pub const fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(addr) => Some(*addr),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Abstract(_) => None,
         }
     }
 }
@@ -53,17 +63,51 @@ impl std::str::FromStr for Address {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            if path.is_empty() || path.contains('\0') {
-                return Err(Error::config("address", format!("{text:?}"), "unix: and a path"));
-            }
-            return Ok(Self::Unix(path.into()));
+        match text.strip_prefix("unix:") {
+            Some(path) => parse_unix(text, path),
+            None => parse_tcp(text),
         }
-        let bad = |error: io::Error| {
-            Error::config("address", format!("{text:?} ({error})"), "HOST:PORT, [V6]:PORT or unix:PATH")
-        };
-        let mut addresses = text.to_socket_addrs().map_err(bad)?;
-        addresses.next().map(Self::Tcp).ok_or_else(|| bad(io::Error::other("the name has no address")))
+    }
+}
+
+fn parse_unix(text: &str, path: &str) -> Result<Address, Error> {
+    let (name, bound) = match path.strip_prefix('@') {
+        Some(name) => (name, "unix:@ and a name of 1 to 107 bytes"),
+        None => (path, "unix: and a path of 1 to 107 bytes"),
+    };
+    let bad = |why: String| Err(Error::config("address", format!("{text:?}{why}"), bound));
+    match name.len() {
+        0 => bad(String::new()),
+        1..=LONGEST_PATH if name.contains('\0') => bad(" (with a zero byte)".into()),
+        1..=LONGEST_PATH if path.starts_with('@') => Ok(Address::Abstract(name.into())),
+        1..=LONGEST_PATH => Ok(Address::Unix(path.into())),
+        bytes => bad(format!(" ({bytes} bytes)")),
+    }
+}
+
+fn parse_tcp(text: &str) -> Result<Address, Error> {
+    let bad = |why: &str| {
+        let bound = "HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME";
+        Err(Error::config("address", format!("{text:?} ({why})"), bound))
+    };
+    if let Ok(addr) = text.parse() {
+        return Ok(Address::Tcp(addr));
+    }
+    let Some((host, port)) = text.rsplit_once(':') else { return bad("no port") };
+    let Ok(port) = port.parse::<u16>() else { return bad("the port is no number from 0 to 65535") };
+    // In brackets the resolver takes what the standard library does not: a scope that is the name of an interface.
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(v6) if v6.contains(':') => v6,
+        Some(_) => return bad("no IPv6 address in brackets"),
+        None if host.is_empty() => return bad("no host"),
+        // Whether the last group belongs to the address or is the port nobody can say.
+        None if host.contains(':') => return bad("an IPv6 address without brackets"),
+        None => host,
+    };
+    match (host, port).to_socket_addrs().map(|mut found| found.next()) {
+        Ok(Some(addr)) => Ok(Address::Tcp(addr)),
+        Ok(None) => bad("the name has no address"),
+        Err(error) => bad(&error.to_string()),
     }
 }
 
@@ -77,7 +121,11 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) if path.as_os_str().as_bytes().starts_with(b"@") => {
+                write!(f, "unix:./{}", path.display())
+            }
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{}", name.display()),
         }
     }
 }
@@ -99,6 +147,7 @@ pub struct ListenOptions {
     pub(super) backlog: u32,
     pub(super) families: Families,
     pub(super) sharing: PortSharing,
+    pub(super) mode: Option<u32>,
 }
 
 impl ListenOptions {
@@ -117,6 +166,15 @@ impl ListenOptions {
         self
     }
 
+    /// The permissions of a unix socket's path, for example `0o660`: to connect takes the permission to write. They hold
+    /// before anybody can connect, whatever the umask; unless said otherwise they are what the umask leaves of `0o777`,
+    /// with the usual one 0755, so that only the owner connects. From 0 to 0o777; without effect on all other sockets.
+    #[must_use]
+    pub const fn mode(mut self, permissions: u32) -> Self {
+        self.mode = Some(permissions);
+        self
+    }
+
     /// Whether other sockets may listen on the same port; [`PortSharing::Exclusive`] unless said otherwise.
     #[must_use]
     pub const fn sharing(mut self, sharing: PortSharing) -> Self {
@@ -129,11 +187,21 @@ impl ListenOptions {
     pub(crate) const fn asked_backlog(&self) -> u32 {
         self.backlog
     }
+
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        if !(1..=MAX_BACKLOG).contains(&self.backlog) {
+            return Err(Error::config("backlog", self.backlog, format!("from 1 to {MAX_BACKLOG}")));
+        }
+        match self.mode {
+            Some(mode @ 0o1000..) => Err(Error::config("mode", format!("{mode:#o}"), "from 0 to 0o777")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { backlog: 1024, families: Families::Both, sharing: PortSharing::Exclusive }
+        Self { backlog: 1024, families: Families::Both, sharing: PortSharing::Exclusive, mode: None }
     }
 }
 
@@ -151,9 +219,17 @@ pub enum Families {
 pub enum PortSharing {
     /// This socket alone.
     Exclusive,
-    /// Every socket that asks for it (SO_REUSEPORT): the kernel spreads newcomers over one pool for each thread.
+    /// Every socket that asks for it (SO_REUSEPORT): the kernel spreads newcomers over one pool for each thread, or over
+    /// an old process and the new one that replaces it. All of them must belong to one user.
+    ///
+    /// Each socket has a backlog of its own, and a newcomer belongs to one of them before anybody has accepted him. A
+    /// pool that drains takes in those who have connected to its own; whose handshake is under way when its socket
+    /// closes is reset, unless `net.ipv4.tcp_migrate_req` is 1 (Linux 5.14), which passes them on to the others.
     ReusePort,
 }
+
+/// More than the kernel can count on older machines; asking for more is a mistake.
+const MAX_BACKLOG: u32 = 65_535;
 
 #[cfg(test)]
 mod tests {
@@ -161,16 +237,68 @@ mod tests {
 
     #[test]
     fn every_form_of_address_is_read_and_written_alike() {
-        for text in ["127.0.0.1:80", "[::1]:8080", "[::]:0", "unix:/tmp/pool.sock"] {
+        let longest = format!("unix:{}", "x".repeat(107));
+        for text in [
+            "127.0.0.1:80",
+            "[::1]:8080",
+            "[::]:0",
+            "[fe80::1%3]:80",
+            "unix:/tmp/pool.sock",
+            "unix:@pool",
+            &longest,
+        ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        let file = Address::Unix("@file".into()).to_string();
+        assert_eq!(file.parse::<Address>().unwrap(), Address::Unix("./@file".into()), "not the abstract one");
+    }
+
+    #[test]
+    fn a_scope_is_the_name_of_an_interface_or_its_number() {
+        let addr = SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 0, 1));
+        for text in ["[fe80::1%1]:80", "[fe80::1%lo]:80"] {
+            assert_eq!(text.parse::<Address>().unwrap(), Address::Tcp(addr), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_address_is_named_in_the_error() {
-        for text in ["", "80", "127.0.0.1", "127.0.0.1:99999", "unix:", "unix:a\0b"] {
-            let error = text.parse::<Address>().unwrap_err().to_string();
-            assert!(error.starts_with("address is ") && error.contains("must be"), "{text:?}: {error}");
+        let tcp = "HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME";
+        let path = "unix: and a path of 1 to 107 bytes";
+        let name = "unix:@ and a name of 1 to 107 bytes";
+        let (long_path, long_name) =
+            (format!("unix:{}", "x".repeat(108)), format!("unix:@{}", "x".repeat(108)));
+        let table = [
+            ("", " (no port)", tcp),
+            ("80", " (no port)", tcp),
+            ("127.0.0.1", " (no port)", tcp),
+            (":80", " (no host)", tcp),
+            ("127.0.0.1:", " (the port is no number from 0 to 65535)", tcp),
+            ("127.0.0.1:99999", " (the port is no number from 0 to 65535)", tcp),
+            ("[::1]", " (the port is no number from 0 to 65535)", tcp),
+            ("[127.0.0.1]:80", " (no IPv6 address in brackets)", tcp),
+            ("2001:db8:0:0:0:0:0:1:80", " (an IPv6 address without brackets)", tcp),
+            ("unix:", "", path),
+            ("unix:a\0b", " (with a zero byte)", path),
+            (&long_path, " (108 bytes)", path),
+            ("unix:@", "", name),
+            (&long_name, " (108 bytes)", name),
+        ];
+        for (text, why, bound) in table {
+            let error = text.parse::<Address>().unwrap_err();
+            assert_eq!(error.to_string(), format!("address is {text:?}{why}, must be {bound}"));
+        }
+    }
+
+    #[test]
+    fn options_out_of_bounds_are_refused_by_name() {
+        let options = ListenOptions::default();
+        for (bad, said) in [
+            (options.clone().backlog(0), "backlog is 0, must be from 1 to 65535"),
+            (options.clone().backlog(65_536), "backlog is 65536, must be from 1 to 65535"),
+            (options.mode(0o1777), "mode is 0o1777, must be from 0 to 0o777"),
+        ] {
+            assert_eq!(bad.validate().unwrap_err().to_string(), said);
         }
     }
 }

@@ -1,82 +1,95 @@
 //! A listening socket of the operating system: bound, with the backlog that was asked for, and accepted from.
 //! What an accept error means is said here; what to do about it is decided in `server`.
 
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::address::{Address, Families, ListenOptions, PortSharing};
+use super::path::BoundPath;
 use super::stream::OsStream;
 use super::{Listener, machine, sys};
 use crate::error::Error;
 use crate::peer::Peer;
 
-/// A listening, non-blocking socket. Dropping it closes it and removes the path of a unix socket it made.
+/// A listening, non-blocking socket. Dropping it closes it and removes the path of a unix socket it made, unless another
+/// process has the socket as well.
 #[derive(Debug)]
 pub struct OsListener {
-    inner: Inner,
+    socket: Socket,
     address: Address,
     backlog: u32,
-    /// Held for what its drop does.
+    /// Held for what its drop does, which comes after the socket's: fields are dropped in this order.
     _path: Option<BoundPath>,
 }
 
 impl OsListener {
     pub(super) fn bind(address: &Address, options: &ListenOptions) -> Result<Self, Error> {
-        if !(1..=MAX_BACKLOG).contains(&options.backlog) {
-            return Err(Error::config("backlog", options.backlog, format!("from 1 to {MAX_BACKLOG}")));
-        }
+        options.validate()?;
         let listen = || {
             let (socket, path) = match address {
                 Address::Tcp(addr) => (bind_tcp(*addr, options)?, None),
-                Address::Unix(path) => bind_unix(path).map(|(socket, path)| (socket, Some(path)))?,
+                Address::Unix(path) => {
+                    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+                    let path = BoundPath::bind(&socket, path, options.mode)?;
+                    (socket, Some(path))
+                }
+                Address::Abstract(name) => (bind_abstract(name)?, None),
             };
-            socket.listen(options.backlog.cast_signed())?;
-            Self::over(socket, options.backlog, path)
+            let mut listener =
+                Self { socket, address: address.clone(), backlog: options.backlog, _path: path };
+            listener.socket.listen(options.backlog.cast_signed())?;
+            listener.look()?;
+            Ok(listener)
         };
         listen().map_err(|error| Error::io(format!("listen on {address}"), error))
     }
 
-    /// Takes over a socket that listens already, as a service manager or an older process hands one on. Its backlog
-    /// stays what it is.
+    /// Takes over a socket that listens already, as a service manager or an older process hands one on. Its backlog and
+    /// the permissions of its path stay what they are, and its path stays when it is closed.
+    ///
+    /// It is made non-blocking, and TCP_NODELAY is set on it so that those who are accepted inherit it. Both belong to
+    /// the socket and not to the descriptor: another process that accepts from the same socket then finds it
+    /// non-blocking too. It must be so, for with two who accept, whoever comes second would block until the next
+    /// newcomer, and his whole loop with him.
     ///
     /// # Errors
-    /// When the descriptor is no listening stream socket.
+    /// When the descriptor is no listening stream socket of the internet or unix families. It is closed then, and
+    /// nothing about the socket has been changed.
     pub fn adopt(socket: impl Into<OwnedFd>) -> Result<Self, Error> {
         let socket = Socket::from(socket.into());
         let adopt = || {
-            if !socket.is_listener()? || socket.r#type()? != Type::STREAM {
+            let is_known = matches!(socket.domain()?, Domain::IPV4 | Domain::IPV6 | Domain::UNIX);
+            if !socket.is_listener()? || socket.r#type()? != Type::STREAM || !is_known {
                 return Err(io::Error::new(ErrorKind::InvalidInput, "not a listening stream socket"));
             }
             socket.set_cloexec(true)?;
-            Self::over(socket, MAX_BACKLOG, None)
+            let address = address_of(&socket)?;
+            if address.tcp().is_some() {
+                socket.set_tcp_nodelay(true)?;
+            }
+            let mut listener = Self { socket, address, backlog: u32::MAX, _path: None };
+            listener.look()?;
+            Ok(listener)
         };
         adopt().map_err(|error| Error::io("adopt a listener", error))
     }
 
-    fn over(socket: Socket, asked: u32, path: Option<BoundPath>) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let local = socket.local_addr()?;
-        let (inner, address) = match local.as_socket() {
-            Some(addr) => (
-                Inner::Tcp(mio::net::TcpListener::from_std(OwnedFd::from(socket).into())),
-                Address::Tcp(addr),
-            ),
-            None => {
-                let path = local.as_pathname().map(PathBuf::from).unwrap_or_default();
-                (
-                    Inner::Unix(mio::net::UnixListener::from_std(OwnedFd::from(socket).into())),
-                    Address::Unix(path),
-                )
-            }
+    /// Finds out what the kernel has made of a socket that listens, and makes it non-blocking.
+    fn look(&mut self) -> io::Result<()> {
+        self.address = address_of(&self.socket)?;
+        let told = match self.address {
+            Address::Tcp(_) => sys::backlog_of_tcp(self.as_fd()).ok().filter(|backlog| *backlog > 0),
+            // Of these the kernel does not tell.
+            Address::Unix(_) | Address::Abstract(_) => None,
         };
-        Ok(Self { inner, address, backlog: asked.min(machine::longest_backlog()), _path: path })
+        self.backlog = told.unwrap_or_else(|| self.backlog.min(machine::longest_backlog()));
+        self.socket.set_nonblocking(true)
     }
 }
 
@@ -85,14 +98,7 @@ impl Listener for OsListener {
 
     #[inline]
     fn accept(&self) -> io::Result<(OsStream, Peer)> {
-        match &self.inner {
-            Inner::Tcp(listener) => {
-                listener.accept().map(|(stream, addr)| (OsStream::accepted(stream.into()), Peer::from(addr)))
-            }
-            Inner::Unix(listener) => {
-                listener.accept().map(|(stream, _)| (OsStream::accepted(stream.into()), Peer::UNIX))
-            }
-        }
+        sys::accept(self.as_fd()).map(|(stream, peer)| (OsStream::accepted(stream), peer))
     }
 
     fn has_waiting(&self) -> bool {
@@ -110,10 +116,7 @@ impl Listener for OsListener {
 
 impl AsFd for OsListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.inner {
-            Inner::Tcp(listener) => listener.as_fd(),
-            Inner::Unix(listener) => listener.as_fd(),
-        }
+        self.socket.as_fd()
     }
 }
 
@@ -165,40 +168,6 @@ pub(crate) fn classify(error: &io::Error) -> AcceptFailure {
     }
 }
 
-#[derive(Debug)]
-enum Inner {
-    Tcp(mio::net::TcpListener),
-    Unix(mio::net::UnixListener),
-}
-
-/// The path of a unix socket that this listener made, and the file it was, so that a successor's is not removed.
-#[derive(Debug)]
-struct BoundPath {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl BoundPath {
-    fn of(path: &Path) -> io::Result<Self> {
-        let made = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.into(), device: made.dev(), inode: made.ino() })
-    }
-}
-
-impl Drop for BoundPath {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode));
-        if ours {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// More than the kernel can count on older machines; asking for more is a mistake.
-const MAX_BACKLOG: u32 = 65_535;
-
 fn bind_tcp(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     if addr.is_ipv6() {
@@ -216,23 +185,28 @@ fn bind_tcp(addr: SocketAddr, options: &ListenOptions) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Binds to `path`. What a dead process left there is removed; what a living one listens on is not.
-fn bind_unix(path: &Path) -> io::Result<(Socket, BoundPath)> {
+fn bind_abstract(name: &OsStr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    let address = SockAddr::unix(path)?;
-    match socket.bind(&address) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(path) => {
-            fs::remove_file(path)?;
-            socket.bind(&address)?;
-        }
-        result => result?,
-    }
-    Ok((socket, BoundPath::of(path)?))
+    let name: Vec<u8> = [b"\0", name.as_bytes()].concat();
+    socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
+    Ok(socket)
 }
 
-fn is_stale(path: &Path) -> bool {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+fn address_of(socket: &Socket) -> io::Result<Address> {
+    let local = socket.local_addr()?;
+    Ok(match (local.as_socket(), local.as_abstract_namespace()) {
+        (Some(addr), _) => Address::Tcp(addr),
+        (None, Some(name)) => Address::Abstract(OsString::from(OsStr::from_bytes(name))),
+        (None, None) => Address::Unix(local.as_pathname().map(PathBuf::from).unwrap_or_default()),
+    })
+}
+
+#[cfg(test)]
+impl OsListener {
+    /// Closes as a crash does, and gives back what would have removed the path.
+    pub(super) fn abandon_path(self) -> Option<BoundPath> {
+        self._path
+    }
 }
 
 #[cfg(test)]
@@ -250,12 +224,18 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_out_of_bounds_is_refused_by_name() {
+    fn options_out_of_bounds_open_no_socket() {
         let address = "127.0.0.1:0".parse().unwrap();
-        for backlog in [0, MAX_BACKLOG + 1] {
-            let error = OsListener::bind(&address, &ListenOptions::default().backlog(backlog)).unwrap_err();
-            assert_eq!(error.to_string(), format!("backlog is {backlog}, must be from 1 to 65535"));
-        }
+        let error = OsListener::bind(&address, &ListenOptions::default().backlog(0)).unwrap_err();
+        assert_eq!(error.to_string(), "backlog is 0, must be from 1 to 65535");
+    }
+
+    #[test]
+    fn the_backlog_is_what_the_kernel_has_given() {
+        let options = ListenOptions::default().backlog(7);
+        let bound = OsListener::bind(&"127.0.0.1:0".parse().unwrap(), &options).unwrap();
+        assert_eq!(bound.backlog(), 7);
+        assert_eq!(OsListener::adopt(bound.socket).unwrap().backlog(), 7, "and not what it might have been");
     }
 
     #[test]
@@ -266,33 +246,83 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_leaves_no_path_behind_and_takes_over_a_dead_one() {
-        let path = std::env::temp_dir().join(format!("socketpool-listener-{}.sock", std::process::id()));
-        let address = format!("unix:{}", path.display());
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(path.exists(), "a dead socket is left behind");
-        let listener = bind(&address).expect("a dead socket is taken over");
-        assert!(bind(&address).is_err(), "a living one is not");
-        drop(listener);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_file_that_is_no_socket_is_never_removed() {
-        let path = std::env::temp_dir().join(format!("socketpool-file-{}", std::process::id()));
-        fs::write(&path, "precious").unwrap();
-        assert!(bind(&format!("unix:{}", path.display())).is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-        fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
-    fn only_a_listening_socket_is_adopted() {
+    fn only_a_listening_stream_socket_is_adopted() {
         let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listening.local_addr().unwrap();
-        let connected = std::net::TcpStream::connect(addr).unwrap();
-        assert!(OsListener::adopt(connected).is_err());
+        let path = std::env::temp_dir().join(format!("socketpool-seqpacket-{}.sock", std::process::id()));
+        let packets = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        packets.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        packets.listen(8).unwrap();
+        let others: [OwnedFd; 5] = [
+            std::net::TcpStream::connect(addr).unwrap().into(),
+            std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into(),
+            Socket::new(Domain::IPV4, Type::STREAM, None).unwrap().into(),
+            std::fs::File::open("/dev/null").unwrap().into(),
+            packets.into(),
+        ];
+        for other in others {
+            let error = OsListener::adopt(other).unwrap_err().to_string();
+            assert!(error.starts_with("adopt a listener: "), "{error}");
+        }
+        std::fs::remove_file(path).unwrap();
         assert_eq!(OsListener::adopt(listening).unwrap().address().tcp(), Some(addr));
+    }
+
+    #[test]
+    fn what_is_not_adopted_is_closed() {
+        let links = || {
+            let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+            entries.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()).collect::<Vec<_>>()
+        };
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
+        assert!(links().contains(&link));
+        OsListener::adopt(socket).unwrap_err();
+        assert!(!links().contains(&link), "{link:?} is still open");
+    }
+
+    #[test]
+    fn a_listener_that_blocks_is_taken_over_without_blocking() {
+        let blocking = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = blocking.try_clone().unwrap();
+        let adopted = OsListener::adopt(blocking).unwrap();
+        assert_eq!(adopted.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(other.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "for whoever shares it too");
+    }
+
+    /// With Nagle's algorithm a small answer behind another waits for the peer's delayed acknowledgement.
+    #[test]
+    fn whoever_is_accepted_sends_without_delay_whoever_made_the_listener() {
+        let made = bind("127.0.0.1:0").unwrap();
+        let adopted = OsListener::adopt(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        for listener in [made, adopted] {
+            let _client = std::net::TcpStream::connect(listener.address().tcp().unwrap()).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            assert!(Socket::from(OwnedFd::from(stream)).tcp_nodelay().unwrap());
+        }
+    }
+
+    #[test]
+    fn an_abstract_name_is_listened_on_and_leaves_nothing_behind() {
+        let text = format!("unix:@socketpool-{}", std::process::id());
+        let listener = bind(&text).unwrap();
+        assert_eq!(listener.address().to_string(), text);
+        let name = SockAddr::unix(text.replace("unix:@", "\0")).unwrap();
+        Socket::new(Domain::UNIX, Type::STREAM, None).unwrap().connect(&name).unwrap();
+        assert_eq!(listener.accept().unwrap().1, Peer::UNIX);
+        assert!(bind(&text).is_err(), "somebody listens there");
+        let adopted = OsListener::adopt(listener.socket).unwrap();
+        assert_eq!(adopted.address().to_string(), text);
+        drop(adopted);
+        bind(&text).expect("it is free again");
+    }
+
+    #[test]
+    fn two_pools_share_a_port_only_if_both_want_to() {
+        let shared = ListenOptions::default().sharing(PortSharing::ReusePort);
+        let first = OsListener::bind(&"127.0.0.1:0".parse().unwrap(), &shared).unwrap();
+        let _second = OsListener::bind(first.address(), &shared).expect("both want to");
+        assert!(bind(&first.address().to_string()).is_err(), "this one does not");
     }
 
     #[test]
@@ -303,6 +333,8 @@ mod tests {
             (libc::ECONNABORTED, AcceptFailure::Aborted),
             (libc::EPROTO, AcceptFailure::Aborted),
             (libc::EPERM, AcceptFailure::Aborted),
+            (libc::ETIMEDOUT, AcceptFailure::Aborted),
+            (libc::EHOSTUNREACH, AcceptFailure::Aborted),
             (libc::EMFILE, AcceptFailure::Exhausted),
             (libc::ENFILE, AcceptFailure::Exhausted),
             (libc::ENOBUFS, AcceptFailure::Exhausted),

@@ -4,6 +4,7 @@
 mod address;
 mod listener;
 pub(crate) mod machine;
+mod path;
 mod reactor;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -151,7 +152,8 @@ pub trait Registry<N: Net>: Debug {
     /// What the operating system said.
     fn watch(&self, stream: &N::Stream, token: Token) -> io::Result<()>;
 
-    /// Watches for room to write as well, from now on. If there is room already, the next wait says so.
+    /// Watches for room to write as well, from now on; and for input, if [`watch`](Self::watch) has not succeeded yet.
+    /// If there is room already, the next wait says so.
     ///
     /// # Errors
     /// What the operating system said.

@@ -173,7 +173,13 @@ impl Registry<Os> for OsRegistry {
 
     fn watch_room(&self, stream: &OsStream, token: Token) -> io::Result<()> {
         let both = INPUT.add(Interest::WRITABLE);
-        self.0.reregister(&mut SourceFd(&stream.as_raw_fd()), token.to_mio(), both)
+        let (fd, token) = (stream.as_raw_fd(), token.to_mio());
+        match self.0.reregister(&mut SourceFd(&fd), token, both) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.0.register(&mut SourceFd(&fd), token, both)
+            }
+            result => result,
+        }
     }
 
     fn forget(&self, stream: &OsStream) {
@@ -205,3 +211,58 @@ const INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
 /// Events taken from the kernel at a time: 12 KiB. More wait there, and the kernel hands them out in fair order.
 const EVENTS_A_TURN: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::id::ConnId;
+    use crate::net::{Kind, Stream};
+
+    /// A poller with one end of a pair, and the other end.
+    fn pair() -> (OsPoller, OsRegistry, OsStream, UnixStream) {
+        let poller = OsPoller::new().unwrap();
+        let registry = poller.registry().unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (poller, registry, OsStream::adopt(ours).unwrap(), theirs)
+    }
+
+    fn told(poller: &mut OsPoller) -> Readiness {
+        poller.wait(Some(Duration::ZERO)).unwrap();
+        poller.events().fold(Readiness::NONE, |all, (token, readiness)| {
+            assert_eq!(token, TOKEN);
+            all.with(readiness)
+        })
+    }
+
+    const TOKEN: Token = Token::connection(Kind::Server, Party(0), ConnId::new(7, 1).unwrap());
+
+    #[test]
+    fn a_stream_that_was_never_watched_can_be_watched_for_room_and_is_for_input_too() {
+        let (mut poller, registry, stream, mut theirs) = pair();
+        theirs.write_all(b"hello").unwrap();
+        registry.watch_room(&stream, TOKEN).unwrap();
+        let told = told(&mut poller);
+        assert!(told.has(Readiness::READABLE) && told.has(Readiness::WRITABLE), "{told:?}");
+    }
+
+    #[test]
+    fn edges_are_told_once_and_the_end_with_them() {
+        let (mut poller, registry, stream, mut theirs) = pair();
+        registry.watch(&stream, TOKEN).unwrap();
+        assert_eq!(told(&mut poller), Readiness::NONE);
+        theirs.write_all(b"hello").unwrap();
+        assert_eq!(told(&mut poller), Readiness::READABLE);
+        assert_eq!(told(&mut poller), Readiness::NONE, "nothing new");
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(told(&mut poller), Readiness::READABLE.with(Readiness::READ_CLOSED));
+        let mut bytes = [0; 8];
+        assert_eq!(stream.receive(&mut bytes).unwrap(), 5);
+        registry.forget(&stream);
+        drop(stream);
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+        assert_eq!(told(&mut poller), Readiness::NONE, "it is forgotten");
+    }
+}

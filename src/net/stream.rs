@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use socket2::Socket;
+use socket2::{Socket, Type};
 
 use super::Stream;
 use crate::peer::Peer;
@@ -17,9 +17,11 @@ pub struct OsStream(Socket);
 impl OsStream {
     /// Takes over a socket that somebody else connected or accepted, and makes it non-blocking and close-on-exec.
     /// Accepts what turns into a descriptor: `std::net::TcpStream`, `std::os::unix::net::UnixStream`, `OwnedFd`.
+    /// Non-blocking belongs to the socket and not to the descriptor, so whoever holds a copy finds it so too.
     ///
     /// # Errors
-    /// Hands the descriptor back with what the operating system said, when it is no socket.
+    /// Hands the descriptor back as it was with what the operating system said, when it is no stream socket: where
+    /// messages are kept apart, an empty one would pass for the end and a long one would be cut.
     pub fn adopt(stream: impl Into<OwnedFd>) -> Result<Self, (OwnedFd, io::Error)> {
         Self::adopt_as_it_was(stream).map(|(stream, _)| stream)
     }
@@ -29,9 +31,8 @@ impl OsStream {
         stream: impl Into<OwnedFd>,
     ) -> Result<(Self, Blocking), (OwnedFd, io::Error)> {
         let socket = Socket::from(stream.into());
-        let before = match socket.nonblocking() {
-            Ok(true) => Blocking::Never,
-            Ok(false) => Blocking::Before,
+        let before = match blocking_of(&socket) {
+            Ok(before) => before,
             Err(error) => return Err((socket.into(), error)),
         };
         match socket.set_nonblocking(true).and_then(|()| socket.set_cloexec(true)) {
@@ -59,6 +60,13 @@ impl OsStream {
     pub fn peer(&self) -> Peer {
         self.0.peer_addr().ok().and_then(|address| address.as_socket()).map_or(Peer::UNIX, Peer::from)
     }
+}
+
+fn blocking_of(socket: &Socket) -> io::Result<Blocking> {
+    if socket.r#type()? != Type::STREAM {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "not a stream socket"));
+    }
+    Ok(if socket.nonblocking()? { Blocking::Never } else { Blocking::Before })
 }
 
 /// Whether a socket blocked before it was adopted.
@@ -139,5 +147,29 @@ impl AsRawFd for OsStream {
 impl From<OsStream> for OwnedFd {
     fn from(stream: OsStream) -> Self {
         stream.0.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_stream_socket_comes_back_as_it_was() {
+        let (reader, _writer) = io::pipe().unwrap();
+        let (packets, _other) = Socket::pair(socket2::Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let others: [OwnedFd; 4] = [
+            reader.into(),
+            packets.into(),
+            datagrams.into(),
+            std::fs::File::open("/dev/null").unwrap().into(),
+        ];
+        for other in others {
+            let fd = other.as_raw_fd();
+            let (back, _) = OsStream::adopt(other).unwrap_err();
+            assert_eq!(back.as_raw_fd(), fd);
+            assert!(!Socket::from(back).nonblocking().unwrap());
+        }
     }
 }

@@ -3,14 +3,83 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::mem::{MaybeUninit, offset_of};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Whether `fd` has something to read or to accept, without waiting.
+use crate::peer::Peer;
+
+/// Takes the next connection from the backlog of `listener`, non-blocking and close-on-exec from birth, and tells whose
+/// it is: everybody who has no internet address counts as a unix peer.
+#[inline]
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
+    let mut address = NO_ADDRESS;
+    let mut length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let (place, length) = ((&raw mut address).cast(), &raw mut length);
+    // SAFETY: both pointers are valid for the length of the call, and `length` keeps it from writing past `address`:
+    // of a longer address it writes the beginning.
+    let accepted = unsafe { libc::accept4(listener.as_raw_fd(), place, length, flags) };
+    if accepted < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: accept4 returned this descriptor, nobody else owns it.
+    let stream = unsafe { OwnedFd::from_raw_fd(accepted) };
+    Ok((stream, peer_of(&address)))
+}
+
+/// Reads an address of any family, as far as it fits into an IPv6 one.
+#[inline]
+fn peer_of(address: &libc::sockaddr_in6) -> Peer {
+    let port = u16::from_be(address.sin6_port);
+    match i32::from(address.sin6_family) {
+        // An IPv4 address stands where an IPv6 one has its flow label.
+        libc::AF_INET => Peer::v4(u32::from_be(address.sin6_flowinfo), port),
+        libc::AF_INET6 => {
+            Peer::v6(u128::from_be_bytes(address.sin6_addr.s6_addr), port, address.sin6_scope_id)
+        }
+        _ => Peer::UNIX,
+    }
+}
+
+const NO_ADDRESS: libc::sockaddr_in6 = libc::sockaddr_in6 {
+    sin6_family: libc::AF_UNSPEC as libc::sa_family_t,
+    sin6_port: 0,
+    sin6_flowinfo: 0,
+    sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+    sin6_scope_id: 0,
+};
+
+// What `peer_of` relies on.
+const _: () = {
+    assert!(offset_of!(libc::sockaddr_in, sin_family) == offset_of!(libc::sockaddr_in6, sin6_family));
+    assert!(offset_of!(libc::sockaddr_in, sin_port) == offset_of!(libc::sockaddr_in6, sin6_port));
+    assert!(offset_of!(libc::sockaddr_in, sin_addr) == offset_of!(libc::sockaddr_in6, sin6_flowinfo));
+};
+
+/// How many may wait in the backlog of a listening TCP socket, as the kernel counts it.
+pub(crate) fn backlog_of_tcp(listener: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (place, length) = (info.as_mut_ptr().cast(), &raw mut length);
+    // SAFETY: both pointers are valid for the length of the call, and `length` keeps it from writing past `info`.
+    let result =
+        unsafe { libc::getsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, length) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it holds numbers only, and those that the call has not written are zero.
+    let info = unsafe { info.assume_init() };
+    // Of a listener the kernel shows the backlog in the place of this count (`tcp_get_info` in net/ipv4/tcp.c).
+    Ok(info.tcpi_sacked)
+}
+
+/// Whether `fd` has something to read or to accept, without waiting. If the kernel will not say, it may have: whoever
+/// took it for empty would wait for an edge that has passed.
 pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
     let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: `entry` is one valid pollfd for the length of the call, and the count says one.
     let ready = unsafe { libc::poll(&raw mut entry, 1, 0) };
-    ready > 0
+    ready != 0
 }
 
 /// How many descriptors this process may have open (the soft RLIMIT_NOFILE); `None` for no limit.
@@ -35,13 +104,81 @@ pub(crate) fn monotonic_nanos() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::os::fd::AsFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn whoever_is_accepted_has_the_address_he_says() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, peer) = accept(listener.as_fd()).unwrap();
+            assert_eq!(peer, Peer::from(client.local_addr().unwrap()));
+            assert_eq!(TcpStream::from(stream).peer_addr().unwrap(), client.local_addr().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_unix_peer_has_no_address_however_long_its_path_is() {
+        let folder = std::env::temp_dir();
+        let paths = ["accept-server", "accept-client-with-a-name-longer-than-any-internet-address"]
+            .map(|name| folder.join(format!("{name}-{}.sock", std::process::id())));
+        let listener = UnixListener::bind(&paths[0]).unwrap();
+        let _unnamed = UnixStream::connect(&paths[0]).unwrap();
+        let named = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        named.bind(&socket2::SockAddr::unix(&paths[1]).unwrap()).unwrap();
+        named.connect(&socket2::SockAddr::unix(&paths[0]).unwrap()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(accept(listener.as_fd()).unwrap().1, Peer::UNIX);
+        }
+        paths.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    }
+
+    #[test]
+    fn an_address_as_the_kernel_writes_it_is_the_peer_it_stands_for() {
+        for text in
+            ["192.0.2.7:4711", "[2001:db8::1]:443", "[fe80::1%3]:7", "[::ffff:192.0.2.7]:4711", "[::]:0"]
+        {
+            let addr: SocketAddr = text.parse().unwrap();
+            let mut written = NO_ADDRESS;
+            written.sin6_port = addr.port().to_be();
+            match addr {
+                SocketAddr::V4(v4) => {
+                    written.sin6_family = libc::AF_INET as libc::sa_family_t;
+                    written.sin6_flowinfo = u32::from_ne_bytes(v4.ip().octets());
+                }
+                SocketAddr::V6(v6) => {
+                    written.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                    written.sin6_addr.s6_addr = v6.ip().octets();
+                    written.sin6_scope_id = v6.scope_id();
+                }
+            }
+            assert_eq!(peer_of(&written), Peer::from(addr), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_blocks_nobody_and_is_not_inherited() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = accept(listener.as_fd()).unwrap().0;
+        let flags = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", stream.as_raw_fd())).unwrap();
+        let flags =
+            flags.lines().find_map(|line| line.strip_prefix("flags:")).expect("the kernel shows them");
+        let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
+        let wanted = libc::O_NONBLOCK | libc::O_CLOEXEC;
+        assert_eq!(flags & wanted, wanted, "{flags:o}");
+        listener.set_nonblocking(true).unwrap();
+        let error = accept(listener.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "the backlog is empty");
+    }
 
     #[test]
     fn a_listener_is_readable_when_somebody_waits() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(!is_readable(listener.as_fd()));
-        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(is_readable(listener.as_fd()));
     }
 

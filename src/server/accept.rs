@@ -14,7 +14,7 @@ use crate::clock::Nanos;
 use crate::connection::{Duplicate, Flags, Muted, Record, Standing};
 use crate::error::AddError;
 use crate::id::ConnId;
-use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify};
+use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify, is_shortage};
 use crate::peer::Peer;
 use crate::reason::{Reason, Refusal};
 
@@ -49,9 +49,23 @@ enum Next {
     Broken(Nanos),
 }
 
+/// A newcomer with slot and permit for whom the poller had no memory. Nobody else is accepted until he is watched, for it
+/// would have none for them either.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unwatched {
+    id: ConnId,
+    /// When to try again; a close ends the wait.
+    again_at: Nanos,
+    /// The wait after that.
+    pause: Duration,
+}
+
 impl<U, N: Net> SocketPool<U, N> {
     /// When accepting wants to go on by itself.
     pub(super) fn accept_deadline(&self) -> Nanos {
+        if let Some(unwatched) = &self.unwatched {
+            return unwatched.again_at;
+        }
         let somebody_waits = self.listening.iter().any(|listening| listening.backlog == Backlog::Waiting);
         if self.is_accepting() && somebody_waits { self.accept_at } else { Nanos::MAX }
     }
@@ -59,6 +73,9 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Something has changed for the better: whoever waits in a backlog is looked at in the next turn.
     pub(super) fn wake_accepting(&mut self) {
         self.accept_at = Nanos::ZERO;
+        if let Some(unwatched) = &mut self.unwatched {
+            unwatched.again_at = Nanos::ZERO;
+        }
     }
 
     fn is_accepting(&self) -> bool {
@@ -67,6 +84,10 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// Accepts what waits: a batch from each listener, in turn, so that none starves another.
     pub(super) fn accept(&mut self) {
+        self.watch_again();
+        if self.unwatched.is_some() {
+            return self.cancel_last_call();
+        }
         if !self.is_accepting() || self.core.now < self.accept_at {
             return self.end_last_call();
         }
@@ -93,8 +114,9 @@ impl<U, N: Net> SocketPool<U, N> {
         if self.accepting == Accepting::Paused {
             return self.close_listeners();
         }
-        self.core.drain.last_call =
-            self.listening.iter().map(|listening| listening.listener.backlog()).fold(0, u32::saturating_add);
+        // Linux lets one more wait than the backlog says.
+        let waiting = self.listening.iter().map(|listening| listening.listener.backlog().saturating_add(1));
+        self.core.drain.last_call = waiting.fold(0, u32::saturating_add);
         for listening in &mut self.listening {
             listening.backlog = Backlog::Waiting;
         }
@@ -163,7 +185,47 @@ impl<U, N: Net> SocketPool<U, N> {
         self.accept_at = self.accept_at.min(until);
     }
 
+    /// Tries again to watch the newcomer for whom there was no memory.
+    fn watch_again(&mut self) {
+        let now = self.core.now;
+        let Some(Unwatched { id, pause, .. }) = self.unwatched.filter(|unwatched| unwatched.again_at <= now)
+        else {
+            return;
+        };
+        self.unwatched = None;
+        self.accept_at = Nanos::ZERO;
+        let Some(record) = self.table.get_mut(id).filter(|record| !record.is_ending()) else { return };
+        // That we hear nothing of him is no silence of his.
+        record.resume_at = record.resume_at.max(now);
+        self.core.touch(record);
+        if record.flags.has(Flags::ROOM_WATCHED) {
+            // Output that waits for room has brought him under the poller's eyes meanwhile.
+            return;
+        }
+        let token = Token::connection(Kind::Server, self.core.party, id);
+        match self.core.registry.watch(&record.stream, token) {
+            Ok(()) => {}
+            Err(error) if is_shortage(&error) => {
+                let pause = (pause * 2).min(LONGEST_UNWATCHED);
+                self.leave_unwatched(id, pause, &error);
+            }
+            Err(error) => {
+                log::warn!("connection {id}: cannot watch it: {error}");
+                self.end(id, Reason::Error);
+            }
+        }
+    }
+
+    fn leave_unwatched(&mut self, id: ConnId, pause: Duration, error: &io::Error) {
+        self.core.health.counters.accept_failures += 1;
+        self.unwatched = Some(Unwatched { id, again_at: self.core.now + pause, pause });
+        self.complain("watch a newcomer", error);
+    }
+
     fn accept_one(&mut self, place: usize) -> Next {
+        if let Some(unwatched) = &self.unwatched {
+            return Next::Later(unwatched.again_at);
+        }
         if self.closed.len() >= MOST_A_TURN {
             // The application has not heard of the last evictions yet.
             return Next::Later(Nanos::ZERO);
@@ -209,12 +271,12 @@ impl<U, N: Net> SocketPool<U, N> {
                     return Next::Empty;
                 }
                 self.core.exhaustion.failed(self.core.now);
-                self.complain(place, error);
+                self.complain_of(place, error);
                 Next::More
             }
             AcceptFailure::Broken => {
                 self.core.health.counters.accept_failures += 1;
-                self.complain(place, error);
+                self.complain_of(place, error);
                 Next::Broken(self.core.now + BROKEN_PAUSE)
             }
         }
@@ -234,18 +296,19 @@ impl<U, N: Net> SocketPool<U, N> {
         }
     }
 
-    fn complain(&mut self, place: usize, error: &io::Error) {
+    fn complain_of(&mut self, place: usize, error: &io::Error) {
+        let what = format!("accept on {}", self.listening[place].listener.address());
+        self.complain(&what, error);
+    }
+
+    fn complain(&mut self, what: &str, error: &io::Error) {
         let now = self.core.now;
         if now < self.complain_at {
             return;
         }
         self.complain_at = now + COMPLAIN_EVERY;
         let failures = self.core.health.counters.accept_failures;
-        let address = self.listening[place].listener.address();
-        log::warn!(
-            "accept on {address}: {error}; {failures} failures so far, {} connections",
-            self.table.len()
-        );
+        log::warn!("{what}: {error}; {failures} failures so far, {} connections", self.table.len());
     }
 
     /// Takes a newcomer in, to the seat that was found for it, if the gate lets it.
@@ -305,7 +368,12 @@ impl<U, N: Net> SocketPool<U, N> {
         };
         let record = self.table.get_mut(id).expect("it was inserted just now");
         let token = Token::connection(Kind::Server, self.core.party, id);
-        if let Err(error) = self.core.registry.watch(&record.stream, token) {
+        let watched = self.core.registry.watch(&record.stream, token);
+        // Whoever adds a stream gets it back and can do so again; whoever was accepted would be lost.
+        let patient = |error: &io::Error| origin == Origin::Accepted && is_shortage(error);
+        if let Err(error) = watched.as_ref()
+            && !patient(error)
+        {
             log::warn!("connection from {peer}: cannot watch it: {error}");
             let record = self.table.remove(id, fd).expect("it was inserted just now");
             // No fault of the newcomer's.
@@ -327,6 +395,9 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         let live = self.table.len();
         self.core.health.opened(live);
+        if let Err(error) = watched {
+            self.leave_unwatched(id, FIRST_UNWATCHED, &error);
+        }
         Ok(id)
     }
 
@@ -455,3 +526,6 @@ const LOOK_NO_SOONER: Duration = Duration::from_millis(5);
 const ABORTED_PAUSE: Duration = Duration::from_millis(10);
 const BROKEN_PAUSE: Duration = Duration::from_millis(1000);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
+/// A shortage of the kernel's memory is mostly over at once, and costs few calls if it is not.
+const FIRST_UNWATCHED: Duration = Duration::from_millis(10);
+const LONGEST_UNWATCHED: Duration = Duration::from_millis(1000);

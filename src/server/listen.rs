@@ -36,8 +36,12 @@ impl<U> SocketPool<U> {
     /// Takes newcomers from a socket that listens already, as a service manager or an older process hands one on.
     /// Returns the address it listens on.
     ///
+    /// The socket is made non-blocking and gets TCP_NODELAY, which whoever else accepts from it notices: see
+    /// [`OsListener::adopt`](crate::net::OsListener::adopt). The path of a unix socket is left to
+    /// whoever made it.
+    ///
     /// # Errors
-    /// When it is no listening stream socket, or the pool drains.
+    /// When it is no listening stream socket, or the pool drains. The descriptor is closed then.
     ///
     /// ```
     /// # let mut pool = socketpool::SocketPool::<()>::builder().build()?;
@@ -52,8 +56,15 @@ impl<U> SocketPool<U> {
 }
 
 impl<U, N: Net> SocketPool<U, N> {
-    /// Listens on `address` (`HOST:PORT`, `[V6]:PORT` or `unix:PATH`), with a backlog of 1,024. May be called for
-    /// several addresses. Returns the address with the port that the kernel chose for port 0.
+    /// Listens on `address` (`HOST:PORT`, `[V6]:PORT`, `unix:PATH` or `unix:@NAME`), with a backlog of 1,024. May be
+    /// called for several addresses. Returns the address with the port that the kernel chose for port 0.
+    ///
+    /// A unix path where something is already: the socket of a process that has died without removing it is replaced.
+    /// A socket that somebody is bound to, whether he listens yet or not, and a file that is no socket are left alone,
+    /// and the address is in use. Of several who start at once, one gets the path and the others are told that it is in
+    /// use. When the pool closes its listener it removes the path, unless another process has the socket as well or
+    /// something else stands there by now. Who may connect is said by [`ListenOptions::mode`], else by the umask; the
+    /// directory should be one in which only those who are trusted may write.
     ///
     /// # Errors
     /// [`Error::Config`] when it is no address, [`Error::Io`] when the operating system refuses, [`Error::State`] when

@@ -35,6 +35,7 @@ pub use config::{Config, Eviction, OutputHigh, OverRate, Proof, ReadStall, WhenF
 pub use conn::{Connection, Input, Sender, Sent};
 pub use event::Event;
 
+use self::accept::Unwatched;
 use self::commands::Commands;
 use self::core::Core;
 use self::inbox::Inbox;
@@ -88,6 +89,7 @@ pub struct SocketPool<U, N: Net = Os> {
     accepting: Accepting,
     /// When accepting goes on: at once, at a retry, or not before an edge.
     accept_at: Nanos,
+    unwatched: Option<Unwatched>,
     /// The listener that is first in line in the next turn.
     first_listener: usize,
     /// When the next complaint about accept may be logged.
@@ -162,6 +164,7 @@ impl<U, N: Net> SocketPool<U, N> {
             commands,
             accepting: Accepting::Open,
             accept_at: Nanos::ZERO,
+            unwatched: None,
             first_listener: 0,
             complain_at: Nanos::ZERO,
             ground,

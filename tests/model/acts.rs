@@ -31,7 +31,7 @@ impl Model {
             17 => self.push(rig, index, n),
             18 => self.set_own(rig, index, n),
             19 => self.reconfigure(rig, n),
-            20 => fault(rig, n),
+            20 => self.fault(rig, n),
             21 => self.broadcast(rig),
             22 if n.is_multiple_of(8) => {
                 self.drain(rig, [None, Some(ms(100)), Some(Duration::ZERO)][n / 8 % 3]);
@@ -229,20 +229,21 @@ impl Model {
         }
         self.accepting = !self.accepting;
     }
-}
 
-/// A failure that passes: it must not cost anybody the connection.
-fn fault(rig: &Rig<usize>, n: usize) {
-    let (call, errno) = [
-        (Call::Accept, libc::ECONNABORTED),
-        (Call::Accept, libc::EMFILE),
-        (Call::Accept, libc::EINTR),
-        (Call::Receive, libc::EAGAIN),
-        (Call::Send, libc::EAGAIN),
-        (Call::Send, libc::ENOBUFS),
-        (Call::Watch, libc::ENOSPC),
-        (Call::WatchRoom, libc::ENOMEM),
-        (Call::Wait, libc::EINTR),
-    ][n % 9];
-    rig.world.fail_next(call, errno, Schedule::Once);
+    /// A failure that passes: it must not cost anybody the connection.
+    fn fault(&mut self, rig: &Rig<usize>, n: usize) {
+        let (call, errno) = [
+            (Call::Accept, libc::ECONNABORTED),
+            (Call::Accept, libc::EMFILE),
+            (Call::Accept, libc::EINTR),
+            (Call::Receive, libc::EAGAIN),
+            (Call::Send, libc::EAGAIN),
+            (Call::Send, libc::ENOBUFS),
+            (Call::Watch, libc::ENOSPC),
+            (Call::WatchRoom, libc::ENOMEM),
+            (Call::Wait, libc::EINTR),
+        ][n % 9];
+        rig.world.fail_next(call, errno, Schedule::Once);
+        self.hears_late |= call == Call::Watch;
+    }
 }

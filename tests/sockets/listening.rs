@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use socketpool::{Address, Clock, Event, Families, ListenOptions, Peer, Reason, SocketPool};
+use socket2::{Domain, SockAddr, Socket, Type};
+use socketpool::{Address, Clock, Event, Families, ListenOptions, Peer, PortSharing, Reason, SocketPool};
 
 use super::{listening_pool, served};
 use crate::real::{PATIENCE, ask, connect_from, echo_turn, turn_until};
@@ -78,6 +80,102 @@ fn the_backlog_is_the_one_that_was_asked_for() {
     let crowd: Vec<TcpStream> = (0..20).map_while(|_| try_connect(address.tcp().unwrap())).collect();
     // Linux lets one more in than it was asked to.
     assert!((10..=11).contains(&crowd.len()), "{} came in", crowd.len());
+}
+
+/// Whoever waits in a backlog that is full to the brim has connected as far as he knows.
+#[test]
+fn a_drain_takes_everybody_out_of_a_full_backlog() {
+    let path = socket_path("brim");
+    for text in ["127.0.0.1:0", &format!("unix:{}", path.display())] {
+        let mut pool = SocketPool::<()>::builder().build().unwrap();
+        let address = pool.listen_with(text, ListenOptions::default().backlog(10)).unwrap();
+        let target = match &address {
+            Address::Tcp(addr) => SockAddr::from(*addr),
+            _ => SockAddr::unix(&path).unwrap(),
+        };
+        let crowd: Vec<Socket> = (0..11)
+            .map(|_| {
+                let client = Socket::new(target.domain(), Type::STREAM, None).unwrap();
+                client.connect(&target).unwrap();
+                client.send(b"hello\n").unwrap();
+                client
+            })
+            .collect();
+        pool.drain(PATIENCE);
+        served(&mut pool, move || {
+            for mut client in crowd {
+                client.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut answer = Vec::new();
+                client.read_to_end(&mut answer).expect("it is not reset");
+                assert_eq!(answer, b"hello\n");
+            }
+        });
+        assert_eq!(pool.snapshot().counters.accepted, 11, "{address}");
+    }
+    assert!(!path.exists());
+}
+
+/// An old process makes way for a new one on the same port.
+#[test]
+fn of_two_that_share_a_port_one_can_drain_and_nobody_is_lost() {
+    let shared = || ListenOptions::default().sharing(PortSharing::ReusePort);
+    let mut old = SocketPool::<()>::builder().build().unwrap();
+    let mut new = SocketPool::<()>::builder().build().unwrap();
+    let address = old.listen_with("127.0.0.1:0", shared()).unwrap();
+    new.listen_with(&address.to_string(), shared()).unwrap();
+    let target = address.tcp().unwrap();
+    let ask_each = || -> Vec<TcpStream> {
+        let clients = (0..40).map(|_| TcpStream::connect(target).unwrap());
+        clients.inspect(|mut client| client.write_all(b"hello\n").unwrap()).collect()
+    };
+    let early = ask_each();
+    old.drain(PATIENCE);
+    let late = ask_each();
+    let client = std::thread::spawn(move || {
+        for mut client in early.into_iter().chain(late) {
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.read_exact(&mut [0; 6]).expect("it is answered by one of them");
+        }
+    });
+    while !client.is_finished() {
+        echo_turn(&mut old, Duration::from_millis(1));
+        echo_turn(&mut new, Duration::from_millis(1));
+    }
+    client.join().unwrap();
+    let (of_old, of_new) = (old.snapshot().counters, new.snapshot().counters);
+    assert_eq!(of_old.operations + of_new.operations, 80);
+    assert!(of_old.operations > 0, "whoever was in its backlog was not left to the other");
+}
+
+#[test]
+fn a_unix_path_whose_owner_takes_nobody_in_is_in_use_and_no_trap() {
+    let path = socket_path("busy-owner");
+    let owner = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    owner.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    owner.listen(0).unwrap();
+    let _waiting = UnixStream::connect(&path).unwrap();
+    let text = format!("unix:{}", path.display());
+    let (done, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let error = SocketPool::<()>::builder().build().unwrap().listen(&text).unwrap_err();
+        done.send(error.to_string()).unwrap();
+    });
+    let error = told.recv_timeout(PATIENCE).expect("it does not wait for the owner");
+    assert!(error.contains("in use"), "{error}");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn an_abstract_name_is_served_like_a_path() {
+    let mut pool = SocketPool::<()>::builder().build().unwrap();
+    let text = format!("unix:@socketpool-served-{}", std::process::id());
+    assert_eq!(pool.listen(&text).unwrap().to_string(), text);
+    served(&mut pool, move || {
+        let name = std::os::unix::net::SocketAddr::from_abstract_name(&text["unix:@".len()..]).unwrap();
+        let mut client = UnixStream::connect_addr(&name).unwrap();
+        client.write_all(b"hello\n").unwrap();
+        client.read_exact(&mut [0; 6]).unwrap();
+    });
 }
 
 #[test]

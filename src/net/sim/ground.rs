@@ -317,13 +317,8 @@ impl Ground {
     pub(super) fn watch(&mut self, call: Call, fd: i32, token: Token, interest: Readiness) -> io::Result<()> {
         self.faults.call(call)?;
         let slot = &mut self.slots[fd as usize];
-        let errno = match (call, slot.token) {
-            (Call::Watch, Some(_)) => Some(libc::EEXIST),
-            (Call::WatchRoom, None) => Some(libc::ENOENT),
-            _ => None,
-        };
-        if let Some(errno) = errno {
-            return Err(io::Error::from_raw_os_error(errno));
+        if call == Call::Watch && slot.token.is_some() {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
         (slot.token, slot.interest) = (Some(token), interest);
         self.edge(fd);
