@@ -62,7 +62,7 @@ fn allowed<N: Net, U>(
     record: &mut Record<N::Stream, U>,
     inbox: &Inbox,
 ) -> usize {
-    if record.facts() & RECEIVES_IF.0 != RECEIVES_IF.1 {
+    if record.facts() & RECEIVES_IF.0 != RECEIVES_IF.1 && !receives_after_the_end(record) {
         return 0;
     }
     let room = core.config().max_input.saturating_sub(inbox.len());
@@ -79,6 +79,13 @@ fn allowed<N: Net, U>(
         return 0;
     }
     most.min(usize::try_from(allowance).unwrap_or(usize::MAX))
+}
+
+/// Whether the socket is to be asked though its end has been seen: the application may think that there is more.
+#[cold]
+fn receives_after_the_end<S, U>(record: &Record<S, U>) -> bool {
+    let readable = record.ready.has(Readiness::READABLE) && record.muted.is_nothing();
+    readable && record.reading != Reading::Open && !record.is_ending()
 }
 
 #[inline]

@@ -145,3 +145,23 @@ fn a_refused_stream_comes_back_blocking_as_it_was() {
         assert_eq!(SockRef::from(&refused.stream).nonblocking().unwrap(), nonblocking);
     }
 }
+
+#[test]
+fn asking_again_after_the_end_of_the_stream_does_not_spin() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"half a message");
+    client.finish();
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) | Event::ReadClosed(id) = event {
+            let mut conn = pool.conn(id);
+            if conn.receive() > 0 || seen.read_closed == 1 {
+                conn.again();
+                conn.hold();
+                seen.read_closed += 1;
+            }
+        }
+    });
+    assert_eq!(seen.closed, []);
+}
