@@ -8,6 +8,8 @@ use proptest::test_runner::Config;
 
 use super::*;
 
+mod proofs;
+
 /// Cases of the model tests: `SOCKETPOOL_CASES`, else 1,024.
 pub(super) fn cases() -> Config {
     let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_024);
