@@ -1,7 +1,5 @@
-//! The table: slots with generations in a slab, and the map from descriptors to slots.
+//! The table: slots with generations in a slab, and the map from descriptors to slots (`descriptors`).
 //! Takes permits by value, so nobody gets in without one, and gives them back with the record.
-
-use std::collections::HashMap;
 
 use slab::Slab;
 
@@ -9,9 +7,12 @@ use super::{Record, Standing};
 use crate::admission::Permit;
 use crate::clock::Nanos;
 use crate::error::Error;
-use crate::hash::FoldedState;
 use crate::id::ConnId;
 use crate::peer::Peer;
+
+mod descriptors;
+
+use descriptors::Descriptors;
 
 /// Every live connection, by id and by descriptor.
 ///
@@ -24,12 +25,13 @@ pub(crate) struct Table<S, U> {
     slots: Slab<Option<Record<S, U>>>,
     /// The generation each slot had last.
     generations: Vec<u32>,
-    by_fd: HashMap<i32, u32, FoldedState>,
+    by_fd: Descriptors,
     last_generation: u32,
     retired: usize,
 }
 
-/// What did not fit into the table, given back.
+/// What did not fit into the table, given back: its descriptor is that of another, or is so high that there is no memory to
+/// note it.
 #[derive(Debug)]
 pub(crate) struct Duplicate<S> {
     pub(crate) stream: S,
@@ -42,7 +44,7 @@ impl<S, U> Table<S, U> {
         let mut table = Self {
             slots: Slab::new(),
             generations: Vec::new(),
-            by_fd: HashMap::with_hasher(FoldedState::default()),
+            by_fd: Descriptors::new(),
             last_generation: u32::MAX,
             retired: 0,
         };
@@ -60,7 +62,7 @@ impl<S, U> Table<S, U> {
         self.generations
             .try_reserve_exact(capacity.saturating_sub(self.generations.len()))
             .map_err(failed)?;
-        self.by_fd.try_reserve(capacity.saturating_sub(self.by_fd.len())).map_err(failed)
+        self.by_fd.try_reserve(capacity).map_err(failed)
     }
 
     /// Gives `stream` a slot and a name.
@@ -73,11 +75,11 @@ impl<S, U> Table<S, U> {
         standing: Standing,
         now: Nanos,
     ) -> Result<ConnId, Duplicate<S>> {
-        let std::collections::hash_map::Entry::Vacant(by_fd) = self.by_fd.entry(fd) else {
-            return Err(Duplicate { stream, permit });
-        };
         let entry = self.slots.vacant_entry();
         let slot = entry.key();
+        if self.by_fd.insert(fd, slot as u32).is_err() {
+            return Err(Duplicate { stream, permit });
+        }
         if slot == self.generations.len() {
             self.generations.push(0);
         }
@@ -86,7 +88,6 @@ impl<S, U> Table<S, U> {
         let mut connection = Record::new(stream, peer, permit, standing, now);
         connection.generation = generation;
         entry.insert(Some(connection));
-        by_fd.insert(slot as u32);
         Ok(ConnId::new(slot as u32, generation).expect("live connections are bounded by 2^24"))
     }
 
@@ -94,7 +95,7 @@ impl<S, U> Table<S, U> {
     pub(crate) fn remove(&mut self, id: ConnId, fd: i32) -> Option<Record<S, U>> {
         self.get(id)?;
         let slot = id.slot() as usize;
-        self.by_fd.remove(&fd);
+        self.by_fd.remove(fd);
         if id.generation() == self.last_generation {
             self.retired += 1;
             return self.slots.get_mut(slot)?.take();
@@ -121,10 +122,12 @@ impl<S, U> Table<S, U> {
         Some((ConnId::new(slot, connection.generation)?, connection))
     }
 
+    #[inline]
     pub(crate) fn id_by_fd(&self, fd: i32) -> Option<ConnId> {
-        self.at(*self.by_fd.get(&fd)?).map(|(id, _)| id)
+        self.at(self.by_fd.get(fd)?).map(|(id, _)| id)
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.retired
     }
@@ -143,15 +146,14 @@ impl<S, U> Table<S, U> {
 
     pub(crate) fn memory_bytes(&self) -> usize {
         let slot = size_of::<Option<Record<S, U>>>() + size_of::<u32>();
-        let mapped = size_of::<(i32, u32)>() + 1;
-        self.generations.len() * slot + self.by_fd.capacity() * mapped
+        self.generations.len() * slot + self.by_fd.memory_bytes()
     }
 
     /// Walks everything.
     pub(crate) fn assert_invariants(&self, fd_of: impl Fn(&S) -> i32) {
         assert_eq!(self.by_fd.len(), self.len(), "descriptors in the map, connections in the table");
         for (id, connection) in self.iter() {
-            assert_eq!(self.by_fd.get(&fd_of(&connection.stream)), Some(&id.slot()), "descriptor of {id}");
+            assert_eq!(self.by_fd.get(fd_of(&connection.stream)), Some(id.slot()), "descriptor of {id}");
             assert_eq!(self.generations[id.slot() as usize], id.generation(), "generation of {id}");
         }
     }
