@@ -67,6 +67,12 @@ impl Node {
         self.due as u64 | (middle as u64) << 32 | (high as u64) << (32 + SPARE_BITS)
     }
 
+    /// No deadline that `Nanos` can hold has the highest seven bits set.
+    #[inline]
+    const fn is_armed(self) -> bool {
+        self.next >> SLOT_BITS != (NEVER >> (32 + SPARE_BITS)) as u32
+    }
+
     #[inline]
     const fn prev(self) -> u32 {
         self.prev & NONE
@@ -126,7 +132,7 @@ impl Timers {
     /// Takes the deadline of `slot` away; fine when it has none.
     #[inline]
     pub(crate) fn disarm(&mut self, slot: u32) {
-        if self.due_ms(slot) != NEVER {
+        if self.nodes.get(slot as usize).is_some_and(|node| node.is_armed()) {
             self.disarm_armed(slot);
         }
     }
@@ -194,7 +200,7 @@ impl Timers {
         for (level, occupied) in self.occupied.iter().enumerate() {
             assert_eq!(self.levels >> level & 1 == 1, *occupied != 0, "bit of level {level}");
         }
-        let armed = self.nodes.iter().filter(|node| node.due_ms() != NEVER);
+        let armed = self.nodes.iter().filter(|node| node.is_armed());
         assert!(armed.clone().all(|node| self.next <= Nanos::from_millis(node.due_ms())), "next is too late");
         assert_eq!((seen, armed.count()), (self.len, self.len), "entries in lists and entries armed");
         assert_eq!(self.next, self.earliest(), "cached next");
@@ -342,7 +348,8 @@ impl Timers {
     fn place(&self, due_ms: u64) -> usize {
         let at = due_ms.max(self.base);
         let level = ((at ^ self.base) | 1).ilog2() as usize / DIGIT_BITS;
-        level * WIDTH + (at >> (level * DIGIT_BITS)) as usize % WIDTH
+        // Eight levels there are; the remainder only says so to the compiler.
+        (level * WIDTH + (at >> (level * DIGIT_BITS)) as usize % WIDTH) % (LEVELS * WIDTH)
     }
 
     /// Checks one list and counts it.

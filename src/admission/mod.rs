@@ -320,8 +320,12 @@ impl Gate {
     #[inline(always)]
     fn judge_score(&mut self, address: Address, key: Key, spot: Spot, now: Nanos) -> Decision {
         // Every place is taken by a live address only if there are more connections than the gate was made for.
-        let Some(place) = spot.place().or_else(|| self.addresses.insert(key, spot, now)) else {
-            return Decision::Refuse(Refusal::Full);
+        let place = match spot.place() {
+            Some(place) => place,
+            None => match self.addresses.insert(key, spot, now) {
+                Some(place) => place,
+                None => return Decision::Refuse(Refusal::Full),
+            },
         };
         let Some(syn) = self.syn.as_mut().filter(|syn| !syn.is_trusted(address, now)) else {
             return Decision::Admit(self.permit(place, None));

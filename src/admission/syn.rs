@@ -19,16 +19,15 @@ use super::protection::SynProtection;
 pub(super) struct Score {
     score: f32,
     /// When the score was last brought up to date.
-    seen: Stamp,
+    seen: u32,
     /// Until when every attempt is refused; in the past if none is.
-    blocked_until: Stamp,
+    blocked_until: u32,
+    /// The upper sixteen bits of these times, which are milliseconds: 48 bits are 8,900 years, and a clock has 584.
+    seen_high: u16,
+    blocked_until_high: u16,
     current: u16,
     previous: u16,
 }
-
-/// A time in milliseconds, in six bytes: enough for 8,900 years, where a clock has 584.
-#[derive(Clone, Copy, Debug)]
-struct Stamp([u16; 3]);
 
 /// What the score says to a newcomer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +65,13 @@ impl Score {
     /// An address that was never seen before `now`.
     #[inline]
     pub(super) fn new(now: Nanos) -> Self {
+        let now = now.as_millis();
         Self {
             score: START,
-            seen: Stamp::new(now.as_millis()),
-            blocked_until: Stamp::new(0),
+            seen: now as u32,
+            blocked_until: 0,
+            seen_high: (now >> 32) as u16,
+            blocked_until_high: 0,
             current: 0,
             previous: 0,
         }
@@ -81,14 +83,23 @@ impl Score {
         let now = self.recover(rules, now);
         self.current = self.current.saturating_add(1);
         self.lower(rules.attempt_penalty);
-        if self.blocked_until.millis() > now {
+        if self.blocked_until() > now {
             return Verdict::Block;
         }
+        // The usual case. No threshold is above this one.
+        let is_good = self.score >= rules.throttle_below;
+        if is_good && u64::from(self.current) + u64::from(self.previous) <= rules.max_attempts {
+            return Verdict::Allow;
+        }
+        self.judge(rules, now)
+    }
+
+    /// What is said of an attempt that was counted and is not refused by a block.
+    fn judge(&mut self, rules: &Rules, now: u64) -> Verdict {
         if self.has_too_many(rules, now) || self.score < rules.block_below {
-            self.block(rules, now);
-            return Verdict::Block;
-        }
-        if self.score < rules.challenge_below {
+            self.block_until(now + rules.block);
+            Verdict::Block
+        } else if self.score < rules.challenge_below {
             Verdict::Challenge
         } else if self.score < rules.throttle_below {
             Verdict::Throttle
@@ -117,7 +128,7 @@ impl Score {
         self.take_back(rules, attempt, now);
         self.score = (self.score + rules.success_reward).min(1.0);
         if self.score >= rules.throttle_below {
-            self.blocked_until = Stamp::new(0);
+            self.block_until(0);
         }
     }
 
@@ -125,19 +136,26 @@ impl Score {
     pub(super) fn failure(&mut self, rules: &mut Rules, now: Nanos) {
         let now = self.recover(rules, now);
         self.lower(rules.failure_penalty);
-        if self.score < rules.block_below && self.blocked_until.millis() <= now {
-            self.block(rules, now);
+        if self.score < rules.block_below && self.blocked_until() <= now {
+            self.block_until(now + rules.block);
         }
     }
 
     /// Whether every attempt is refused at `now`.
     #[inline]
     pub(super) fn is_blocked(&self, now: Nanos) -> bool {
-        self.blocked_until.millis() > now.as_millis()
+        self.blocked_until() > now.as_millis()
     }
 
-    fn block(&mut self, rules: &Rules, now: u64) {
-        self.blocked_until = Stamp::new(now + rules.block);
+    #[inline]
+    fn blocked_until(&self) -> u64 {
+        u64::from(self.blocked_until_high) << 32 | u64::from(self.blocked_until)
+    }
+
+    #[inline]
+    fn block_until(&mut self, until: u64) {
+        self.blocked_until = until as u32;
+        self.blocked_until_high = (until >> 32) as u16;
     }
 
     #[inline]
@@ -148,15 +166,19 @@ impl Score {
     /// Brings the score and the counts up to `now`, and returns it in milliseconds.
     #[inline]
     fn recover(&mut self, rules: &mut Rules, now: Nanos) -> u64 {
-        let (now, seen) = (now.as_millis(), self.seen.millis());
+        let now = now.as_millis();
+        let seen = u64::from(self.seen_high) << 32 | u64::from(self.seen);
         rules.turn_to(now);
-        // The way over a signed number is one instruction, and milliseconds fit.
-        let elapsed = now.saturating_sub(seen).cast_signed() as f32;
-        self.score = (self.score + elapsed * rules.recovery_a_milli).min(1.0);
-        if seen < rules.began {
-            self.turn_window(rules, seen);
+        if now > seen {
+            // The way over a signed number is one instruction, and milliseconds fit.
+            let elapsed = (now - seen).cast_signed() as f32;
+            self.score = (self.score + elapsed * rules.recovery_a_milli).min(1.0);
+            if seen < rules.began {
+                self.turn_window(rules, seen);
+            }
+            self.seen = now as u32;
+            self.seen_high = (now >> 32) as u16;
         }
-        self.seen = Stamp::new(now.max(seen));
         now
     }
 
@@ -176,18 +198,6 @@ impl Score {
             Some(spare) => u64::from(self.previous) * left >= (spare + 1) * rules.window,
             None => true,
         }
-    }
-}
-
-impl Stamp {
-    #[inline]
-    const fn new(millis: u64) -> Self {
-        Self([millis as u16, (millis >> 16) as u16, (millis >> 32) as u16])
-    }
-
-    #[inline]
-    const fn millis(self) -> u64 {
-        self.0[0] as u64 | (self.0[1] as u64) << 16 | (self.0[2] as u64) << 32
     }
 }
 

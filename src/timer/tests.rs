@@ -36,6 +36,7 @@ fn a_node_takes_twelve_bytes_and_holds_every_deadline() {
         node.set_next(1 << 24);
         node.set_prev(NONE);
         assert_eq!((node.due_ms(), node.prev(), node.next()), (due_ms, NONE, 1 << 24));
+        assert_eq!(node.is_armed(), due_ms != NEVER);
     }
 }
 
