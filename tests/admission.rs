@@ -111,6 +111,44 @@ fn without_protection_a_flood_gets_in() {
     assert_eq!(flood(server()).1, 200);
 }
 
+/// An address that connects twenty times a second for half a minute, each time with a line of which it hears the echo if
+/// `speaks` says so; and how many of these connections were refused or delayed.
+fn visits(builder: Builder<()>, speaks: impl Fn(usize) -> bool) -> (u64, u64) {
+    let (mut rig, mut seen) = (Rig::new(builder), Seen::default());
+    for round in 0..600 {
+        let client = rig.world.connect(&format!("198.51.100.13:{}", 1000 + round));
+        rig.settle(seen.echo());
+        if speaks(round) {
+            client.send(b"hello\n");
+        }
+        rig.pass(ms(25), seen.echo());
+        drop(client);
+        rig.pass(ms(25), seen.echo());
+    }
+    let snapshot = rig.pool.snapshot();
+    (snapshot.refused(Refusal::Flood) + snapshot.refused(Refusal::AcceptRate), snapshot.counters.delayed)
+}
+
+#[test]
+fn who_speaks_may_come_as_often_as_it_likes() {
+    let protected = || server().syn_protection(SynProtection::default());
+    assert_eq!(visits(protected(), |_| true), (0, 0));
+    let (refused, delayed) = visits(protected(), |_| false);
+    assert!(refused > 550 && delayed > 0, "who says nothing: {refused} refused, {delayed} delayed");
+    assert_eq!(visits(server(), |_| false), (0, 0), "without protection");
+}
+
+#[test]
+fn some_who_speak_do_not_cover_for_others_who_do_not() {
+    let (refused, delayed) =
+        visits(server().syn_protection(SynProtection::default()), |round| round % 2 == 0);
+    assert!(refused > 450 && delayed > 0, "{refused} refused, {delayed} delayed");
+    // Nor when the score has nothing to say, and only the count has.
+    let counted = SynProtection::default().attempt_penalty(0.0).failure_penalty(0.0);
+    let (refused, _) = visits(server().syn_protection(counted), |round| round % 2 == 0);
+    assert!(refused > 400, "{refused} refused");
+}
+
 #[test]
 fn a_throttled_newcomer_is_admitted_and_read_later_and_delays_nobody() {
     let protection = SynProtection::default().max_attempts(10).throttle_delay(ms(100));

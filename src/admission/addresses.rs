@@ -3,6 +3,11 @@
 //! Fixed capacity, reserved at start. An entry without live connections stands in a list by age and gives way, oldest first,
 //! when room is needed; one with live connections never does, so its place in the table is its name as long as they live. With
 //! room for more addresses than there can be connections, a newcomer always finds a place.
+//!
+//! What not every pool needs stands beside the entries, in arrays that are empty until it is asked for: scores, and the lower
+//! halves of IPv6 addresses.
+
+use std::collections::TryReserveError;
 
 use crate::clock::Nanos;
 use crate::error::Error;
@@ -10,13 +15,18 @@ use crate::hash::FoldedState;
 
 use super::syn::Score;
 
-/// Addresses by key, which is the address masked to the prefix that counts as one.
+/// Addresses by key.
 pub(super) struct Addresses {
     hash: FoldedState,
     /// First entry of each chain. Invariant: a power of two of them, at least as many as `capacity`; none for capacity 0.
     heads: Vec<u32>,
     /// Invariant: never longer than `capacity`, which was reserved.
     entries: Vec<Entry>,
+    /// The flood score of each entry. Invariant: as many as entries if `features.scores`, else none.
+    scores: Vec<Score>,
+    /// The part of each key that does not fit into its entry. Invariant: as many as entries if `features.rests`, else none.
+    rests: Vec<u64>,
+    features: Features,
     capacity: usize,
     /// Entries without live connections, newest and oldest.
     newest: u32,
@@ -30,16 +40,96 @@ pub(super) struct Addresses {
     live: usize,
 }
 
-/// One address: a cache line.
+/// What is kept for each address besides its count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Features {
+    pub(super) scores: bool,
+    /// Keys of more than 64 bits.
+    pub(super) rests: bool,
+}
+
+/// What counts as one address: IPv4, or the upper and the lower half of IPv6, each without the bits that do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    word: u64,
+    rest: u64,
+    v4: bool,
+}
+
+/// Where a key was looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    /// Its chain.
+    head: u32,
+    /// Its place, or [`NONE`].
+    place: u32,
+}
+
+/// One address in twenty bytes.
+#[derive(Clone, Copy, Debug)]
 struct Entry {
-    key: [u64; 2],
-    live: u32,
-    /// The next entry with the same head.
+    /// The key's word in two halves: a `u64` would be aligned, and the entry four bytes longer.
+    word: [u32; 2],
+    /// The next entry with the same head, or [`NONE`]; the top bit says that the key is IPv4.
     chain: u32,
-    /// Neighbours in the list by age, while `live` is 0.
+    /// Live connections if `older` is [`LIVE`]; else the newer neighbour in the list by age, or [`NONE`].
     newer: u32,
+    /// The older neighbour, or [`NONE`]; [`LIVE`] while the entry stands in no list because it has connections.
     older: u32,
-    score: Score,
+}
+
+impl Key {
+    #[inline]
+    pub(super) const fn v4(bits: u64) -> Self {
+        Self { word: bits, rest: 0, v4: true }
+    }
+
+    #[inline]
+    pub(super) const fn v6(bits: u128) -> Self {
+        Self { word: (bits >> 64) as u64, rest: bits as u64, v4: false }
+    }
+}
+
+impl Spot {
+    /// Where the address stands, if it does.
+    #[inline]
+    pub(super) fn place(self) -> Option<u32> {
+        (self.place != NONE).then_some(self.place)
+    }
+}
+
+impl Entry {
+    /// An address that has neither connections nor a place in the list.
+    #[inline]
+    fn new(key: Key) -> Self {
+        let chain = NONE | if key.v4 { IS_V4 } else { 0 };
+        Self { word: [key.word as u32, (key.word >> 32) as u32], chain, newer: 0, older: LIVE }
+    }
+
+    #[inline]
+    fn word(&self) -> u64 {
+        u64::from(self.word[1]) << 32 | u64::from(self.word[0])
+    }
+
+    #[inline]
+    fn is_v4(&self) -> bool {
+        self.chain & IS_V4 != 0
+    }
+
+    #[inline]
+    fn next(&self) -> u32 {
+        self.chain & !IS_V4
+    }
+
+    #[inline]
+    fn set_next(&mut self, next: u32) {
+        self.chain = self.chain & IS_V4 | next;
+    }
+
+    #[inline]
+    fn live(&self) -> u32 {
+        if self.older == LIVE { self.newer } else { 0 }
+    }
 }
 
 impl Addresses {
@@ -49,6 +139,9 @@ impl Addresses {
             hash,
             heads: Vec::new(),
             entries: Vec::new(),
+            scores: Vec::new(),
+            rests: Vec::new(),
+            features: Features::default(),
             capacity: 0,
             newest: NONE,
             oldest: NONE,
@@ -59,128 +152,185 @@ impl Addresses {
         }
     }
 
-    /// Makes room for `capacity` addresses; never less than there was, because places are names. Changes nothing on error.
-    pub(super) fn try_reserve(&mut self, capacity: usize) -> Result<(), Error> {
-        if capacity <= self.capacity {
+    /// Makes room for `capacity` addresses with what `features` asks for; never less than there was, because places are
+    /// names. Changes nothing on error.
+    pub(super) fn try_reserve(&mut self, capacity: usize, features: Features) -> Result<(), Error> {
+        let capacity = capacity.max(self.capacity);
+        let features = Features {
+            scores: features.scores || self.features.scores,
+            rests: features.rests || self.features.rests,
+        };
+        if (capacity, features) == (self.capacity, self.features) {
             return Ok(());
         }
-        let memory = |_| Error::Memory { what: "the table of addresses" };
-        let mut heads = Vec::new();
-        heads.try_reserve_exact(capacity.next_power_of_two()).map_err(memory)?;
-        self.entries.try_reserve_exact(capacity - self.entries.len()).map_err(memory)?;
-        heads.resize(capacity.next_power_of_two(), NONE);
-        let before = std::mem::replace(&mut self.heads, heads);
-        for mut place in before {
-            while place != NONE {
-                let next = self.entry(place).chain;
-                self.link(place);
-                place = next;
-            }
+        let heads = self
+            .try_reserve_all(capacity, features)
+            .map_err(|_| Error::Memory { what: "the table of addresses" })?;
+        self.features = features;
+        // Addresses that were there before they had a score or a longer key begin with what every address begins with.
+        if features.scores {
+            self.scores.resize(self.entries.len(), Score::new(Nanos::ZERO));
         }
-        self.capacity = capacity;
+        if features.rests {
+            self.rests.resize(self.entries.len(), 0);
+        }
+        if capacity > self.capacity {
+            self.capacity = capacity;
+            self.spread(heads);
+        }
         Ok(())
     }
 
-    /// Where the address stands, if it does.
-    #[inline]
-    pub(super) fn find(&self, key: u128) -> Option<u32> {
-        let mut place = *self.heads.get(self.head(key))?;
-        while place != NONE {
-            let entry = self.entry(place);
-            if entry.key == halves(key) {
-                return Some(place);
-            }
-            place = entry.chain;
+    fn try_reserve_all(&mut self, capacity: usize, features: Features) -> Result<Vec<u32>, TryReserveError> {
+        let mut heads = Vec::new();
+        if capacity > self.capacity {
+            heads.try_reserve_exact(capacity.next_power_of_two())?;
+            self.entries.try_reserve_exact(capacity - self.entries.len())?;
         }
-        None
+        if features.scores {
+            self.scores.try_reserve_exact(capacity - self.scores.len())?;
+        }
+        if features.rests {
+            self.rests.try_reserve_exact(capacity - self.rests.len())?;
+        }
+        Ok(heads)
     }
 
-    /// Gives an address that has no place one, without live connections and in no list yet: [`open`](Self::open) or
-    /// [`refresh`](Self::refresh) must follow. Another may be forgotten for it; `None` if every place is taken by an address with
-    /// live connections.
+    /// Spreads all entries over so many new chains.
+    fn spread(&mut self, mut heads: Vec<u32>) {
+        heads.resize(self.capacity.next_power_of_two(), NONE);
+        let before = std::mem::replace(&mut self.heads, heads);
+        for mut place in before {
+            while place != NONE {
+                let next = self.entry(place).next();
+                self.link(place, self.head(self.key(place)));
+                place = next;
+            }
+        }
+    }
+
+    /// Looks for an address.
+    #[inline]
+    pub(super) fn find(&self, key: Key) -> Spot {
+        let head = self.head(key);
+        let mut place = self.heads.get(head as usize).copied().unwrap_or(NONE);
+        while place != NONE {
+            let entry = self.entry(place);
+            let is_same = entry.word() == key.word && entry.is_v4() == key.v4;
+            if is_same && (!self.features.rests || self.rests[place as usize] == key.rest) {
+                break;
+            }
+            place = entry.next();
+        }
+        Spot { head, place }
+    }
+
+    /// Gives an address that was not found a place, without live connections and in no list yet: [`open`](Self::open) or
+    /// [`refresh`](Self::refresh) must follow. Another may be forgotten for it; `None` if every place is taken by an address
+    /// with live connections.
+    #[inline]
+    pub(super) fn insert(&mut self, key: Key, spot: Spot, now: Nanos) -> Option<u32> {
+        debug_assert!(self.find(key).place == NONE, "the address has a place");
+        if self.free == NONE && self.entries.len() < self.capacity {
+            let place = self.entries.len() as u32;
+            self.entries.push(Entry::new(key));
+            if self.features.scores {
+                self.scores.push(Score::new(now));
+            }
+            if self.features.rests {
+                self.rests.push(key.rest);
+            }
+            self.link(place, spot.head);
+            return Some(place);
+        }
+        self.insert_again(key, spot, now)
+    }
+
+    /// Inserts at a place that was used before.
     #[inline(never)]
-    pub(super) fn insert(&mut self, key: u128, now: Nanos) -> Option<u32> {
-        debug_assert!(self.find(key).is_none(), "the address has a place");
-        let entry = Entry {
-            key: halves(key),
-            live: 0,
-            chain: NONE,
-            newer: UNLISTED,
-            older: NONE,
-            score: Score::new(now),
-        };
-        if self.free == NONE && self.entries.len() == self.capacity {
+    fn insert_again(&mut self, key: Key, spot: Spot, now: Nanos) -> Option<u32> {
+        if self.free == NONE {
             let place = self.victim(now)?;
+            self.unlist(place);
             self.forget(place);
         }
-        let place = if self.free != NONE {
-            let place = self.free;
-            self.free = self.entry(place).chain;
-            self.unused -= 1;
-            *self.entry_mut(place) = entry;
-            place
-        } else {
-            self.entries.push(entry);
-            (self.entries.len() - 1) as u32
-        };
-        self.link(place);
+        let place = self.free;
+        self.free = self.entry(place).next();
+        self.unused -= 1;
+        *self.entry_mut(place) = Entry::new(key);
+        if self.features.scores {
+            self.scores[place as usize] = Score::new(now);
+        }
+        if self.features.rests {
+            self.rests[place as usize] = key.rest;
+        }
+        self.link(place, spot.head);
         Some(place)
     }
 
     /// One more connection of this address.
-    #[inline(always)]
+    #[inline]
     pub(super) fn open(&mut self, place: u32) {
         self.live += 1;
         let entry = self.entry_mut(place);
-        entry.live += 1;
-        if entry.live == 1 {
-            self.unlist(place);
+        if entry.older == LIVE {
+            entry.newer += 1;
+            return;
         }
+        self.unlist(place);
+        let entry = self.entry_mut(place);
+        (entry.newer, entry.older) = (1, LIVE);
     }
 
     /// One connection less. Without any, the address is kept for its score if `keep`, else forgotten.
     #[inline]
     pub(super) fn close(&mut self, place: u32, keep: bool) {
         let entry = self.entry_mut(place);
-        debug_assert!(entry.live > 0, "a connection ends twice");
-        entry.live = entry.live.saturating_sub(1);
-        let is_idle = entry.live == 0;
+        debug_assert!(entry.live() > 0, "a connection ends twice");
+        entry.newer = entry.newer.saturating_sub(1);
+        let is_idle = entry.newer == 0;
         self.live -= 1;
-        if is_idle {
+        if is_idle && keep {
             self.push_newest(place);
-            if !keep {
-                self.forget(place);
-            }
+        } else if is_idle {
+            self.forget(place);
         }
     }
 
     /// An address without live connections was heard of: it becomes the newest.
     pub(super) fn refresh(&mut self, place: u32) {
-        if self.entry(place).live == 0 {
+        let entry = self.entry(place);
+        if entry.older != LIVE {
             self.unlist(place);
-            self.push_newest(place);
+        } else if entry.newer > 0 {
+            return;
         }
+        self.push_newest(place);
     }
 
     /// Forgets every address without live connections.
     pub(super) fn forget_idle(&mut self) {
         while self.oldest != NONE {
-            self.forget(self.oldest);
+            let place = self.oldest;
+            self.unlist(place);
+            self.forget(place);
         }
     }
 
     /// Live connections of the address at `place`.
     #[inline]
     pub(super) fn live_at(&self, place: u32) -> u32 {
-        self.entry(place).live
+        self.entry(place).live()
     }
 
+    /// The score of the address at `place`, of which there is one only if the table was made with scores.
     #[inline]
     pub(super) fn score_mut(&mut self, place: u32) -> &mut Score {
-        &mut self.entry_mut(place).score
+        &mut self.scores[place as usize]
     }
 
     /// Live connections of all addresses.
+    #[inline]
     pub(super) fn live(&self) -> usize {
         self.live
     }
@@ -198,34 +348,36 @@ impl Addresses {
     /// Addresses that are blocked at `now`.
     #[cfg(test)]
     pub(super) fn blocked(&self, now: Nanos) -> usize {
-        self.entries.iter().filter(|entry| entry.score.is_blocked(now)).count()
+        let known = self.heads.iter().flat_map(|head| self.walk(*head, Entry::next));
+        known.filter(|place| self.scores[*place as usize].is_blocked(now)).count()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>() + self.heads.capacity() * size_of::<u32>()
+        self.entries.capacity() * size_of::<Entry>()
+            + self.scores.capacity() * size_of::<Score>()
+            + self.rests.capacity() * size_of::<u64>()
+            + self.heads.capacity() * size_of::<u32>()
     }
 
     /// Every entry is live, idle or free; each is found under its key; the sums are right.
     pub(super) fn assert_invariants(&self) {
         assert!(self.entries.len() <= self.capacity && self.heads.len() >= self.capacity);
-        let sum: usize = self.entries.iter().map(|entry| entry.live as usize).sum();
+        let beside = |is_kept| if is_kept { self.entries.len() } else { 0 };
+        assert_eq!(self.scores.len(), beside(self.features.scores), "scores");
+        assert_eq!(self.rests.len(), beside(self.features.rests), "lower halves of keys");
+        let sum: usize = self.entries.iter().map(|entry| entry.live() as usize).sum();
         assert_eq!(sum, self.live, "live connections");
-        let unused = self.walk(self.free, |entry| entry.chain);
+        let unused = self.walk(self.free, Entry::next);
         let older = self.walk(self.newest, |entry| entry.older);
         let newer = self.walk(self.oldest, |entry| entry.newer);
         assert_eq!((unused.len(), older.len()), (self.unused, self.idle));
         assert!(older.iter().eq(newer.iter().rev()), "the list by age reads alike from both ends");
-        assert!(
-            older.iter().all(|place| self.entry(*place).live == 0),
-            "idle entries have no live connections"
-        );
-        let live = self.entries.iter().filter(|entry| entry.live > 0).count();
+        let live = self.entries.iter().filter(|entry| entry.live() > 0).count();
         assert_eq!(live + self.idle + self.unused, self.entries.len());
-        let chained: Vec<u32> =
-            self.heads.iter().flat_map(|head| self.walk(*head, |entry| entry.chain)).collect();
+        let chained: Vec<u32> = self.heads.iter().flat_map(|head| self.walk(*head, Entry::next)).collect();
         assert_eq!(chained.len(), self.len(), "every known address is in one chain");
         for place in chained {
-            assert_eq!(self.find(key(self.entry(place))), Some(place));
+            assert_eq!(self.find(self.key(place)).place, place);
         }
     }
 
@@ -240,42 +392,45 @@ impl Addresses {
     /// The idle address to forget. Among the oldest few one that is not blocked, so that a block is not washed out by
     /// a crowd of passing addresses as easily as a good name.
     fn victim(&self, now: Nanos) -> Option<u32> {
-        let step = |place: &u32| Some(self.entry(*place).newer).filter(|newer| *newer != NONE);
         let oldest = Some(self.oldest).filter(|place| *place != NONE)?;
+        if !self.features.scores {
+            return Some(oldest);
+        }
+        let step = |place: &u32| Some(self.entry(*place).newer).filter(|newer| *newer != NONE);
         let mut few = std::iter::successors(Some(oldest), step).take(CANDIDATES);
-        Some(few.find(|place| !self.entry(*place).score.is_blocked(now)).unwrap_or(oldest))
+        Some(few.find(|place| !self.scores[*place as usize].is_blocked(now)).unwrap_or(oldest))
     }
 
-    /// Makes the place of an idle address free.
+    /// Makes the place of an address free that has no connections and stands in no list.
     fn forget(&mut self, place: u32) {
-        self.unlist(place);
         self.unlink(place);
-        self.entry_mut(place).score = Score::new(Nanos::ZERO);
-        self.entry_mut(place).chain = self.free;
-        self.free = place;
+        let free = std::mem::replace(&mut self.free, place);
+        let entry = self.entry_mut(place);
+        (entry.chain, entry.newer, entry.older) = (free, NONE, NONE);
         self.unused += 1;
     }
 
-    /// Puts an entry at the start of its key's chain.
-    fn link(&mut self, place: u32) {
-        let head = self.head(key(self.entry(place)));
-        self.entry_mut(place).chain = self.heads[head];
-        self.heads[head] = place;
+    /// Puts an entry at the start of a chain.
+    #[inline]
+    fn link(&mut self, place: u32, head: u32) {
+        let next = std::mem::replace(&mut self.heads[head as usize], place);
+        self.entry_mut(place).set_next(next);
     }
 
     /// Takes an entry out of its key's chain.
+    #[inline]
     fn unlink(&mut self, place: u32) {
-        let Entry { chain: next, .. } = *self.entry(place);
-        let head = self.head(key(self.entry(place)));
+        let next = self.entry(place).next();
+        let head = self.head(self.key(place)) as usize;
         let mut at = self.heads[head];
         if at == place {
             self.heads[head] = next;
             return;
         }
-        while self.entry(at).chain != place {
-            at = self.entry(at).chain;
+        while self.entry(at).next() != place {
+            at = self.entry(at).next();
         }
-        self.entry_mut(at).chain = next;
+        self.entry_mut(at).set_next(next);
     }
 
     #[inline]
@@ -291,11 +446,11 @@ impl Addresses {
         self.idle += 1;
     }
 
-    #[inline]
+    /// Takes an idle entry out of the list by age.
     fn unlist(&mut self, place: u32) {
         let Entry { newer, older, .. } = *self.entry(place);
+        debug_assert!(older != LIVE, "it stands in no list");
         match newer {
-            UNLISTED => return,
             NONE => self.newest = older,
             _ => self.entry_mut(newer).older = older,
         }
@@ -306,10 +461,17 @@ impl Addresses {
         self.idle -= 1;
     }
 
+    fn key(&self, place: u32) -> Key {
+        let entry = self.entry(place);
+        let rest = if self.features.rests { self.rests[place as usize] } else { 0 };
+        Key { word: entry.word(), rest, v4: entry.is_v4() }
+    }
+
     /// The chain of a key; out of range only for a table without room.
     #[inline]
-    fn head(&self, key: u128) -> usize {
-        self.hash.hash_u128(key) as usize & self.heads.len().wrapping_sub(1)
+    fn head(&self, key: Key) -> u32 {
+        let bits = u128::from(key.rest) << 64 | u128::from(key.word);
+        self.hash.hash_u128(bits) as u32 & (self.heads.len() as u32).wrapping_sub(1)
     }
 
     #[inline]
@@ -323,142 +485,14 @@ impl Addresses {
     }
 }
 
-/// A key in two halves, because a `u128` would make an entry 80 bytes instead of 64.
-#[inline]
-const fn halves(key: u128) -> [u64; 2] {
-    [key as u64, (key >> 64) as u64]
-}
-
-#[inline]
-fn key(entry: &Entry) -> u128 {
-    u128::from(entry.key[1]) << 64 | u128::from(entry.key[0])
-}
-
-/// No place.
-pub(super) const NONE: u32 = u32::MAX;
-/// Stands in place of the newer neighbour of an entry that was just made.
-const UNLISTED: u32 = u32::MAX - 1;
+/// No place. Places are below 2^25: at most 2^24 addresses are tracked, or one more than the connections.
+pub(super) const NONE: u32 = u32::MAX >> 1;
+/// In place of the older neighbour: it stands in no list.
+const LIVE: u32 = NONE - 1;
+/// The bit of a chain that says that the key is IPv4.
+const IS_V4: u32 = 1 << 31;
 /// Oldest idle addresses that are looked at for one that is not blocked.
 const CANDIDATES: usize = 8;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(capacity: usize) -> Addresses {
-        let mut table = Addresses::new(FoldedState::with_seed(1));
-        table.try_reserve(capacity).unwrap();
-        table
-    }
-
-    /// An address without connections.
-    fn insert(table: &mut Addresses, key: u128) {
-        let place = table.insert(key, Nanos::ZERO).unwrap();
-        table.refresh(place);
-    }
-
-    /// Entries that are looked at to find `key`.
-    fn probes(table: &Addresses, key: u128) -> usize {
-        let chain = table.walk(table.heads[table.head(key)], |entry| entry.chain);
-        chain.iter().position(|place| table.entry(*place).key == halves(key)).unwrap() + 1
-    }
-
-    /// The hash of the legacy pool, before it seeds.
-    fn djb2(key: u128) -> u32 {
-        key.to_be_bytes()
-            .iter()
-            .fold(5_381_u32, |hash, byte| hash.wrapping_mul(33).wrapping_add(u32::from(*byte)))
-    }
-
-    #[test]
-    fn an_entry_is_a_cache_line() {
-        assert_eq!(size_of::<Entry>(), 64);
-    }
-
-    #[test]
-    fn keys_that_collide_under_djb2_are_found_as_fast_as_others() {
-        const KEYS: usize = 65_536;
-        // A byte up by one is a byte 33 down behind it: eight such pairs, four choices each.
-        let colliding = (0..KEYS).map(|n| {
-            let bytes = (0..8).flat_map(|pair| {
-                let choice = (n >> (2 * pair) & 3) as u8;
-                [100 + choice, 200 - 33 * choice]
-            });
-            u128::from_be_bytes(bytes.collect::<Vec<u8>>().try_into().unwrap())
-        });
-        let keys: Vec<u128> = colliding.collect();
-        assert!(keys.iter().all(|key| djb2(*key) == djb2(keys[0])));
-        for seed in 0..4 {
-            let mut table = Addresses::new(FoldedState::with_seed(seed));
-            table.try_reserve(KEYS).unwrap();
-            for key in &keys {
-                insert(&mut table, *key);
-            }
-            let all: Vec<usize> = keys.iter().map(|key| probes(&table, *key)).collect();
-            let (sum, most) = (all.iter().sum::<usize>(), *all.iter().max().unwrap());
-            // A random function gives 1.5 on average.
-            assert!(sum < KEYS * 16 / 10 && most <= 12, "seed {seed}: {sum} in all, {most} at most");
-        }
-    }
-
-    #[test]
-    fn the_oldest_address_without_connections_gives_way_and_a_live_one_never_does() {
-        let mut table = table(3);
-        for key in 0..3 {
-            insert(&mut table, key);
-        }
-        let live = table.find(0).unwrap();
-        table.open(live);
-        table.refresh(table.find(1).unwrap());
-        insert(&mut table, 3);
-        assert_eq!((table.find(2), table.len()), (None, 3));
-        insert(&mut table, 4);
-        assert_eq!((table.find(1), table.find(0)), (None, Some(live)));
-        table.assert_invariants();
-    }
-
-    #[test]
-    fn a_table_full_of_live_addresses_has_no_place_and_keeps_all() {
-        let mut table = table(2);
-        for key in 0..2 {
-            let place = table.insert(key, Nanos::ZERO).unwrap();
-            table.open(place);
-        }
-        assert_eq!(table.insert(2, Nanos::ZERO), None);
-        table.assert_invariants();
-        table.try_reserve(3).unwrap();
-        insert(&mut table, 2);
-        assert_eq!((table.find(0), table.find(1), table.find(2)), (Some(0), Some(1), Some(2)));
-        table.assert_invariants();
-    }
-
-    #[test]
-    fn a_table_without_room_finds_and_takes_nothing() {
-        let mut table = Addresses::new(FoldedState::default());
-        assert_eq!((table.find(7), table.insert(7, Nanos::ZERO), table.memory_bytes()), (None, None, 0));
-        table.assert_invariants();
-    }
-
-    #[test]
-    fn room_that_cannot_be_had_is_an_error() {
-        let mut table = table(2);
-        insert(&mut table, 7);
-        assert!(matches!(table.try_reserve(usize::MAX / 128), Err(Error::Memory { .. })));
-        assert_eq!((table.find(7), table.capacity()), (Some(0), 2));
-        table.assert_invariants();
-    }
-
-    #[test]
-    fn a_million_addresses_take_no_more_memory_than_was_reserved() {
-        let mut table = table(1_000);
-        let memory = table.memory_bytes();
-        for key in 0..1_000_000 {
-            let place = table.insert(key << 64, Nanos::ZERO).unwrap();
-            table.open(place);
-            table.close(place, key % 3 > 0);
-        }
-        assert!(table.len() <= 1_000);
-        assert_eq!(table.memory_bytes(), memory);
-        table.assert_invariants();
-    }
-}
+mod tests;

@@ -18,11 +18,11 @@ mod cidr;
 mod protection;
 mod syn;
 
-use addresses::{Addresses, NONE};
+use addresses::{Addresses, Features, Key, NONE, Spot};
 use cidr::{Address, CidrSet, V4_PREFIX, mask};
 pub use cidr::{Cidr, ParseCidrError};
 pub use protection::SynProtection;
-use syn::{Rules, Verdict};
+use syn::{Rules, Verdict, Window};
 
 /// What newcomers are held to. `None` and empty lists mean no limit.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,8 +118,8 @@ pub(crate) enum Proof {
 pub(crate) struct Permit {
     /// Where the address stands that this connection is counted at, or [`NONE`].
     place: u32,
-    /// Whether the address's score takes notice of this connection.
-    scored: bool,
+    /// The window in which the address's score has counted this connection's attempt; `None` if it takes no notice of it.
+    attempt: Option<Window>,
 }
 
 /// The gate: every limit on newcomers and all that must be remembered for them.
@@ -131,14 +131,16 @@ pub(crate) struct Gate {
     accept: Option<Bucket>,
     accept_level: Level,
     syn: Option<Syn>,
+    /// The last window in which attempts were counted under flood scores that are not in force any more.
+    last_window: Window,
     global_level: Level,
     addresses: Addresses,
     /// Whether connections are counted by address.
     counts: bool,
     /// Whether there is a list that can keep an address out.
     lists: bool,
-    /// The bits of an address that count; of a mapped one for IPv4.
-    v4_mask: u128,
+    /// The bits of an address that count.
+    v4_mask: u64,
     v6_mask: u128,
     /// Permits out. Invariant: at least the live connections of all addresses.
     outstanding: usize,
@@ -165,6 +167,7 @@ impl Gate {
             accept: None,
             accept_level: Level::full(),
             syn: None,
+            last_window: Window::FIRST,
             global_level: Level::full(),
             addresses: Addresses::new(FoldedState::default()),
             counts: false,
@@ -191,8 +194,8 @@ impl Gate {
     /// A connection proved itself for the first time.
     #[inline]
     pub(crate) fn proven(&mut self, permit: &Permit, now: Nanos) {
-        if let (true, Some(syn)) = (permit.scored, &self.syn) {
-            self.addresses.score_mut(permit.place).success(&syn.rules, now);
+        if let (Some(attempt), Some(syn)) = (permit.attempt, &mut self.syn) {
+            self.addresses.score_mut(permit.place).success(&mut syn.rules, attempt, now);
         }
     }
 
@@ -204,8 +207,8 @@ impl Gate {
         if permit.place == NONE {
             return;
         }
-        if let (true, Proof::Unproven, Some(syn)) = (permit.scored, proof, &self.syn) {
-            self.addresses.score_mut(permit.place).failure(&syn.rules, now);
+        if let (Some(_), Proof::Unproven, Some(syn)) = (permit.attempt, proof, &mut self.syn) {
+            self.addresses.score_mut(permit.place).failure(&mut syn.rules, now);
         }
         self.addresses.close(permit.place, self.syn.is_some());
         self.check_sums();
@@ -216,12 +219,13 @@ impl Gate {
     /// on error.
     pub(crate) fn set_limits(&mut self, limits: Limits) -> Result<(), Error> {
         limits.validate()?;
-        self.addresses.try_reserve(addresses_for(&limits, self.max_connections))?;
+        self.addresses.try_reserve(addresses_for(&limits, self.max_connections), features_for(&limits))?;
         let forever = |networks: &[Cidr]| CidrSet::new(networks.iter().map(|network| (*network, Nanos::MAX)));
         (self.allow, self.deny) = (forever(&limits.allow), forever(&limits.deny));
         self.accept = limits.accept_rate.map(Bucket::new);
-        self.syn = limits.syn.as_ref().map(Syn::new);
-        let masks = (mask(V4_PREFIX + limits.v4_prefix), mask(limits.v6_prefix));
+        self.last_window = self.syn.as_ref().map_or(self.last_window, |syn| syn.rules.this_window());
+        self.syn = limits.syn.as_ref().map(|protection| Syn::new(protection, self.last_window));
+        let masks = (mask(V4_PREFIX + limits.v4_prefix) as u64, mask(limits.v6_prefix));
         if self.syn.is_none() || masks != (self.v4_mask, self.v6_mask) {
             self.addresses.forget_idle();
         }
@@ -235,7 +239,8 @@ impl Gate {
 
     /// Makes room to count the addresses of so many connections. Never gives memory back. Changes nothing on error.
     pub(crate) fn set_max_connections(&mut self, max_connections: u32) -> Result<(), Error> {
-        self.addresses.try_reserve(addresses_for(&self.limits, max_connections))?;
+        let places = addresses_for(&self.limits, max_connections);
+        self.addresses.try_reserve(places, features_for(&self.limits))?;
         self.max_connections = max_connections;
         Ok(())
     }
@@ -281,7 +286,7 @@ impl Gate {
             Some(address) if self.counts || self.lists => self.judge_address(address, now, paced),
             // No address, or nothing that depends on it.
             _ if paced && !self.take_accept(now) => Decision::Refuse(Refusal::AcceptRate),
-            _ => Decision::Admit(self.permit(NONE, false)),
+            _ => Decision::Admit(self.permit(NONE, None)),
         }
     }
 
@@ -289,16 +294,22 @@ impl Gate {
         if self.lists && self.is_denied(address, now) {
             return Decision::Refuse(Refusal::Denied);
         }
-        let key = address.bits & if address.v4 { self.v4_mask } else { self.v6_mask };
-        let found = self.addresses.find(key);
-        if self.is_at_limit(found) {
-            self.note_attempt(address, found, now);
+        if !self.counts {
+            if paced && !self.take_accept(now) {
+                return Decision::Refuse(Refusal::AcceptRate);
+            }
+            return Decision::Admit(self.permit(NONE, None));
+        }
+        let key = self.key(address);
+        let spot = self.addresses.find(key);
+        if self.is_at_limit(spot) {
+            self.note_attempt(address, spot, now);
             return Decision::Refuse(Refusal::PerAddress);
         }
         if paced && !self.take_accept(now) {
             return Decision::Refuse(Refusal::AcceptRate);
         }
-        let decision = self.judge_score(address, key, found, now);
+        let decision = self.judge_score(address, key, spot, now);
         if let (Decision::Refuse(_), true, Some(accept)) = (&decision, paced, &self.accept) {
             accept.give_back(&self.accept_level);
         }
@@ -307,42 +318,57 @@ impl Gate {
 
     /// The flood score, and the place that the connection is counted at.
     #[inline(always)]
-    fn judge_score(&mut self, address: Address, key: u128, found: Option<u32>, now: Nanos) -> Decision {
-        if !self.counts {
-            return Decision::Admit(self.permit(NONE, false));
-        }
+    fn judge_score(&mut self, address: Address, key: Key, spot: Spot, now: Nanos) -> Decision {
         // Every place is taken by a live address only if there are more connections than the gate was made for.
-        let Some(place) = found.or_else(|| self.addresses.insert(key, now)) else {
-            return Decision::Refuse(Refusal::Full);
+        let place = match spot.place() {
+            Some(place) => place,
+            None => match self.addresses.insert(key, spot, now) {
+                Some(place) => place,
+                None => return Decision::Refuse(Refusal::Full),
+            },
         };
-        let Some(syn) = self.syn.as_ref().filter(|syn| !syn.is_trusted(address, now)) else {
-            return Decision::Admit(self.permit(place, false));
+        let Some(syn) = self.syn.as_mut().filter(|syn| !syn.is_trusted(address, now)) else {
+            return Decision::Admit(self.permit(place, None));
         };
-        let verdict = self.addresses.score_mut(place).attempt(&syn.rules, now);
+        let score = self.addresses.score_mut(place);
+        let verdict = score.attempt(&mut syn.rules, now);
         if verdict == Verdict::Block {
             self.addresses.refresh(place);
             return Decision::Refuse(Refusal::Flood);
         }
+        let attempt = syn.rules.this_window();
         if syn.global.check(&self.global_level, Moment::of(now)).is_err() {
+            // That others are too many is no fault of this address.
+            score.take_back(&mut syn.rules, attempt, now);
             self.addresses.refresh(place);
             return Decision::Refuse(Refusal::AcceptRate);
         }
         let delay = match verdict {
             Verdict::Throttle => syn.throttle_delay,
             Verdict::Challenge => syn.challenge_delay,
-            Verdict::Allow | Verdict::Block => return Decision::Admit(self.permit(place, true)),
+            Verdict::Allow | Verdict::Block => return Decision::Admit(self.permit(place, Some(attempt))),
         };
-        Decision::Delay(self.permit(place, true), delay)
+        Decision::Delay(self.permit(place, Some(attempt)), delay)
     }
 
     #[inline(always)]
-    fn permit(&mut self, place: u32, scored: bool) -> Permit {
+    fn permit(&mut self, place: u32, attempt: Option<Window>) -> Permit {
         if place != NONE {
             self.addresses.open(place);
         }
         self.outstanding += 1;
         self.check_sums();
-        Permit { place, scored }
+        Permit { place, attempt }
+    }
+
+    /// What counts as the address.
+    #[inline]
+    fn key(&self, address: Address) -> Key {
+        if address.v4 {
+            Key::v4(address.bits as u64 & self.v4_mask)
+        } else {
+            Key::v6(address.bits & self.v6_mask)
+        }
     }
 
     /// Whether a list keeps the address out.
@@ -353,8 +379,8 @@ impl Gate {
     }
 
     #[inline]
-    fn is_at_limit(&self, found: Option<u32>) -> bool {
-        match (self.limits.max_per_address, found) {
+    fn is_at_limit(&self, spot: Spot) -> bool {
+        match (self.limits.max_per_address, spot.place()) {
             (Some(most), Some(place)) => self.addresses.live_at(place) >= most,
             _ => false,
         }
@@ -362,11 +388,11 @@ impl Gate {
 
     /// A newcomer from an address that has all it may have is an attempt too: else the address could hammer at the gate for
     /// nothing. What it has stays as it is.
-    fn note_attempt(&mut self, address: Address, found: Option<u32>, now: Nanos) {
-        if let (Some(place), Some(syn)) = (found, &self.syn)
+    fn note_attempt(&mut self, address: Address, spot: Spot, now: Nanos) {
+        if let (Some(place), Some(syn)) = (spot.place(), &mut self.syn)
             && !syn.is_trusted(address, now)
         {
-            self.addresses.score_mut(place).attempt(&syn.rules, now);
+            self.addresses.score_mut(place).attempt(&mut syn.rules, now);
         }
     }
 
@@ -383,9 +409,9 @@ impl Gate {
 }
 
 impl Syn {
-    fn new(protection: &SynProtection) -> Self {
+    fn new(protection: &SynProtection, last_window: Window) -> Self {
         Self {
-            rules: Rules::new(protection),
+            rules: Rules::new(protection, last_window),
             whitelist: CidrSet::new(protection.whitelist.iter().map(|network| (*network, Nanos::MAX))),
             blacklist: CidrSet::new(protection.blacklist.iter().copied()),
             global: Bucket::new(protection.global_rate()),
@@ -413,6 +439,11 @@ fn addresses_for(limits: &Limits, max_connections: u32) -> usize {
     }
     let tracked = limits.syn.as_ref().map_or(0, |syn| syn.max_tracked as usize);
     tracked.max(max_connections as usize + 1)
+}
+
+/// What the table keeps for each address.
+fn features_for(limits: &Limits) -> Features {
+    Features { scores: limits.syn.is_some(), rests: limits.counts_addresses() && limits.v6_prefix > 64 }
 }
 
 #[cfg(test)]

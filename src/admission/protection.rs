@@ -16,6 +16,37 @@ use super::cidr::Cidr;
 /// ever sleeps. Below [`block_below`](Self::block_below), or after more than [`max_attempts`](Self::max_attempts) in a
 /// [`window`](Self::window), the address is blocked for a time, and again when it goes on afterwards.
 ///
+/// Connecting often is no offence. A connection that proves itself takes back the attempt that led to it, so what counts are
+/// attempts on which nobody has made good yet: those still on their way, and those that ended unproven.
+///
+/// # How it is reckoned
+///
+/// Each address has a score `s` and two counts of attempts: `c` in the window that it is now and `p` in the one before.
+/// Windows begin at the same time for all addresses; `left` is the part of a window's length that this one still has to go.
+///
+/// | when | what happens |
+/// |---|---|
+/// | before everything else | `s = min(1, s + recovery_per_second × seconds since the last time)` |
+/// | an attempt | `c = c + 1`, `s = max(0, s − attempt_penalty)`; then it is judged |
+/// | … is blocked | if a block is in force, or `c + ⌊p × left⌋ > max_attempts`, or `s < block_below` |
+/// | … is delayed | if `s < challenge_below`, or for less long if `s < throttle_below` |
+/// | … is refused by `max_global_per_second` | it is undone: `c = c − 1`, `s = min(1, s + attempt_penalty)` |
+/// | a connection proves itself | its attempt is undone in `c` or `p`, wherever it was counted (if neither is the window of that attempt any more, there is nothing to undo); then `s = min(1, s + success_reward)`, and `s ≥ throttle_below` lifts a block |
+/// | a connection ends unproven | `s = max(0, s − failure_penalty)`; `s < block_below` begins a block |
+///
+/// It follows that
+///
+/// * a client that proves each connection is never blocked, and not delayed while fewer than 0.3 / `attempt_penalty` (25) of its
+///   connections are on their way at a time, or 0.1 / `attempt_penalty` (8) when it is new. What bounds it is the global rate.
+/// * in each window at most `max_attempts` connections come in that never prove themselves, however many others do. A proof is
+///   worth its own attempt and no other, so it can neither be saved up nor lent.
+/// * to keep its score an address must prove (`attempt_penalty` + `failure_penalty`) / `success_reward` (1.24) connections for
+///   each that it lets fail; a score of 1, the best there is, pays for 13 failures.
+///
+/// The score is the legacy pool's, the count a sliding window counter ("How we built rate limiting capable of scaling to
+/// millions of domains", Cloudflare 2017). That only those are counted who have not proven themselves is what OpenSSH does too
+/// (`PerSourcePenalties`, sshd_config(5)).
+///
 /// Addresses are those that the per-address limit counts, so an IPv6 /64 has one score. Unix sockets have none. A pool sees
 /// only finished handshakes: against spoofed SYNs the kernel must help itself (`net.ipv4.tcp_syncookies`).
 /// Every value is checked when the pool is built; a bad one is an error that names it.
@@ -82,14 +113,15 @@ impl SynProtection {
         Self { window, ..self }
     }
 
-    /// More attempts than this in a window block the address: 1 to 10,000, default 50.
+    /// More attempts than this in a window, those left out that led to a connection which has proven itself, block the address:
+    /// 1 to 10,000, default 50. Below 6 already the first attempt of an unknown address is delayed.
     #[must_use]
     pub fn max_attempts(self, max_attempts: u32) -> Self {
         Self { max_attempts, ..self }
     }
 
     /// Scored newcomers a second from all addresses together, not counting those whose own score refuses them: 1 to
-    /// 1,000,000, default 1,000. Beyond it newcomers are refused with reason `accept_rate`.
+    /// 1,000,000, default 1,000. Beyond it newcomers are refused with reason `accept_rate`, which is not held against them.
     #[must_use]
     pub fn max_global_per_second(self, max_global_per_second: u32) -> Self {
         Self { max_global_per_second, ..self }
@@ -152,13 +184,13 @@ impl SynProtection {
         Self { failure_penalty, ..self }
     }
 
-    /// What a connection earns that proves itself: 0 to 1, default 0.05.
+    /// What a connection earns that proves itself, besides what its attempt has cost: 0 to 1, default 0.05.
     #[must_use]
     pub fn success_reward(self, success_reward: f32) -> Self {
         Self { success_reward, ..self }
     }
 
-    /// Addresses that are remembered, 64 bytes each: 1 to 16,777,216, default 100,000. One more than the pool's connections if
+    /// Addresses that are remembered, 44 to 48 bytes each (52 to 56 where more than 64 bits of an IPv6 address count): 1 to 16,777,216, default 100,000. One more than the pool's connections if
     /// that is more. When all are taken, the one is forgotten that has been without a connection for longest.
     #[must_use]
     pub fn max_tracked(self, max_tracked: u32) -> Self {

@@ -8,6 +8,8 @@ use proptest::test_runner::Config;
 
 use super::*;
 
+mod proofs;
+
 /// Cases of the model tests: `SOCKETPOOL_CASES`, else 1,024.
 pub(super) fn cases() -> Config {
     let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_024);
@@ -190,6 +192,43 @@ fn prefixes_say_what_counts_as_one_address() {
     assert!(enter(&mut gate, &parsed("10.0.1.1"), Nanos::ZERO).is_ok());
     assert!(enter(&mut gate, &parsed("2001:db8::1"), Nanos::ZERO).is_ok());
     assert!(enter(&mut gate, &parsed("2001:db8::2"), Nanos::ZERO).is_ok());
+}
+
+#[test]
+fn an_ipv6_network_whose_number_is_that_of_an_ipv4_address_is_another() {
+    let mut gate = gate(per_address(1));
+    let _v4 = enter(&mut gate, &parsed("10.9.0.1"), Nanos::ZERO).unwrap();
+    let _v6 = enter(&mut gate, &parsed("0:ffff:a09:1::7"), Nanos::ZERO).unwrap();
+    assert_eq!(enter(&mut gate, &parsed("0:ffff:a09:1::8"), Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+    assert_eq!(gate.tracked(), 2);
+    gate.assert_invariants();
+}
+
+#[test]
+fn more_bits_of_an_address_count_from_now_on_and_fewer_again() {
+    let mut gate = gate(per_address(1));
+    let prefix = |v6_prefix| Limits { v6_prefix, ..per_address(1) };
+    let mut permits = vec![enter(&mut gate, &parsed("2001:db8::1"), Nanos::ZERO).unwrap()];
+    gate.set_limits(prefix(128)).unwrap();
+    for ip in ["2001:db8::1", "2001:db8::2"] {
+        permits.push(enter(&mut gate, &parsed(ip), Nanos::ZERO).unwrap());
+        assert_eq!(enter(&mut gate, &parsed(ip), Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+    }
+    gate.set_limits(prefix(64)).unwrap();
+    assert_eq!(enter(&mut gate, &parsed("2001:db8::3"), Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+    gate.assert_invariants();
+    permits.into_iter().for_each(|permit| leave(&mut gate, permit));
+    assert_eq!((gate.tracked(), gate.addresses.live()), (0, 0));
+    gate.assert_invariants();
+}
+
+#[test]
+fn an_address_takes_the_memory_that_its_limits_need() {
+    let bytes = |limits| Gate::new(limits, 1_023).unwrap().memory_bytes() / 1_024;
+    let scored = syn(SynProtection::default().max_tracked(1));
+    assert_eq!(bytes(per_address(1)), 24);
+    assert_eq!(bytes(scored.clone()), 44);
+    assert_eq!(bytes(Limits { v6_prefix: 65, ..scored }), 52);
 }
 
 #[test]

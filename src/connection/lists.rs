@@ -2,74 +2,76 @@
 
 use std::collections::TryReserveError;
 
-/// N lists over the slots of a table, 9 bytes a slot.
-///
-/// Invariant: a slot's `member` names the list it is linked into, or `NOWHERE`.
+/// N lists over the slots of a table, 8 bytes a slot.
 #[derive(Debug)]
 pub(crate) struct Lists<const N: usize> {
     links: Vec<Link>,
-    member: Vec<u8>,
     ends: [Ends; N],
 }
 
 impl<const N: usize> Lists<N> {
     pub(crate) fn new() -> Self {
         const { assert!(N < NOWHERE as usize) };
-        Self { links: Vec::new(), member: Vec::new(), ends: [Ends { first: NONE, last: NONE }; N] }
+        Self { links: Vec::new(), ends: [Ends { first: NONE, last: NONE }; N] }
     }
 
     pub(crate) fn try_reserve(&mut self, slots: usize) -> Result<(), TryReserveError> {
-        self.links.try_reserve_exact(slots.saturating_sub(self.links.len()))?;
-        self.member.try_reserve_exact(slots.saturating_sub(self.member.len()))
+        self.links.try_reserve_exact(slots.saturating_sub(self.links.len()))
     }
 
     /// Puts `slot` last in `list`, taking it out of the list it stood in.
+    #[inline]
     pub(crate) fn push_back(&mut self, list: usize, slot: u32) {
-        self.remove(slot);
-        let at = slot as usize;
-        if at >= self.links.len() {
-            self.links.resize(at + 1, Link { previous: NONE, next: NONE });
-            self.member.resize(at + 1, NOWHERE);
+        debug_assert!(slot < NONE, "slots are below 2^24");
+        match self.links.get(slot as usize) {
+            Some(link) if link.list() == NOWHERE => {}
+            Some(_) => self.remove(slot),
+            None => self.lengthen(slot),
         }
-        let last = self.ends[list].last;
-        self.links[at] = Link { previous: last, next: NONE };
-        self.member[at] = list as u8;
+        let last = std::mem::replace(&mut self.ends[list].last, slot);
+        self.links[slot as usize] = Link { previous: last, next: NONE | (list as u32) << LINK_BITS };
         match last {
             NONE => self.ends[list].first = slot,
-            last => self.links[last as usize].next = slot,
+            last => self.links[last as usize].set_next(slot),
         }
-        self.ends[list].last = slot;
     }
 
     /// Takes `slot` out of whatever list it stands in.
+    #[inline]
     pub(crate) fn remove(&mut self, slot: u32) {
-        let Some(list) = self.list_of(slot) else { return };
-        let Link { previous, next } = self.links[slot as usize];
+        let Some(link) = self.links.get_mut(slot as usize) else { return };
+        let (list, previous, next) = (link.list(), link.previous, link.next());
+        if list == NOWHERE {
+            return;
+        }
+        *link = Link::NOWHERE;
         match previous {
-            NONE => self.ends[list].first = next,
-            previous => self.links[previous as usize].next = next,
+            NONE => self.ends[list as usize].first = next,
+            previous => self.links[previous as usize].set_next(next),
         }
         match next {
-            NONE => self.ends[list].last = previous,
+            NONE => self.ends[list as usize].last = previous,
             next => self.links[next as usize].previous = previous,
         }
-        self.member[slot as usize] = NOWHERE;
     }
 
     /// The slot that has stood in `list` longest.
+    #[inline]
     pub(crate) fn first(&self, list: usize) -> Option<u32> {
         Some(self.ends[list].first).filter(|slot| *slot != NONE)
     }
 
     /// The slot behind `slot` in its list.
+    #[inline]
     pub(crate) fn next(&self, slot: u32) -> Option<u32> {
-        Some(self.links[slot as usize].next).filter(|slot| *slot != NONE)
+        Some(self.links[slot as usize].next()).filter(|slot| *slot != NONE)
     }
 
     /// The list `slot` stands in.
     #[inline]
     pub(crate) fn list_of(&self, slot: u32) -> Option<usize> {
-        self.member.get(slot as usize).filter(|list| **list != NOWHERE).map(|list| usize::from(*list))
+        let list = self.links.get(slot as usize)?.list();
+        (list != NOWHERE).then_some(list as usize)
     }
 
     pub(crate) fn iter(&self, list: usize) -> impl Iterator<Item = u32> + '_ {
@@ -77,7 +79,7 @@ impl<const N: usize> Lists<N> {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.links.len() * size_of::<Link>() + self.member.len()
+        self.links.len() * size_of::<Link>()
     }
 
     /// Walks everything.
@@ -94,15 +96,44 @@ impl<const N: usize> Lists<N> {
             }
             assert_eq!(self.ends[list].last, previous, "list {list} ends elsewhere");
         }
-        let members = self.member.iter().filter(|list| **list != NOWHERE).count();
+        let members = self.links.iter().filter(|link| link.list() != NOWHERE).count();
         assert_eq!(members, linked, "slots that say they stand in a list");
+    }
+
+    /// Makes links for the slots up to `slot`, and for some more that were reserved, so that this is not done for each.
+    #[cold]
+    fn lengthen(&mut self, slot: u32) {
+        let needed = slot as usize + 1;
+        let len = needed.next_multiple_of(LINKS_AT_ONCE).min(self.links.capacity());
+        self.links.resize(len.max(needed), Link::NOWHERE);
     }
 }
 
+/// Where a slot stands.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     previous: u32,
+    /// The next slot in the lower bits; above them the number of the list, or `NOWHERE`.
     next: u32,
+}
+
+impl Link {
+    const NOWHERE: Self = Self { previous: NONE, next: NONE | NOWHERE << LINK_BITS };
+
+    #[inline]
+    const fn list(self) -> u32 {
+        self.next >> LINK_BITS
+    }
+
+    #[inline]
+    const fn next(self) -> u32 {
+        self.next & NONE
+    }
+
+    #[inline]
+    const fn set_next(&mut self, next: u32) {
+        self.next = self.next & !NONE | next;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,8 +142,12 @@ struct Ends {
     last: u32,
 }
 
-const NONE: u32 = u32::MAX;
-const NOWHERE: u8 = u8::MAX;
+const LINKS_AT_ONCE: usize = 64;
+/// Slots are below 2^24, so that this many bits hold one or `NONE`.
+const LINK_BITS: u32 = 25;
+const NONE: u32 = (1 << LINK_BITS) - 1;
+/// In place of the number of a list: the highest that there is room for.
+const NOWHERE: u32 = u32::MAX >> LINK_BITS;
 
 #[cfg(test)]
 mod tests {
