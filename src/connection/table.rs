@@ -1,5 +1,7 @@
-//! The table: slots with generations, and the map from descriptors to slots (`descriptors`).
+//! The table: slots with generations in a slab, and the map from descriptors to slots (`descriptors`).
 //! Takes permits by value, so nobody gets in without one, and gives them back with the record.
+
+use slab::Slab;
 
 use super::{Record, Standing};
 use crate::admission::Permit;
@@ -17,39 +19,15 @@ use descriptors::Descriptors;
 /// A slot is used again under the next generation, and never again once its generations are used up: an id whose
 /// connection is gone finds nothing, for ever.
 ///
-/// The slots are a slab whose free places remember their generation, and for which memory can be reserved by a call that may fail.
-///
 /// Invariant: `by_fd` names exactly the slots that hold a connection.
 #[derive(Debug)]
 pub(crate) struct Table<S, U> {
-    slots: Vec<Slot<S, U>>,
-    /// The slot to be used next, first of a list through `next`; [`NONE`] if all are in use.
-    free: u32,
+    slots: Slab<Option<Record<S, U>>>,
+    /// The generation each slot had last.
+    generations: Vec<u32>,
     by_fd: Descriptors,
     last_generation: u32,
-    /// Slots whose generations are used up: free, and in no list.
     retired: usize,
-}
-
-/// A place in the table.
-#[derive(Debug)]
-enum Slot<S, U> {
-    Free {
-        next: u32,
-        /// The generation it had last.
-        generation: u32,
-    },
-    Taken(Record<S, U>),
-}
-
-impl<S, U> Slot<S, U> {
-    #[inline]
-    const fn record(&self) -> Option<&Record<S, U>> {
-        match self {
-            Self::Taken(record) => Some(record),
-            Self::Free { .. } => None,
-        }
-    }
 }
 
 /// What did not fit into the table, given back: its descriptor is that of another, or is so high that there is no memory to
@@ -64,8 +42,8 @@ impl<S, U> Table<S, U> {
     /// A table with room for `capacity` connections, all of it reserved now.
     pub(crate) fn new(capacity: usize) -> Result<Self, Error> {
         let mut table = Self {
-            slots: Vec::new(),
-            free: NONE,
+            slots: Slab::new(),
+            generations: Vec::new(),
             by_fd: Descriptors::new(),
             last_generation: u32::MAX,
             retired: 0,
@@ -76,9 +54,14 @@ impl<S, U> Table<S, U> {
 
     /// Makes sure that `capacity` connections fit without another allocation.
     pub(crate) fn try_reserve(&mut self, capacity: usize) -> Result<(), Error> {
-        let more = capacity.saturating_add(self.retired).saturating_sub(self.slots.len());
+        let more = (capacity + self.retired).saturating_sub(self.slots.len());
         let failed = |_| Error::Memory { what: "the connection table" };
-        self.slots.try_reserve_exact(more).map_err(failed)?;
+        // `Slab` has no reservation that can fail. A vector of the same size tells whether the memory is there.
+        Vec::<Option<Record<S, U>>>::new().try_reserve_exact(capacity).map_err(failed)?;
+        self.slots.reserve_exact(more);
+        self.generations
+            .try_reserve_exact(capacity.saturating_sub(self.generations.len()))
+            .map_err(failed)?;
         self.by_fd.try_reserve(capacity).map_err(failed)
     }
 
@@ -92,57 +75,50 @@ impl<S, U> Table<S, U> {
         standing: Standing,
         now: Nanos,
     ) -> Result<ConnId, Duplicate<S>> {
-        let (slot, last, next) = match self.slots.get(self.free as usize) {
-            Some(Slot::Free { next, generation }) => (self.free, *generation, *next),
-            _ => (self.slots.len() as u32, 0, NONE),
-        };
-        if self.by_fd.insert(fd, slot).is_err() {
+        let entry = self.slots.vacant_entry();
+        let slot = entry.key();
+        if self.by_fd.insert(fd, slot as u32).is_err() {
             return Err(Duplicate { stream, permit });
         }
-        self.free = next;
-        let id = ConnId::new(slot, last + 1).expect("live connections are bounded by 2^24");
-        let record = Record { generation: last + 1, ..Record::new(stream, peer, permit, standing, now) };
-        match self.slots.get_mut(slot as usize) {
-            Some(free) => *free = Slot::Taken(record),
-            None => self.slots.push(Slot::Taken(record)),
+        if slot == self.generations.len() {
+            self.generations.push(0);
         }
-        Ok(id)
+        let generation = self.generations[slot] + 1;
+        self.generations[slot] = generation;
+        let mut connection = Record::new(stream, peer, permit, standing, now);
+        connection.generation = generation;
+        entry.insert(Some(connection));
+        Ok(ConnId::new(slot as u32, generation).expect("live connections are bounded by 2^24"))
     }
 
     /// Takes a connection out; `None` if it is gone already.
     pub(crate) fn remove(&mut self, id: ConnId, fd: i32) -> Option<Record<S, U>> {
-        let slot = self.slots.get_mut(id.slot() as usize)?;
-        if slot.record()?.generation != id.generation() {
-            return None;
-        }
-        let is_used_up = id.generation() == self.last_generation;
-        let next = if is_used_up { NONE } else { std::mem::replace(&mut self.free, id.slot()) };
-        self.retired += usize::from(is_used_up);
+        self.get(id)?;
+        let slot = id.slot() as usize;
         self.by_fd.remove(fd);
-        match std::mem::replace(slot, Slot::Free { next, generation: id.generation() }) {
-            Slot::Taken(record) => Some(record),
-            Slot::Free { .. } => None,
+        if id.generation() == self.last_generation {
+            self.retired += 1;
+            return self.slots.get_mut(slot)?.take();
         }
+        self.slots.remove(slot)
     }
 
     #[inline]
     pub(crate) fn get(&self, id: ConnId) -> Option<&Record<S, U>> {
-        let connection = self.slots.get(id.slot() as usize)?.record()?;
+        let connection = self.slots.get(id.slot() as usize)?.as_ref()?;
         (connection.generation == id.generation()).then_some(connection)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Record<S, U>> {
-        match self.slots.get_mut(id.slot() as usize)? {
-            Slot::Taken(connection) if connection.generation == id.generation() => Some(connection),
-            _ => None,
-        }
+        let connection = self.slots.get_mut(id.slot() as usize)?.as_mut()?;
+        (connection.generation == id.generation()).then_some(connection)
     }
 
     /// The live connection in `slot`, whatever its generation.
     #[inline]
     pub(crate) fn at(&self, slot: u32) -> Option<(ConnId, &Record<S, U>)> {
-        let connection = self.slots.get(slot as usize)?.record()?;
+        let connection = self.slots.get(slot as usize)?.as_ref()?;
         Some((ConnId::new(slot, connection.generation)?, connection))
     }
 
@@ -153,41 +129,35 @@ impl<S, U> Table<S, U> {
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.by_fd.len()
+        self.slots.len() - self.retired
     }
 
     /// Slots that have ever been used: every live one is below this.
     pub(crate) fn slots_used(&self) -> u32 {
-        self.slots.len() as u32
+        self.generations.len() as u32
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Record<S, U>)> {
-        (0..self.slots_used()).filter_map(|slot| self.at(slot))
+        self.slots.iter().filter_map(|(slot, connection)| {
+            let connection = connection.as_ref()?;
+            Some((ConnId::new(slot as u32, connection.generation)?, connection))
+        })
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.len() * size_of::<Slot<S, U>>() + self.by_fd.memory_bytes()
+        let slot = size_of::<Option<Record<S, U>>>() + size_of::<u32>();
+        self.generations.len() * slot + self.by_fd.memory_bytes()
     }
 
     /// Walks everything.
     pub(crate) fn assert_invariants(&self, fd_of: impl Fn(&S) -> i32) {
-        let live = self.iter().count();
-        assert_eq!(self.by_fd.len(), live, "descriptors in the map, connections in the table");
-        let next = |slot: &u32| match self.slots.get(*slot as usize) {
-            Some(Slot::Free { next, .. }) => Some(*next),
-            _ => None,
-        };
-        let free = std::iter::successors(Some(self.free), next).take_while(|slot| *slot != NONE);
-        let free = free.take(self.slots.len() + 1).count();
-        assert_eq!(live + free + self.retired, self.slots.len(), "slots in use, free and retired");
+        assert_eq!(self.by_fd.len(), self.len(), "descriptors in the map, connections in the table");
         for (id, connection) in self.iter() {
             assert_eq!(self.by_fd.get(fd_of(&connection.stream)), Some(id.slot()), "descriptor of {id}");
+            assert_eq!(self.generations[id.slot() as usize], id.generation(), "generation of {id}");
         }
     }
 }
-
-/// No slot.
-const NONE: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -207,11 +177,6 @@ mod tests {
 
     fn insert(table: &mut Tested, fd: i32) -> Option<ConnId> {
         table.insert(fd, fd, Peer::UNIX, permit(), Standing::Unproven, Nanos::ZERO).ok()
-    }
-
-    #[test]
-    fn a_slot_takes_no_more_than_its_record() {
-        assert_eq!(size_of::<Slot<i32, u64>>(), size_of::<Record<i32, u64>>());
     }
 
     #[test]
