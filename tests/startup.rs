@@ -120,7 +120,7 @@ const BAD: &[(Spoil, &str)] = &[
     (|c| c.lifetime_jitter_percent = 51, "lifetime_jitter_percent is 51, must be from 0 to 50"),
     (
         |c| c.read_stall = Some(ReadStall { bytes: 1, window: Duration::ZERO }),
-        "read_stall.window is 0ns, must be from 1ms to ten years",
+        "read_stall.window is 0ns, must be from 1ms to 1 hour",
     ),
     (
         |c| c.read_stall = Some(ReadStall { bytes: 0, window: SECOND }),

@@ -54,17 +54,18 @@ pub(crate) struct Record<S, U> {
     pub(crate) created: Nanos,
     /// When reading goes on after a delay.
     pub(crate) resume_at: Nanos,
-    /// Start of the window in which arriving bytes are counted against the least read rate; `MAX` while none is open.
-    pub(crate) window_since: Nanos,
+    /// Start of the window in which arriving bytes are counted against the least read rate, in milliseconds, cut to 32
+    /// bits; means something while the flag `WINDOW` is there.
+    pub(crate) window_since_ms: u32,
     pub(crate) window_bytes: u32,
-    pub(crate) denied: u32,
     pub(crate) permit: Permit,
     pub(crate) peer: Peer,
+    pub(crate) denied: u32,
     /// Why it ends, once `stage` says that it does.
     reason: Reason,
+    pub(crate) userdata: Option<U>,
     /// Deadlines of its own, where they differ from the pool's.
     pub(crate) own: Option<Box<Deadlines>>,
-    pub(crate) userdata: Option<U>,
 }
 
 impl<S, U> Record<S, U> {
@@ -93,14 +94,14 @@ impl<S, U> Record<S, U> {
             held_bytes: 0,
             created: now,
             resume_at: now,
-            window_since: Nanos::MAX,
+            window_since_ms: 0,
             window_bytes: 0,
-            denied: 0,
             permit,
             peer,
+            denied: 0,
             reason: Reason::Closed,
-            own: None,
             userdata: None,
+            own: None,
         }
     }
 
@@ -319,5 +320,18 @@ bit_set! {
         SPARED = 2048,
         /// The poller tells when there is room to write.
         ROOM_WATCHED = 4096,
+        /// Arriving bytes are counted against the least read rate.
+        WINDOW = 8192,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_takes_176_bytes_and_what_a_request_touches_the_first_of_them() {
+        assert_eq!(size_of::<Option<Record<i32, ()>>>(), 176);
+        assert!(std::mem::offset_of!(Record<i32, ()>, sent_level) < 128);
     }
 }

@@ -113,19 +113,12 @@ impl Config {
     pub(super) fn validate(&self) -> Result<(), Error> {
         within("max_connections", self.max_connections, 1, ConnId::MAX_SLOTS)?;
         span("eviction_grace", Some(self.eviction_grace), Duration::ZERO)?;
-        if self.eviction_idle < SHORTEST_TIMEOUT || self.eviction_idle > LONGEST_EVICTION_IDLE {
-            return Err(Error::config(
-                "eviction_idle",
-                format!("{:?}", self.eviction_idle),
-                "from 1ms to 1 hour",
-            ));
-        }
+        short_span("eviction_idle", self.eviction_idle)?;
         let timeouts = [
             ("first_message_timeout", self.first_message_timeout),
             ("idle_timeout", self.idle_timeout),
             ("lifetime", self.lifetime),
             ("write_stall_timeout", self.write_stall_timeout),
-            ("read_stall.window", self.read_stall.map(|stall| stall.window)),
         ];
         for (field, timeout) in timeouts {
             span(field, timeout, SHORTEST_TIMEOUT)?;
@@ -133,6 +126,7 @@ impl Config {
         within("lifetime_jitter_percent", self.lifetime_jitter_percent, 0, 50)?;
         if let Some(stall) = self.read_stall {
             within("read_stall.bytes", stall.bytes, 1, u32::MAX)?;
+            short_span("read_stall.window", stall.window)?;
         }
         within("max_input", self.max_input, SMALLEST_BUFFER, LARGEST_BUFFER)?;
         within("max_output", self.max_output, SMALLEST_BUFFER, LARGEST_BUFFER)?;
@@ -336,7 +330,7 @@ choices! {
 pub struct ReadStall {
     /// Bytes that must arrive in each window while a message is open.
     pub bytes: u32,
-    /// The length of a window.
+    /// The length of a window; from 1 ms to an hour.
     pub window: Duration,
 }
 
@@ -349,8 +343,8 @@ impl Default for ReadStall {
 
 /// The wheel counts milliseconds; a timeout of less would be none.
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
-/// The order of last activity is kept in milliseconds of 32 bits.
-const LONGEST_EVICTION_IDLE: Duration = Duration::from_secs(3600);
+/// Some times are kept in milliseconds of 32 bits.
+const LONGEST_SHORT_SPAN: Duration = Duration::from_secs(3600);
 /// Ten years; beyond that somebody has mistaken the unit.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 86_400);
 const SMALLEST_BUFFER: usize = 64;
@@ -377,6 +371,13 @@ pub(super) fn span(field: &'static str, value: Option<Duration>, least: Duration
         }
         _ => Ok(()),
     }
+}
+
+fn short_span(field: &'static str, value: Duration) -> Result<(), Error> {
+    if value < SHORTEST_TIMEOUT || value > LONGEST_SHORT_SPAN {
+        return Err(Error::config(field, format!("{value:?}"), "from 1ms to 1 hour"));
+    }
+    Ok(())
 }
 
 /// The shortest timeout that a connection of its own may have.

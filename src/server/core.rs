@@ -393,13 +393,19 @@ impl<N: Net> Core<N> {
         let Some(stall) = self.config.read_stall else { return };
         let open = record.input.is_some() && record.muted.is_nothing();
         if !open {
-            record.window_since = Nanos::MAX;
-        } else if record.window_since == Nanos::MAX {
-            record.window_since = self.now;
+            record.flags.remove(Flags::WINDOW);
+        } else if !record.flags.has(Flags::WINDOW) {
+            record.flags.insert(Flags::WINDOW);
+            record.window_since_ms = self.window_start_ms();
             // What the message begins with has arrived already.
             record.window_bytes = u32::try_from(record.waiting_in()).unwrap_or(u32::MAX);
             self.timers.arm_by(id.slot(), self.now + stall.window);
         }
+    }
+
+    /// When a window for the least read rate that opens now began: rounded up, so that none is too short.
+    pub(super) fn window_start_ms(&self) -> u32 {
+        self.now.as_nanos().div_ceil(1_000_000) as u32
     }
 
     /// Charges what its buffers hold now.

@@ -61,7 +61,7 @@ impl<U, N: Net> SocketPool<U, N> {
                 // Whether it is over a limit is found out anew, by the limits that hold now.
                 self.core.policy.forgive(record, self.core.moment);
                 self.core.unmute(id, record, Muted::RATES.with(Muted::FULL));
-                record.window_since = Nanos::MAX;
+                record.flags.remove(Flags::WINDOW);
                 self.core.watch_read_rate(id, record);
             }
             self.look_at(slot);
@@ -118,14 +118,14 @@ impl<N: Net> Core<N> {
         // One that finishes already gains nothing from being told again.
         let lives_on = record.stage == Stage::Open;
         let lifetime = self.lifetime_deadline(id, record).filter(|_| lives_on);
-        let window = self.config().read_stall.filter(|_| record.window_since != Nanos::MAX);
+        let window = self.config().read_stall.filter(|_| record.flags.has(Flags::WINDOW));
         let deadlines = [
             self.first_message_deadline(record),
             self.write_stall_deadline(record),
             self.idle_deadline(record),
             lifetime,
             self.overtime_deadline(id, record),
-            window.map(|stall| record.window_since + stall.window),
+            window.map(|stall| self.now + stall.window.saturating_sub(self.window_age(record))),
             record.muted.has(Muted::TIMED).then_some(record.resume_at),
             self.paced_until(record),
         ];
@@ -184,21 +184,28 @@ impl<N: Net> Core<N> {
         Some(bucket.map_or(after_shortage, |bucket| bucket.ready_at(&record.sent_level, self.moment)))
     }
 
+    /// How long the window for the least read rate has been open.
+    fn window_age<U>(&self, record: &Record<N::Stream, U>) -> Duration {
+        // One that opened in this millisecond was rounded up to the next.
+        let age_ms = self.now_ms.wrapping_sub(record.window_since_ms).cast_signed().max(0);
+        Duration::from_millis(u64::from(age_ms.cast_unsigned()))
+    }
+
     /// Whether a window has passed with fewer bytes than it must bring. Opens the next one otherwise.
     fn has_read_stalled<U>(&self, record: &mut Record<N::Stream, U>) -> bool {
         let Some(stall) = self.config().read_stall else { return false };
-        if record.window_since == Nanos::MAX || self.now < record.window_since + stall.window {
+        if !record.flags.has(Flags::WINDOW) || self.window_age(record) < stall.window {
             return false;
         }
         if !record.muted.is_nothing() {
             // It is we who do not read. The next window opens when we do.
-            record.window_since = Nanos::MAX;
+            record.flags.remove(Flags::WINDOW);
             return false;
         }
         if record.window_bytes < stall.bytes {
             return true;
         }
-        record.window_since = self.now;
+        record.window_since_ms = self.window_start_ms();
         record.window_bytes = 0;
         false
     }

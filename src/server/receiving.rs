@@ -7,7 +7,6 @@ use super::config::Proof;
 use super::core::{Core, UNPROVEN};
 use super::inbox::Inbox;
 use super::sending;
-use crate::clock::Nanos;
 use crate::connection::{Flags, Muted, Operation, Reading, Record, Stage, Standing, facts};
 use crate::id::ConnId;
 use crate::net::{Net, Stream};
@@ -93,7 +92,7 @@ fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     record.flags.remove(Flags::SPARED);
     record.received_bytes += n as u64;
     core.health.counters.received_bytes += n as u64;
-    if record.window_since != Nanos::MAX {
+    if record.flags.has(Flags::WINDOW) {
         record.window_bytes = record.window_bytes.saturating_add(n as u32);
     }
     if let Some(bucket) = &core.policy.received {
