@@ -183,7 +183,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
     }
     if options.max_line == 0 || options.max_line > options.max_input {
         let Options { max_line, max_input, .. } = options;
-        return Err(Wrong::new(format!(
+        return Err(Wrong(format!(
             "--max-line is {max_line}, must be from 1 to {max_input}, which is --max-input"
         )));
     }
@@ -273,7 +273,7 @@ impl Value<'_> {
 
     fn networks(&self) -> Result<Vec<Cidr>, Wrong> {
         let parse = |network: &str| {
-            network.parse().map_err(|e: socketpool::ParseCidrError| Wrong::new(format!("{}: {e}", self.flag)))
+            network.parse().map_err(|e: socketpool::ParseCidrError| Wrong(format!("{}: {e}", self.flag)))
         };
         self.text.split(',').map(parse).collect()
     }

@@ -16,7 +16,7 @@ pub(crate) struct Flag {
 
 /// An argument that cannot be: which, what it is, and what it must be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Wrong(String);
+pub(crate) struct Wrong(pub(crate) String);
 
 impl<I: Iterator<Item = OsString>> CommandLine<I> {
     pub(crate) fn new(arguments: impl IntoIterator<IntoIter = I>) -> Self {
@@ -70,13 +70,6 @@ impl fmt::Display for Flag {
     /// On one line, whatever it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name.escape_debug())
-    }
-}
-
-impl Wrong {
-    /// Where flags do not go together.
-    pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
     }
 }
 
