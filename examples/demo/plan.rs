@@ -87,14 +87,24 @@ impl Plan {
         Duration::from_secs(self.seconds.into())
     }
 
-    /// Room for every honest client and for half of the attackers. In peace a little more than for every client: one
-    /// that leaves and comes back may be there twice until the server has seen it leave.
+    /// Room for every honest client and for half of the attackers that can be there at a time: for all who come before
+    /// the large crowds do, but never for all. In peace for an eighth more than every client: one that leaves and comes
+    /// back may be there twice until the server has seen it leave.
     pub(crate) fn max_connections(&self) -> u32 {
-        let hostile = [Crowd::Dribbler, Crowd::Silent, Crowd::Deaf].map(|crowd| self.clients(crowd));
-        match hostile.iter().sum::<u32>() {
-            0 => self.clients + self.clients.div_ceil(8),
-            hostile => self.clients + hostile.div_ceil(2),
+        let [early, late] = [[Crowd::Silent, Crowd::Deaf].as_slice(), &[Crowd::Dribbler]]
+            .map(|crowds| crowds.iter().map(|crowd| self.at_a_time(*crowd)).sum::<u32>());
+        let with_spare = |count: u32| count + count.div_ceil(8);
+        match early + late {
+            0 => with_spare(self.clients),
+            hostile => self.clients + hostile.div_ceil(2).max(with_spare(early)).min(hostile - 1),
         }
+    }
+
+    /// Attackers of the crowd that the pace at which they come and the time that they may stay allow together.
+    fn at_a_time(&self, crowd: Crowd) -> u32 {
+        let stay = self.first_message().max(self.write_stall());
+        let come = f64::from(self.connects_per_second(crowd)) * stay.as_secs_f64();
+        self.clients(crowd).min(come.ceil() as u32)
     }
 
     /// Short enough to be seen within the run; so is [`write_stall`](Self::write_stall).
@@ -290,9 +300,13 @@ mod tests {
     fn the_pool_is_smaller_than_the_crowds_together() {
         for hostile in [0.001, 0.1, 1.0, 10.0] {
             let plan = Plan { hostile, ..Plan::default() };
-            let all: u32 = Crowd::ALL.map(|crowd| plan.clients(crowd)).iter().sum();
+            // The flood does not stay.
+            let all: u32 = Crowd::ALL[..4].iter().map(|crowd| plan.clients(*crowd)).sum();
             assert!(plan.max_connections() < all, "{hostile}");
         }
+        // So fast that not all of them are ever there.
+        let short = Plan { hostile: 10.0, seconds: 2, ..Plan::default() };
+        assert_eq!(short.max_connections(), 1_000 + 1_020 + 128);
         let peaceful = Plan { hostile: 0.0, ..Plan::default() };
         assert_eq!(peaceful.max_connections(), 1_125);
     }
