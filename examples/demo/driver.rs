@@ -18,7 +18,6 @@ use crate::crowd::{Client, Crowd, Next, Visit};
 use crate::link::{Order, Progress, Word, hear_orders};
 use crate::machine;
 use crate::plan::Plan;
-use crate::streams::complain;
 use crate::tally::{Failure, Outcome, Tally};
 
 /// Runs until the server's process says that it is over.
@@ -39,7 +38,7 @@ struct Driver {
     moments: BinaryHeap<Reverse<(Instant, usize)>>,
     scratch: Box<[u8]>,
     stage: Stage,
-    /// Failures that were told in words on standard error.
+    /// Failures that were told of one by one.
     told: u32,
     /// By how much it came too late at most to something that was due.
     late: Duration,
@@ -256,7 +255,7 @@ impl Driver {
         if self.stage == Stage::Attack {
             if seat.crowd == Crowd::Honest {
                 counts.failed[failure as usize] += 1;
-                self.tell(at, failure, &format!(": {why}"));
+                self.tell(at, failure, why.raw_os_error());
             }
             self.come_back(at);
         }
@@ -303,7 +302,7 @@ impl Driver {
                     Failure::WrongByte | Failure::NoReply => counts.left += 1,
                     _ => counts.cut += 1,
                 }
-                self.tell(at, failure, "");
+                self.tell(at, failure, None);
             }
             _ => counts.cut += 1,
         }
@@ -356,11 +355,13 @@ impl Driver {
         Word::End { waited_us, late_us }.say()
     }
 
-    /// The first few failures in words, for whoever has to find out why.
-    fn tell(&mut self, at: usize, failure: Failure, why: &str) {
+    /// Tells of the first few failures one by one, for whoever has to find out why.
+    fn tell(&mut self, at: usize, failure: Failure, errno: Option<i32>) {
         self.told += 1;
         if self.told <= TOLD_MAX {
-            complain(format_args!("demo: client {at} of the honest crowd: {failure}{why}"));
+            let errno = errno.map_or(0, i32::unsigned_abs).into();
+            // If nobody hears it, the next word that has to be heard says so.
+            let _ = Word::Failed { client: at as u64, failure, errno }.say();
         }
     }
 }

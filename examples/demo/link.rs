@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::crowd::Crowd;
-use crate::tally::Outcome;
+use crate::tally::{Failure, Outcome};
 
 /// What the first process tells another one to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(crate) enum Word {
     Progress(Progress),
     /// No request is begun from here on; so many have not their whole reply yet, and the server owes them.
     Quiet { outstanding: u64 },
+    /// What befell an honest client; and the number of the system's error, or 0.
+    Failed { client: u64, failure: Failure, errno: u64 },
     /// How it went for one crowd.
     Crowd(Crowd, Outcome),
     /// That was all; and how long the driver had to wait for a processor, and how late it came at most to what was due.
@@ -81,6 +83,7 @@ impl Word {
             Self::Crowd(crowd, mut outcome) => {
                 (crowd.as_str(), outcome.numbers().map(|number| *number).collect())
             }
+            Self::Failed { client, failure, errno } => ("failed", vec![client, failure as u64, errno]),
             Self::End { waited_us, late_us } => ("end", vec![waited_us, late_us]),
             Self::Listening { port } => ("listening", vec![port]),
             Self::Memory { bytes } => ("memory", vec![bytes]),
@@ -98,6 +101,10 @@ impl Word {
                 Some(Self::Progress(Progress { answered, failures, hostile_open, p99_us }))
             }
             ("quiet", &[outstanding]) => Some(Self::Quiet { outstanding }),
+            ("failed", &[client, failure, errno]) => {
+                let failure = *Failure::ALL.get(usize::try_from(failure).ok()?)?;
+                Some(Self::Failed { client, failure, errno })
+            }
             ("end", &[waited_us, late_us]) => Some(Self::End { waited_us, late_us }),
             ("listening", &[port]) => Some(Self::Listening { port }),
             ("memory", &[bytes]) => Some(Self::Memory { bytes }),
@@ -217,6 +224,7 @@ mod tests {
         for word in [
             Word::Progress(progress),
             Word::Quiet { outstanding: 9 },
+            Word::Failed { client: 5, failure: Failure::Cut, errno: 111 },
             Word::Crowd(Crowd::Deaf, outcome),
             Word::End { waited_us: 7, late_us: 8 },
             Word::Listening { port: 80 },
@@ -228,7 +236,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_word() {
-        for line in ["", "progress", "quiet x", "quiet 1 2", "honest 1 2 3", "end", "nobody 1"] {
+        for line in
+            ["", "progress", "quiet x", "quiet 1 2", "honest 1 2 3", "failed 1 9 0", "end", "nobody 1"]
+        {
             assert_eq!(Word::parse(line), None, "{line:?}");
         }
     }

@@ -36,7 +36,7 @@ mod tally;
 mod wire;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -47,6 +47,7 @@ use crate::report::{Descriptors, Drain, Report, Told};
 use crate::screen::Screen;
 use crate::server::{Books, Server, Settings};
 use crate::streams::{complain, say};
+use crate::tally::Failure;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os().skip(1)) {
@@ -157,6 +158,7 @@ impl Run {
                 server.drain(DRAIN_DEADLINE);
                 self.enter(Stage::Draining(now), DRAIN_DEADLINE + OVERDUE);
             }
+            Word::Failed { client, failure, errno } => blame(client, failure, errno),
             Word::Crowd(crowd, outcome) => self.told.outcomes[crowd as usize] = outcome,
             Word::End { waited_us, late_us } => {
                 self.told.waited = Duration::from_micros(waited_us);
@@ -194,6 +196,16 @@ impl Run {
         self.stage = stage;
         self.until = Instant::now() + at_most;
     }
+}
+
+/// Says in words what befell a client, on a line of its own where the progress is being redrawn.
+fn blame(client: u64, failure: Failure, errno: u64) {
+    let line = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    let why = match errno {
+        0 => String::new(),
+        errno => format!(": {}", io::Error::from_raw_os_error(errno as i32)),
+    };
+    complain(format_args!("{line}demo: client {client} of the honest crowd: {failure}{why}"));
 }
 
 /// What takes this much longer than it may is given up.
