@@ -17,7 +17,10 @@
 //!                 conn.receive();
 //!                 let (mut input, mut output) = conn.split();
 //!                 while let Some(line) = input.take_through(b'\n') {
-//!                     if output.queue(line) == Sent::Refused { break; }
+//!                     if output.queue(line) == Sent::Refused {
+//!                         conn.close(); // it does not read what it asked for
+//!                         break;
+//!                     }
 //!                 }
 //!             }
 //!             Event::Drained => return Ok(()),

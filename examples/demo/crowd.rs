@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 
 use crate::honest::Honest;
+use crate::plan::Plan;
 use crate::tally::{Failure, Tally};
 use crate::wire::{Received, receive, send};
 
@@ -48,10 +49,10 @@ impl Crowd {
     }
 
     /// The client with this number in the crowd.
-    pub(crate) fn client(self, number: u32, seed: u64) -> Box<dyn Client> {
+    pub(crate) fn client(self, number: u32, plan: &Plan) -> Box<dyn Client> {
         match self {
-            Self::Honest => Box::new(Honest::new(number, seed)),
-            Self::Dribbler => Box::new(Dribbler { hops: number * HOPS }),
+            Self::Honest => Box::new(Honest::new(number, plan.seed)),
+            Self::Dribbler => Box::new(Dribbler { hops: number * HOPS, every: plan.dribble_every() }),
             Self::Silent => Box::new(Silent { hops: number * HOPS }),
             Self::Deaf => Box::new(Deaf { number, lines: deaf_lines(), sent: 0 }),
             Self::Flood => Box::new(Flood),
@@ -107,8 +108,8 @@ pub(crate) trait Client {
         false
     }
 
-    /// Room that the kernel is told to keep for unread bytes; `None` leaves it at what the system gives.
-    fn receive_room(&self) -> Option<usize> {
+    /// Room that the kernel is told to keep for bytes unread and unsent; `None` leaves it at what the system gives.
+    fn kernel_room(&self) -> Option<(usize, usize)> {
         None
     }
 
@@ -127,6 +128,8 @@ pub(crate) struct Visit<'a> {
     pub(crate) now: Instant,
     /// The server is about to drain or does so already.
     pub(crate) quiet: bool,
+    /// It has drained.
+    pub(crate) over: bool,
 }
 
 /// What a client wants next.
@@ -146,6 +149,8 @@ pub(crate) enum Next {
 
 struct Dribbler {
     hops: u32,
+    /// From one byte to the next.
+    every: Duration,
 }
 
 impl Client for Dribbler {
@@ -163,7 +168,7 @@ impl Client for Dribbler {
 
     fn due(&mut self, visit: &mut Visit<'_>) -> Next {
         match send(visit.stream, b"x") {
-            Ok(_) => Next::At(visit.now + DRIBBLE_EVERY),
+            Ok(_) => Next::At(visit.now + self.every),
             Err(_) => Next::Cut,
         }
     }
@@ -210,11 +215,15 @@ impl Client for Deaf {
     }
 
     /// It never reads, and what it can send can wait for the next moment.
-    fn ready(&mut self, _visit: &mut Visit<'_>) -> Next {
-        Next::Wait
+    fn ready(&mut self, visit: &mut Visit<'_>) -> Next {
+        if visit.over { self.due(visit) } else { Next::Wait }
     }
 
+    /// In the end it reads after all: with its window shut its kernel would not take the news that it is the end.
     fn due(&mut self, visit: &mut Visit<'_>) -> Next {
+        if visit.over {
+            return listen(visit);
+        }
         for _ in 0..DEAF_SENDS_AT_ONCE {
             match send(visit.stream, &self.lines[self.sent..]) {
                 Ok(0) => break,
@@ -225,8 +234,8 @@ impl Client for Deaf {
         Next::At(visit.now + DEAF_EVERY)
     }
 
-    fn receive_room(&self) -> Option<usize> {
-        Some(DEAF_RECEIVE_ROOM)
+    fn kernel_room(&self) -> Option<(usize, usize)> {
+        Some((DEAF_UNREAD, DEAF_UNSENT))
     }
 }
 
@@ -280,12 +289,14 @@ fn hop(crowd: Crowd, hops: &mut u32) -> Ipv4Addr {
 
 /// Addresses that a hopping client moves on by before it meets those of the next client.
 const HOPS: u32 = 97;
-const DRIBBLE_EVERY: Duration = Duration::from_millis(200);
 const DEAF_LINE: usize = 4_096;
 const DEAF_LINES: usize = 16;
-/// Together 5 MB a second, so that the megabytes which both kernels keep are full soon.
+/// Some 5 MB a second, so that the megabytes which the server's kernel keeps of unsent replies are full soon.
 const DEAF_SENDS_AT_ONCE: usize = 4;
 const DEAF_EVERY: Duration = Duration::from_millis(50);
 /// Small, so that its replies pile up at the server and not in its own kernel.
-const DEAF_RECEIVE_ROOM: usize = 4_096;
+const DEAF_UNREAD: usize = 4_096;
+/// An attacker's kernel is another machine's. Here it is the server's too, and with megabytes unsent for each of
+/// hundreds it would come to want of memory, and drop what the honest send.
+const DEAF_UNSENT: usize = 64 << 10;
 const FLOOD_HOLD: Duration = Duration::from_millis(20);

@@ -15,10 +15,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::crowd::{Client, Crowd, Next, Visit};
-use crate::link::{Order, Outcome, Progress, Word, hear_orders};
+use crate::link::{Order, Progress, Word, hear_orders};
 use crate::machine;
 use crate::plan::Plan;
-use crate::tally::{Failure, Tally};
+use crate::tally::{Failure, Outcome, Tally};
 
 /// Runs until the server's process says that it is over.
 pub(crate) fn run(plan: &Plan, server: SocketAddr) -> io::Result<()> {
@@ -38,8 +38,10 @@ struct Driver {
     moments: BinaryHeap<Reverse<(Instant, usize)>>,
     scratch: Box<[u8]>,
     stage: Stage,
-    /// Failures that were told in words on standard error.
+    /// Failures that were told of one by one.
     told: u32,
+    /// By how much it came too late at most to something that was due.
+    late: Duration,
 }
 
 /// Attack → Hushed → Quiet → Over
@@ -84,7 +86,7 @@ impl Driver {
                 (seats.len()..seats.len() + plan.clients(crowd) as usize).collect();
             seats.extend((0..plan.clients(crowd)).map(|number| Seat {
                 crowd,
-                client: crowd.client(number, plan.seed),
+                client: crowd.client(number, plan),
                 phase: Phase::Away,
                 due: None,
             }));
@@ -101,6 +103,7 @@ impl Driver {
             scratch: vec![0; 16 << 10].into_boxed_slice(),
             stage: Stage::Attack,
             told: 0,
+            late: Duration::ZERO,
         })
     }
 
@@ -124,12 +127,12 @@ impl Driver {
             }
             if report_at <= now {
                 report_at = now + REPORT_EVERY;
-                Word::Progress(self.progress()).say(&mut io::stdout())?;
+                Word::Progress(self.progress()).say()?;
             }
             match self.stage {
                 Stage::Hushed(until) if until <= now => {
                     self.stage = Stage::Quiet;
-                    Word::Quiet { outstanding: self.outstanding() }.say(&mut io::stdout())?;
+                    Word::Quiet { outstanding: self.outstanding() }.say()?;
                 }
                 Stage::Over(until) if until <= now || self.open() == 0 => return self.say_outcome(),
                 _ => {}
@@ -158,6 +161,9 @@ impl Driver {
             Order::Finish => {
                 self.stage = Stage::Over(now + LAST_ENDS);
                 self.queues.iter_mut().for_each(|queue| queue.waiting.clear());
+                for at in 0..self.seats.len() {
+                    self.call(at, |client, visit| client.ready(visit));
+                }
             }
             Order::Measure => {}
         }
@@ -185,10 +191,14 @@ impl Driver {
                 continue;
             }
             self.seats[at].due = None;
-            if matches!(self.seats[at].phase, Phase::Connecting { .. }) {
-                self.not_connected(at, Failure::SlowConnect, &io::ErrorKind::TimedOut.into());
-            } else {
-                self.call(at, |client, visit| client.due(visit));
+            self.late = self.late.max(now - moment);
+            match &self.seats[at].phase {
+                // It may stand, and the driver be the one that is late.
+                Phase::Connecting { stream, .. } if stands(stream).unwrap_or(false) => self.connected(at),
+                Phase::Connecting { .. } => {
+                    self.not_connected(at, Failure::SlowConnect, &io::ErrorKind::TimedOut.into());
+                }
+                _ => self.call(at, |client, visit| client.due(visit)),
             }
         }
     }
@@ -227,9 +237,9 @@ impl Driver {
         };
         seat.phase = Phase::Connected { stream };
         seat.due = None;
-        let tally = &mut self.tallies[seat.crowd as usize];
-        tally.connected += 1;
-        tally.open += 1;
+        let counts = &mut self.tallies[seat.crowd as usize].counts;
+        counts.connected += 1;
+        counts.open += 1;
         self.call(at, |client, visit| client.connected(visit, since));
         // What was reported together with the connection's success is not reported again.
         self.call(at, |client, visit| client.ready(visit));
@@ -240,12 +250,12 @@ impl Driver {
         let seat = &mut self.seats[at];
         seat.phase = Phase::Away;
         seat.due = None;
-        let tally = &mut self.tallies[seat.crowd as usize];
-        tally.unconnected += 1;
+        let counts = &mut self.tallies[seat.crowd as usize].counts;
+        counts.unconnected += 1;
         if self.stage == Stage::Attack {
             if seat.crowd == Crowd::Honest {
-                tally.failed[failure as usize] += 1;
-                self.tell(at, failure, &format!(": {why}"));
+                counts.failed[failure as usize] += 1;
+                self.tell(at, failure, why.raw_os_error());
             }
             self.come_back(at);
         }
@@ -261,6 +271,7 @@ impl Driver {
             scratch: &mut self.scratch,
             now: Instant::now(),
             quiet: self.stage != Stage::Attack,
+            over: matches!(self.stage, Stage::Over(_)),
         };
         let next = what(&mut *seat.client, &mut visit);
         match next {
@@ -274,26 +285,26 @@ impl Driver {
         let seat = &mut self.seats[at];
         let Phase::Connected { stream } = std::mem::replace(&mut seat.phase, Phase::Away) else { return };
         seat.due = None;
-        let tally = &mut self.tallies[seat.crowd as usize];
-        tally.open -= 1;
+        let counts = &mut self.tallies[seat.crowd as usize].counts;
+        counts.open -= 1;
         match how {
             Next::Leave => {
-                tally.left += 1;
+                counts.left += 1;
                 if seat.client.leaves_by_reset() {
                     // Without it the end is only an orderly one.
                     let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                 }
             }
             Next::Failed(failure) => {
-                tally.failed[failure as usize] += 1;
+                counts.failed[failure as usize] += 1;
                 // These two leave by their own decision; the others were cut.
                 match failure {
-                    Failure::WrongByte | Failure::NoReply => tally.left += 1,
-                    _ => tally.cut += 1,
+                    Failure::WrongByte | Failure::NoReply => counts.left += 1,
+                    _ => counts.cut += 1,
                 }
-                self.tell(at, failure, "");
+                self.tell(at, failure, None);
             }
-            _ => tally.cut += 1,
+            _ => counts.cut += 1,
         }
         drop(stream);
         self.come_back(at);
@@ -322,34 +333,35 @@ impl Driver {
     }
 
     fn open(&self) -> u64 {
-        self.tallies.iter().map(|tally| tally.open).sum()
+        self.tallies.iter().map(|tally| tally.counts.open).sum()
     }
 
     fn progress(&self) -> Progress {
-        let honest = &self.tallies[Crowd::Honest as usize];
+        let Tally { counts, reply, .. } = &self.tallies[Crowd::Honest as usize];
         Progress {
-            answered: honest.answered,
-            failures: honest.failures(),
-            honest_open: honest.open,
-            hostile_open: self.open() - honest.open,
-            p99_us: honest.reply.quantiles().p99_us,
+            answered: counts.answered,
+            failures: counts.failures(),
+            hostile_open: self.open() - counts.open,
+            p99_us: reply.quantiles().p99_us,
         }
     }
 
     fn say_outcome(&self) -> io::Result<()> {
-        let mut out = io::stdout();
         for (crowd, tally) in Crowd::ALL.into_iter().zip(&self.tallies) {
-            Word::Crowd(crowd, Outcome::from(tally)).say(&mut out)?;
+            Word::Crowd(crowd, Outcome::of(tally)).say()?;
         }
-        let waited_us = machine::waited_for_processor().as_micros() as u64;
-        Word::End { waited_us }.say(&mut out)
+        let [waited_us, late_us] =
+            [machine::waited_for_processor(), self.late].map(|time| time.as_micros() as u64);
+        Word::End { waited_us, late_us }.say()
     }
 
-    /// The first few failures in words, for whoever has to find out why.
-    fn tell(&mut self, at: usize, failure: Failure, why: &str) {
+    /// Tells of the first few failures one by one, for whoever has to find out why.
+    fn tell(&mut self, at: usize, failure: Failure, errno: Option<i32>) {
         self.told += 1;
         if self.told <= TOLD_MAX {
-            eprintln!("demo: client {at} of the honest crowd: {failure}{why}");
+            let errno = errno.map_or(0, i32::unsigned_abs).into();
+            // If nobody hears it, the next word that has to be heard says so.
+            let _ = Word::Failed { client: at as u64, failure, errno }.say();
         }
     }
 }
@@ -377,8 +389,9 @@ fn begin(client: &mut dyn Client, server: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
-    if let Some(room) = client.receive_room() {
-        socket.set_recv_buffer_size(room)?;
+    if let Some((unread, unsent)) = client.kernel_room() {
+        socket.set_recv_buffer_size(unread)?;
+        socket.set_send_buffer_size(unsent)?;
     }
     socket.bind(&SocketAddr::V4(SocketAddrV4::new(client.source(), 0)).into())?;
     match socket.connect(&server.into()) {

@@ -58,7 +58,7 @@ impl Honest {
         let deadline = resume + REPLY_WITHIN;
         self.request = Some(Request { sent: 0, echoed: 0, hold, since: visit.now, deadline });
         self.left -= 1;
-        visit.tally.asked += 1;
+        visit.tally.counts.asked += 1;
         match self.push(visit) {
             Ok(()) if hold < self.line.len() => Next::At(resume),
             Ok(()) => Next::At(deadline),
@@ -111,7 +111,7 @@ impl Honest {
 
     fn answered(&mut self, visit: &mut Visit<'_>, since: Instant) -> Next {
         let now = Instant::now();
-        visit.tally.answered += 1;
+        visit.tally.counts.answered += 1;
         visit.tally.reply.record(now - since);
         if let Some(arrived) = self.arrived.take() {
             visit.tally.first_reply.record(now - arrived);
@@ -184,7 +184,14 @@ impl Client for Honest {
                 Err(Ended) => self.ended(),
             };
         }
-        if visit.now < request.deadline { Next::At(request.deadline) } else { self.fail(Failure::NoReply) }
+        if visit.now < request.deadline {
+            return Next::At(request.deadline);
+        }
+        // The reply may be there, and the driver be the one that is late.
+        match self.ready(visit) {
+            Next::Wait => self.fail(Failure::NoReply),
+            over => over,
+        }
     }
 
     /// One in four begins a last line and holds its second half back until the drain has long begun: the drain has to

@@ -6,13 +6,13 @@
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio, exit};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::crowd::Crowd;
-use crate::tally::{Failure, Quantiles, Tally};
+use crate::tally::{Failure, Outcome};
 
 /// What the first process tells another one to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +46,12 @@ pub(crate) enum Word {
     Progress(Progress),
     /// No request is begun from here on; so many have not their whole reply yet, and the server owes them.
     Quiet { outstanding: u64 },
+    /// What befell an honest client; and the number of the system's error, or 0.
+    Failed { client: u64, failure: Failure, errno: u64 },
     /// How it went for one crowd.
     Crowd(Crowd, Outcome),
-    /// That was all; and how long the driver had to wait for a processor.
-    End { waited_us: u64 },
+    /// That was all; and how long the driver had to wait for a processor, and how late it came at most to what was due.
+    End { waited_us: u64, late_us: u64 },
     /// An idle server listens on this port of 127.0.0.1.
     Listening { port: u64 },
     /// It has so many bytes of memory to itself.
@@ -61,66 +63,33 @@ pub(crate) enum Word {
 pub(crate) struct Progress {
     pub(crate) answered: u64,
     pub(crate) failures: u64,
-    pub(crate) honest_open: u64,
     pub(crate) hostile_open: u64,
     pub(crate) p99_us: u64,
 }
 
-/// The clients' view of one crowd, when all is over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    pub(crate) connected: u64,
-    pub(crate) unconnected: u64,
-    pub(crate) asked: u64,
-    pub(crate) answered: u64,
-    pub(crate) cut: u64,
-    pub(crate) left: u64,
-    /// Connections that were still open at the end.
-    pub(crate) kept: u64,
-    pub(crate) failed: [u64; Failure::COUNT],
-    pub(crate) reply: Quantiles,
-    pub(crate) first_reply: Quantiles,
-}
-
-impl Outcome {
-    pub(crate) fn failures(&self) -> u64 {
-        self.failed.iter().sum()
-    }
-}
-
-impl From<&Tally> for Outcome {
-    fn from(tally: &Tally) -> Self {
-        Self {
-            connected: tally.connected,
-            unconnected: tally.unconnected,
-            asked: tally.asked,
-            answered: tally.answered,
-            cut: tally.cut,
-            left: tally.left,
-            kept: tally.open,
-            failed: tally.failed,
-            reply: tally.reply.quantiles(),
-            first_reply: tally.first_reply.quantiles(),
+impl Word {
+    /// Says it to the first process. If that is gone, so is this one, without another word.
+    pub(crate) fn say(self) -> io::Result<()> {
+        match writeln!(io::stdout(), "{}", self.line()).and_then(|()| io::stdout().flush()) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => exit(1),
+            result => result,
         }
     }
-}
 
-impl Word {
-    /// Writes the word as one line and sends it off.
-    pub(crate) fn say(self, to: &mut impl Write) -> io::Result<()> {
+    fn line(self) -> String {
         let (word, numbers) = match self {
-            Self::Progress(p) => {
-                ("progress", vec![p.answered, p.failures, p.honest_open, p.hostile_open, p.p99_us])
-            }
+            Self::Progress(p) => ("progress", vec![p.answered, p.failures, p.hostile_open, p.p99_us]),
             Self::Quiet { outstanding } => ("quiet", vec![outstanding]),
-            Self::Crowd(crowd, outcome) => (crowd.as_str(), outcome.numbers()),
-            Self::End { waited_us } => ("end", vec![waited_us]),
+            Self::Crowd(crowd, mut outcome) => {
+                (crowd.as_str(), outcome.numbers().map(|number| *number).collect())
+            }
+            Self::Failed { client, failure, errno } => ("failed", vec![client, failure as u64, errno]),
+            Self::End { waited_us, late_us } => ("end", vec![waited_us, late_us]),
             Self::Listening { port } => ("listening", vec![port]),
             Self::Memory { bytes } => ("memory", vec![bytes]),
         };
         let numbers: String = numbers.iter().map(|number| format!(" {number}")).collect();
-        writeln!(to, "{word}{numbers}")?;
-        to.flush()
+        format!("{word}{numbers}")
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -128,58 +97,28 @@ impl Word {
         let word = parts.next()?;
         let numbers: Vec<u64> = parts.map(|part| part.parse().ok()).collect::<Option<_>>()?;
         match (word, numbers.as_slice()) {
-            ("progress", &[answered, failures, honest_open, hostile_open, p99_us]) => {
-                Some(Self::Progress(Progress { answered, failures, honest_open, hostile_open, p99_us }))
+            ("progress", &[answered, failures, hostile_open, p99_us]) => {
+                Some(Self::Progress(Progress { answered, failures, hostile_open, p99_us }))
             }
             ("quiet", &[outstanding]) => Some(Self::Quiet { outstanding }),
-            ("end", &[waited_us]) => Some(Self::End { waited_us }),
+            ("failed", &[client, failure, errno]) => {
+                let failure = *Failure::ALL.get(usize::try_from(failure).ok()?)?;
+                Some(Self::Failed { client, failure, errno })
+            }
+            ("end", &[waited_us, late_us]) => Some(Self::End { waited_us, late_us }),
             ("listening", &[port]) => Some(Self::Listening { port }),
             ("memory", &[bytes]) => Some(Self::Memory { bytes }),
             (name, numbers) => {
                 let crowd = Crowd::ALL.into_iter().find(|crowd| crowd.as_str() == name)?;
-                Some(Self::Crowd(crowd, Outcome::from_numbers(numbers)?))
+                let mut outcome = Outcome::default();
+                let places: Vec<&mut u64> = outcome.numbers().collect();
+                if places.len() != numbers.len() {
+                    return None;
+                }
+                places.into_iter().zip(numbers).for_each(|(place, number)| *place = *number);
+                Some(Self::Crowd(crowd, outcome))
             }
         }
-    }
-}
-
-impl Outcome {
-    fn numbers(&self) -> Vec<u64> {
-        let mut all =
-            vec![self.connected, self.unconnected, self.asked, self.answered, self.cut, self.left, self.kept];
-        all.extend(self.failed);
-        for q in [self.reply, self.first_reply] {
-            all.extend([q.p50_us, q.p90_us, q.p99_us, q.p999_us, q.max_us]);
-        }
-        all
-    }
-
-    fn from_numbers(numbers: &[u64]) -> Option<Self> {
-        let mut rest = numbers.iter().copied();
-        let mut next = || rest.next();
-        let mut outcome = Self {
-            connected: next()?,
-            unconnected: next()?,
-            asked: next()?,
-            answered: next()?,
-            cut: next()?,
-            left: next()?,
-            kept: next()?,
-            ..Self::default()
-        };
-        for failed in &mut outcome.failed {
-            *failed = next()?;
-        }
-        for q in [&mut outcome.reply, &mut outcome.first_reply] {
-            *q = Quantiles {
-                p50_us: next()?,
-                p90_us: next()?,
-                p99_us: next()?,
-                p999_us: next()?,
-                max_us: next()?,
-            };
-        }
-        rest.next().is_none().then_some(outcome)
     }
 }
 
@@ -256,7 +195,7 @@ pub(crate) fn hear_orders(wake: impl Fn() + Send + 'static) -> io::Result<Receiv
             wake();
         }
         // Nobody is left to whom the result would matter; the sockets end with the process.
-        std::process::exit(1);
+        exit(1);
     })?;
     Ok(orders)
 }
@@ -274,31 +213,32 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tally::{Counts, Quantiles};
 
     #[test]
     fn words_come_back_as_they_were_said() {
         let quantiles = Quantiles { p50_us: 1, p90_us: 2, p99_us: 3, p999_us: 4, max_us: 5 };
-        let outcome =
-            Outcome { connected: 7, failed: [1, 2, 3, 4, 5], reply: quantiles, ..Outcome::default() };
-        let progress = Progress { answered: 1, failures: 2, honest_open: 3, hostile_open: 4, p99_us: 5 };
+        let counts = Counts { connected: 7, failed: [1, 2, 3, 4, 5], open: 9, ..Counts::default() };
+        let outcome = Outcome { counts, reply: quantiles, ..Outcome::default() };
+        let progress = Progress { answered: 1, failures: 2, hostile_open: 4, p99_us: 5 };
         for word in [
             Word::Progress(progress),
             Word::Quiet { outstanding: 9 },
+            Word::Failed { client: 5, failure: Failure::Cut, errno: 111 },
             Word::Crowd(Crowd::Deaf, outcome),
-            Word::End { waited_us: 7 },
+            Word::End { waited_us: 7, late_us: 8 },
             Word::Listening { port: 80 },
             Word::Memory { bytes: 1 << 40 },
         ] {
-            let mut line = Vec::new();
-            word.say(&mut line).unwrap();
-            let line = String::from_utf8(line).unwrap();
-            assert_eq!(Word::parse(line.trim_end()), Some(word));
+            assert_eq!(Word::parse(&word.line()), Some(word));
         }
     }
 
     #[test]
     fn nonsense_is_no_word() {
-        for line in ["", "progress", "quiet x", "quiet 1 2", "honest 1 2 3", "end", "nobody 1"] {
+        for line in
+            ["", "progress", "quiet x", "quiet 1 2", "honest 1 2 3", "failed 1 9 0", "end", "nobody 1"]
+        {
             assert_eq!(Word::parse(line), None, "{line:?}");
         }
     }

@@ -11,21 +11,24 @@ pub(crate) fn open_descriptors() -> io::Result<usize> {
     Ok(fs::read_dir("/proc/self/fd")?.count())
 }
 
-/// Sees to it that this process and those it starts may have so many descriptors.
+/// Sees to it that this process and those it starts may have as many as are `needed`, and as are `wanted` if that can
+/// be. Says how many they may have.
 ///
 /// Many systems start programs with a limit of 1,024 and a far higher one up to which they may raise it. A shell can,
 /// without a system call of ours: the program starts itself anew through one, and comes here again.
-pub(crate) fn make_room_for_descriptors(needed: u64) -> io::Result<()> {
+pub(crate) fn make_room_for_descriptors(needed: u64, wanted: u64) -> io::Result<u64> {
     let (soft, hard) = limits()?;
-    if soft >= needed {
-        return Ok(());
-    }
-    if hard < needed {
+    let enough = needed.max(wanted).min(hard);
+    if enough < needed {
         return Err(io::Error::other(format!(
-            "{needed} file descriptors are needed and the hard limit is {hard}: raise it, or take fewer --clients"
+            "{needed} file descriptors are needed and the hard limit is {hard}: raise it, or take fewer --clients \
+             and less of --hostile"
         )));
     }
-    let raised = format!("ulimit -S -n {needed} && exec \"$0\" \"$@\"");
+    if soft >= enough {
+        return Ok(soft);
+    }
+    let raised = format!("ulimit -S -n {enough} && exec \"$0\" \"$@\"");
     Err(Command::new("sh").arg("-c").arg(raised).arg(env::current_exe()?).args(env::args_os().skip(1)).exec())
 }
 

@@ -14,42 +14,51 @@
 //! and that is much, for a quarter of the clients has just sent half a line, the server owes in full; new attackers
 //! knock all the while.
 
+#[path = "../shared/command_line.rs"]
+mod command_line;
 mod crowd;
 mod driver;
 mod honest;
+mod json;
+#[path = "../shared/lines.rs"]
+mod lines;
 mod link;
 mod machine;
 mod memory;
+mod numbers;
 mod plan;
 mod report;
+mod screen;
 mod server;
+#[path = "../shared/streams.rs"]
+mod streams;
 mod tally;
 mod wire;
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::link::{Link, Order, Progress, Word};
-use crate::plan::{DRAIN_DEADLINE, HELP, Options, Plan, Role};
-use crate::report::{Descriptors, Drain, Report, Screen, Told};
+use crate::plan::{DRAIN_DEADLINE, HELP, IDLE_CONNECTIONS, Options, Plan, Role, SPARE_DESCRIPTORS};
+use crate::report::{Descriptors, Drain, Report, Told};
+use crate::screen::Screen;
 use crate::server::{Books, Server, Settings};
+use crate::streams::{complain, say};
+use crate::tally::Failure;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(options) => options,
         Err(wrong) => {
-            eprintln!("demo: {wrong}");
+            complain(format_args!("demo: {wrong}"));
             return ExitCode::from(2);
         }
     };
-    if options.help {
-        print!("{HELP}");
-        return ExitCode::SUCCESS;
-    }
     let held = match options.role {
+        Role::Server if options.help => say(HELP).map(|()| true).map_err(Into::into),
         Role::Server => judge(&options),
         Role::Driver(server) => driver::run(&options.plan, server).map(|()| true).map_err(Into::into),
         Role::Idle(room) => memory::serve(room).map(|()| true),
@@ -58,7 +67,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
-            eprintln!("demo: {e}");
+            complain(format_args!("demo: {e}"));
             ExitCode::FAILURE
         }
     }
@@ -66,19 +75,21 @@ fn main() -> ExitCode {
 
 /// Runs everything and says whether all of it held.
 fn judge(options: &Options) -> Result<bool, Box<dyn Error>> {
-    machine::make_room_for_descriptors(options.plan.descriptors())?;
-    let mut screen = Screen::new(&options.plan)?;
+    let plan = &options.plan;
+    let for_idle = u64::from(IDLE_CONNECTIONS) + SPARE_DESCRIPTORS;
+    let allowed = machine::make_room_for_descriptors(plan.descriptors(), for_idle)?;
+    let mut screen = Screen::new(plan)?;
     let start = machine::open_descriptors()?;
     let before = machine::waited_for_processor();
-    let (told, books, drain) = attack(&options.plan, &mut screen)?;
+    let (told, books, drain) = attack(plan, &mut screen)?;
     let waited = machine::waited_for_processor() - before;
     let descriptors = Descriptors { start, end: machine::open_descriptors()? };
     // Without it the rest is still worth being shown.
-    let idle_bytes = memory::bytes_per_idle_connection().inspect_err(|e| eprintln!("demo: {e}")).ok();
-    let report = Report { plan: &options.plan, told, books, drain, waited, descriptors, idle_bytes };
+    let idle = memory::of_idle_connections(allowed).inspect_err(|e| complain(format_args!("demo: {e}"))).ok();
+    let report = Report { plan, told, books, drain, waited, descriptors, idle };
     screen.show(&report)?;
     if options.json {
-        writeln!(io::stdout(), "{}", report.json())?;
+        say(format_args!("{}\n", json::of(&report)))?;
     }
     Ok(report.holds())
 }
@@ -147,9 +158,11 @@ impl Run {
                 server.drain(DRAIN_DEADLINE);
                 self.enter(Stage::Draining(now), DRAIN_DEADLINE + OVERDUE);
             }
+            Word::Failed { client, failure, errno } => blame(client, failure, errno),
             Word::Crowd(crowd, outcome) => self.told.outcomes[crowd as usize] = outcome,
-            Word::End { waited_us } => {
+            Word::End { waited_us, late_us } => {
                 self.told.waited = Duration::from_micros(waited_us);
+                self.told.late = Duration::from_micros(late_us);
                 self.stage = Stage::Over;
             }
             Word::Listening { .. } | Word::Memory { .. } => {
@@ -183,6 +196,16 @@ impl Run {
         self.stage = stage;
         self.until = Instant::now() + at_most;
     }
+}
+
+/// Says in words what befell a client, on a line of its own where the progress is being redrawn.
+fn blame(client: u64, failure: Failure, errno: u64) {
+    let line = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    let why = match errno {
+        0 => String::new(),
+        errno => format!(": {}", io::Error::from_raw_os_error(errno as i32)),
+    };
+    complain(format_args!("{line}demo: client {client} of the honest crowd: {failure}{why}"));
 }
 
 /// What takes this much longer than it may is given up.

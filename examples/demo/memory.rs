@@ -13,25 +13,35 @@ use socket2::{Domain, Socket, Type};
 use crate::crowd::Crowd;
 use crate::link::{Link, Order, Word, hear_orders};
 use crate::machine;
-use crate::plan::{IDLE_CONNECTIONS, Role};
+use crate::plan::{IDLE_CONNECTIONS, Role, SPARE_DESCRIPTORS};
 use crate::server::{Server, Settings};
 
-/// (private memory with [`IDLE_CONNECTIONS`] idle connections - the same with none and room for one) / their number.
-pub(crate) fn bytes_per_idle_connection() -> io::Result<i64> {
+/// What each of so many idle connections takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Idle {
+    pub(crate) connections: u32,
+    pub(crate) bytes: i64,
+}
+
+/// (private memory with so many idle connections - the same with none and room for one) / their number, for as many
+/// as the descriptors allow.
+pub(crate) fn of_idle_connections(descriptors: u64) -> io::Result<Idle> {
+    let allowed = u32::try_from(descriptors.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(u32::MAX);
+    let connections = allowed.clamp(1, IDLE_CONNECTIONS);
     let none = private_bytes(1, 0)?;
-    let many = private_bytes(IDLE_CONNECTIONS, IDLE_CONNECTIONS)?;
-    Ok((many - none) / i64::from(IDLE_CONNECTIONS))
+    let many = private_bytes(connections, connections)?;
+    Ok(Idle { connections, bytes: (many - none) / i64::from(connections) })
 }
 
 /// The role of the server that is measured: echoes lines, and says what it holds when asked.
 pub(crate) fn serve(room: u32) -> Result<(), Box<dyn std::error::Error>> {
     let mut server = Server::start(&Settings::idle(room))?;
-    Word::Listening { port: server.port().into() }.say(&mut io::stdout())?;
+    Word::Listening { port: server.port().into() }.say()?;
     let orders = hear_orders(server.waker())?;
     loop {
         server.turn(Duration::from_secs(1))?;
         if orders.try_iter().any(|order| order == Order::Measure) {
-            Word::Memory { bytes: machine::private_memory()? }.say(&mut io::stdout())?;
+            Word::Memory { bytes: machine::private_memory()? }.say()?;
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What is run: the flags, and every size and time that follows from them. Runs nothing itself.
 
-use std::fmt;
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::command_line::{CommandLine, Flag, Wrong};
 use crate::crowd::Crowd;
 
 /// What the command line asks for.
@@ -52,14 +54,23 @@ impl Plan {
         }
     }
 
-    /// How fast the clients of the crowd may connect, together. The honest all come within the first half second; no
-    /// factor makes the attackers faster than twice the usual, else the driver would be what is measured.
+    /// How fast the clients of the crowd may connect, together. The honest all come within the first half second.
+    ///
+    /// No factor makes the attackers more than twice as busy as usual, only more: else the driver would be what is
+    /// measured, for it has no more than a processor, and shares that with the server.
     pub(crate) fn connects_per_second(&self, crowd: Crowd) -> u32 {
         match crowd {
             Crowd::Honest => self.clients.saturating_mul(2).max(1_000),
-            Crowd::Dribbler | Crowd::Silent | Crowd::Deaf => self.scaled(1_000).min(2_000),
-            Crowd::Flood => self.scaled(2_000).min(4_000),
+            Crowd::Dribbler | Crowd::Silent => self.paced(1_000),
+            // Each of them is good for megabytes as soon as it is there.
+            Crowd::Deaf => self.paced(20),
+            Crowd::Flood => self.paced(2_000),
         }
+    }
+
+    /// Between two bytes of a dribbler.
+    pub(crate) fn dribble_every(&self) -> Duration {
+        Duration::from_millis(200).mul_f64((self.hostile / MOST_PACE).max(1.0))
     }
 
     /// When the crowd arrives. Until the large crowds do there is room, and only a deadline ends the silent; from then
@@ -76,14 +87,24 @@ impl Plan {
         Duration::from_secs(self.seconds.into())
     }
 
-    /// Room for every honest client and for half of the attackers. In peace a little more than for every client: one
-    /// that leaves and comes back may be there twice until the server has seen it leave.
+    /// Room for every honest client and for half of the attackers that can be there at a time: for all who come before
+    /// the large crowds do, but never for all. In peace for an eighth more than every client: one that leaves and comes
+    /// back may be there twice until the server has seen it leave.
     pub(crate) fn max_connections(&self) -> u32 {
-        let hostile = [Crowd::Dribbler, Crowd::Silent, Crowd::Deaf].map(|crowd| self.clients(crowd));
-        match hostile.iter().sum::<u32>() {
-            0 => self.clients + self.clients.div_ceil(8),
-            hostile => self.clients + hostile.div_ceil(2),
+        let [early, late] = [[Crowd::Silent, Crowd::Deaf].as_slice(), &[Crowd::Dribbler]]
+            .map(|crowds| crowds.iter().map(|crowd| self.at_a_time(*crowd)).sum::<u32>());
+        let with_spare = |count: u32| count + count.div_ceil(8);
+        match early + late {
+            0 => with_spare(self.clients),
+            hostile => self.clients + hostile.div_ceil(2).max(with_spare(early)).min(hostile - 1),
         }
+    }
+
+    /// Attackers of the crowd that the pace at which they come and the time that they may stay allow together.
+    fn at_a_time(&self, crowd: Crowd) -> u32 {
+        let stay = self.first_message().max(self.write_stall());
+        let come = f64::from(self.connects_per_second(crowd)) * stay.as_secs_f64();
+        self.clients(crowd).min(come.ceil() as u32)
     }
 
     /// Short enough to be seen within the run; so is [`write_stall`](Self::write_stall).
@@ -95,10 +116,10 @@ impl Plan {
         Duration::from_secs(3).min(self.run() / 4)
     }
 
-    /// Descriptors that the largest of the processes needs.
+    /// Descriptors that the larger of the two processes needs.
     pub(crate) fn descriptors(&self) -> u64 {
         let clients: u32 = Crowd::ALL.map(|crowd| self.clients(crowd)).iter().sum();
-        u64::from(clients.max(self.max_connections()).max(IDLE_CONNECTIONS)) + 64
+        u64::from(clients.max(self.max_connections())) + SPARE_DESCRIPTORS
     }
 
     /// The flags that make another process run the same plan.
@@ -117,6 +138,10 @@ impl Plan {
         // From 0 to 20,000: the cast loses nothing.
         (f64::from(full) * self.hostile).ceil() as u32
     }
+
+    fn paced(&self, usual: u32) -> u32 {
+        (f64::from(usual) * self.hostile.min(MOST_PACE)).ceil() as u32
+    }
 }
 
 impl Default for Plan {
@@ -130,93 +155,73 @@ impl Role {
     pub(crate) fn flags(self) -> Vec<String> {
         match self {
             Self::Server => Vec::new(),
-            Self::Driver(server) => vec!["--role=driver".into(), format!("--server={server}")],
-            Self::Idle(room) => vec!["--role=idle".into(), format!("--room={room}")],
+            Self::Driver(server) => vec![format!("--drive={server}")],
+            Self::Idle(room) => vec![format!("--idle={room}")],
         }
     }
 }
 
 impl Options {
     /// Reads the arguments that follow the program's name.
-    pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, Wrong> {
+    pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Wrong> {
         let mut options = Self { plan: Plan::default(), role: Role::Server, json: false, help: false };
-        let (mut role, mut server, mut room) = (None, None, 1);
-        let mut arguments = arguments.into_iter();
-        while let Some(argument) = arguments.next() {
-            let (flag, attached) = match argument.split_once('=') {
-                Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
-                None => (argument, None),
+        let plan = &mut options.plan;
+        let mut line = CommandLine::new(arguments);
+        while let Some(flag) = line.flag()? {
+            let switch = match flag.name.as_str() {
+                "--json" => Some(&mut options.json),
+                "--unprotected" => Some(&mut plan.unprotected),
+                "--help" | "-h" => Some(&mut options.help),
+                _ => None,
             };
-            let is_switch = matches!(flag.as_str(), "--json" | "--unprotected" | "--help" | "-h");
-            if is_switch && let Some(value) = attached {
-                return Err(Wrong::new(&flag, value, "given without a value"));
+            if let Some(switch) = switch {
+                flag.alone()?;
+                *switch = true;
+                continue;
             }
-            let mut value = || attached.clone().or_else(|| arguments.next());
-            match flag.as_str() {
-                "--clients" => options.plan.clients = number(&flag, value(), CLIENTS)?,
-                "--hostile" => options.plan.hostile = number(&flag, value(), HOSTILE)?,
-                "--seconds" => options.plan.seconds = number(&flag, value(), SECONDS)?,
-                "--seed" => options.plan.seed = number(&flag, value(), 0..=u64::MAX)?,
-                "--json" => options.json = true,
-                "--unprotected" => options.plan.unprotected = true,
-                "--help" | "-h" => options.help = true,
-                "--role" => role = value(),
-                "--server" => server = value().and_then(|address| address.parse().ok()),
-                "--room" => room = number(&flag, value(), 1..=IDLE_CONNECTIONS)?,
-                _ => return Err(Wrong::unknown(&flag)),
+            match flag.name.as_str() {
+                "--clients" => plan.clients = number(&mut line, &flag, CLIENTS)?,
+                "--hostile" => plan.hostile = number(&mut line, &flag, HOSTILE)?,
+                "--seconds" => plan.seconds = number(&mut line, &flag, SECONDS)?,
+                "--seed" => plan.seed = number(&mut line, &flag, 0..=u64::MAX)?,
+                "--drive" => {
+                    let address = line.value(&flag, ADDRESS)?;
+                    let server = address.parse().map_err(|_| flag.wrong(&address, ADDRESS))?;
+                    options.role = Role::Driver(server);
+                }
+                "--idle" => options.role = Role::Idle(number(&mut line, &flag, 1..=IDLE_CONNECTIONS)?),
+                _ => return Err(flag.unknown()),
             }
         }
-        options.role = match (role.as_deref(), server) {
-            (None, _) => Role::Server,
-            (Some("driver"), Some(server)) => Role::Driver(server),
-            (Some("idle"), _) => Role::Idle(room),
-            (Some(role), _) => return Err(Wrong::new("--role", role, "left to the program itself")),
-        };
         Ok(options)
     }
 }
 
-/// An argument that cannot be: which, what it is, and what it must be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Wrong(String);
-
-impl Wrong {
-    fn new(flag: &str, value: impl fmt::Display, bound: &str) -> Self {
-        Self(format!("{flag} is {value}, must be {bound}"))
-    }
-
-    fn unknown(flag: &str) -> Self {
-        Self(format!(
-            "{flag} is unknown, must be one of --clients, --hostile, --seconds, --seed, --unprotected, --json, --help"
-        ))
-    }
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-fn number<T>(flag: &str, value: Option<String>, range: RangeInclusive<T>) -> Result<T, Wrong>
+fn number<T, I>(line: &mut CommandLine<I>, flag: &Flag, range: RangeInclusive<T>) -> Result<T, Wrong>
 where
-    T: FromStr + PartialOrd + fmt::Display,
+    T: FromStr + PartialOrd + Display,
+    I: Iterator<Item = OsString>,
 {
-    let bound = format!("from {} to {}", range.start(), range.end());
-    let Some(value) = value else { return Err(Wrong::new(flag, "without a value", &bound)) };
-    match value.parse() {
-        Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(Wrong::new(flag, value, &bound)),
-    }
+    // Only a fraction can be read from this.
+    let kind = if "0.5".parse::<T>().is_ok() { "a number" } else { "a whole number" };
+    let bound = format!("{kind} from {} to {}", range.start(), range.end());
+    let value = line.value(flag, &bound)?;
+    let number = value.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| flag.wrong(&value, &bound))
 }
 
-/// Connections that the memory of an idle one is measured with.
+/// Connections that the memory of an idle one is measured with, where there are descriptors for them.
 pub(crate) const IDLE_CONNECTIONS: u32 = 2_000;
+/// Descriptors of a process that are no connections of its crowds or its pool.
+pub(crate) const SPARE_DESCRIPTORS: u64 = 64;
 /// Longest line that the server takes, newline included.
 pub(crate) const LINE_MAX: usize = 16 << 10;
 /// What is not finished by then is ended by force.
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
 
+/// How many times the usual an attack may make of each second.
+const MOST_PACE: f64 = 2.0;
+const ADDRESS: &str = "the address of a server";
 /// One driver process on one core is fair to so many.
 const CLIENTS: RangeInclusive<u32> = 1..=10_000;
 const HOSTILE: RangeInclusive<f64> = 0.0..=10.0;
@@ -232,14 +237,15 @@ usage: cargo run --release --example demo -- [flags]
   --clients N     honest clients, from 1 to 10000 (1000)
   --hostile F     factor on every hostile crowd, from 0 (none) to 10 (1): 500 slowloris dribblers, 200
                   that never speak, 20 that never read, 2000 connects a second from one address;
-                  no crowd connects more than twice as fast for it
+                  above 2 there are more attackers, and each does less in a second
   --seconds S     length of the run before the drain, from 2 to 3600 (12)
   --seed N        what the lines and pauses follow from (1)
   --unprotected   the control: the pool's protections are off, and the run has to fail
   --json          the last line of the output is one JSON object
   --help          this text
 
-exit code: 0 if every promise was kept, 1 if not, 2 if the arguments are wrong
+exit code: 0 if every promise was kept, 1 if not or if it could not be run, 2 if the arguments are
+wrong, 130 after Ctrl-C; nothing of it stays behind
 ";
 
 #[cfg(test)]
@@ -247,7 +253,7 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Options, String> {
-        Options::parse(line.split_whitespace().map(String::from)).map_err(|wrong| wrong.to_string())
+        Options::parse(line.split_whitespace().map(OsString::from)).map_err(|wrong| wrong.to_string())
     }
 
     #[test]
@@ -263,25 +269,44 @@ mod tests {
     #[test]
     fn a_wrong_argument_is_named_with_its_value_and_bound() {
         for (line, said) in [
-            ("--clients 0", "--clients is 0, must be from 1 to 10000"),
-            ("--hostile NaN", "--hostile is NaN, must be from 0 to 10"),
-            ("--hostile=-1", "--hostile is -1, must be from 0 to 10"),
-            ("--seconds", "--seconds is without a value, must be from 2 to 3600"),
-            ("--json=yes", "--json is yes, must be given without a value"),
-            ("--role boss", "--role is boss, must be left to the program itself"),
+            ("--clients 0", "--clients is \"0\", must be a whole number from 1 to 10000"),
+            ("--hostile NaN", "--hostile is \"NaN\", must be a number from 0 to 10"),
+            ("--hostile=-1", "--hostile is \"-1\", must be a number from 0 to 10"),
+            ("--seconds", "--seconds has no value, must be a whole number from 2 to 3600"),
+            ("--json=yes", "--json is \"yes\", must be without a value"),
+            ("--drive away", "--drive is \"away\", must be the address of a server"),
+            ("--fast", "--fast is no flag of this program, see --help"),
         ] {
             assert_eq!(parse(line), Err(said.into()), "{line}");
         }
-        assert!(parse("--fast").unwrap_err().starts_with("--fast is unknown"));
+    }
+
+    #[test]
+    fn no_factor_makes_the_attackers_busier_than_twice_the_usual() {
+        let busy = |hostile| {
+            let plan = Plan { hostile, ..Plan::default() };
+            let dribbles = f64::from(plan.clients(Crowd::Dribbler)) / plan.dribble_every().as_secs_f64();
+            let mut all = Crowd::ALL.map(|crowd| plan.connects_per_second(crowd)).to_vec();
+            all.push(dribbles as u32);
+            all
+        };
+        assert_eq!(busy(1.0), [2_000, 1_000, 1_000, 20, 2_000, 2_500]);
+        for hostile in [2.0, 5.0, 10.0] {
+            assert_eq!(busy(hostile), [2_000, 2_000, 2_000, 40, 4_000, 5_000], "{hostile}");
+        }
     }
 
     #[test]
     fn the_pool_is_smaller_than_the_crowds_together() {
         for hostile in [0.001, 0.1, 1.0, 10.0] {
             let plan = Plan { hostile, ..Plan::default() };
-            let all: u32 = Crowd::ALL.map(|crowd| plan.clients(crowd)).iter().sum();
+            // The flood does not stay.
+            let all: u32 = Crowd::ALL[..4].iter().map(|crowd| plan.clients(*crowd)).sum();
             assert!(plan.max_connections() < all, "{hostile}");
         }
+        // So fast that not all of them are ever there.
+        let short = Plan { hostile: 10.0, seconds: 2, ..Plan::default() };
+        assert_eq!(short.max_connections(), 1_000 + 1_020 + 128);
         let peaceful = Plan { hostile: 0.0, ..Plan::default() };
         assert_eq!(peaceful.max_connections(), 1_125);
     }

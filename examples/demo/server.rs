@@ -1,15 +1,13 @@
 //! The line echo server on the pool, and its books: how many connections of which crowd ended for which reason.
 //!
-//! A line goes back when it is whole; one that is longer than it may be ends the connection. Everything else that a
-//! server on the open net has to do, the pool does.
+//! A line goes back when it is whole. Everything else that a server on the open net has to do, the pool does.
 
 use std::time::Duration;
 
-use socketpool::{
-    Connection, Error, Event, Eviction, ListenOptions, Reason, Refusal, Sent, SocketPool, SynProtection,
-};
+use socketpool::{Error, Event, Eviction, ListenOptions, Reason, Refusal, SocketPool, SynProtection};
 
 use crate::crowd::Crowd;
+use crate::lines;
 use crate::plan::{LINE_MAX, Plan};
 
 /// The limits that a run sets; all others stay at their defaults.
@@ -52,15 +50,15 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct Books {
     pub(crate) opened: u64,
-    pub(crate) closed: u64,
+    pub(crate) closed: [u64; Reason::COUNT],
     pub(crate) live: u64,
     pub(crate) peak: u64,
     pub(crate) room: u64,
     pub(crate) refused: [u64; Refusal::COUNT],
-    /// Ends that were reported, by crowd.
+    /// Connections that the server was told of. One that ends before its turn comes is opened and closed, and not told.
+    pub(crate) told: u64,
+    /// Ends that it was told of, by crowd.
     pub(crate) ended: Ends,
-    /// Ends that were reported of connections that had gone before anything else was told of them.
-    pub(crate) strangers: [u64; Reason::COUNT],
 }
 
 pub(crate) type Ends = [[u64; Reason::COUNT]; Crowd::COUNT];
@@ -69,8 +67,8 @@ pub(crate) type Ends = [[u64; Reason::COUNT]; Crowd::COUNT];
 pub(crate) struct Server {
     pool: SocketPool<Crowd>,
     port: u16,
+    told: u64,
     ended: Ends,
-    strangers: [u64; Reason::COUNT],
     drained: u32,
 }
 
@@ -88,7 +86,7 @@ impl Server {
             .build()?;
         let address = pool.listen_with("127.0.0.1:0", ListenOptions::default().backlog(BACKLOG))?;
         let port = address.port().expect("it is no unix socket");
-        Ok(Self { pool, port, ended: Default::default(), strangers: Default::default(), drained: 0 })
+        Ok(Self { pool, port, told: 0, ended: Default::default(), drained: 0 })
     }
 
     /// Waits for something to happen, at most so long, and deals with it.
@@ -124,66 +122,35 @@ impl Server {
 
     pub(crate) fn books(&mut self) -> Books {
         let snapshot = self.pool.snapshot();
-        let mut refused = [0; Refusal::COUNT];
-        for &refusal in Refusal::ALL {
-            refused[refusal as usize] = snapshot.refused(refusal);
-        }
         Books {
             opened: snapshot.counters.opened,
-            closed: snapshot.closed_total(),
+            closed: std::array::from_fn(|reason| snapshot.closed(Reason::ALL[reason])),
             live: snapshot.connections.now as u64,
             peak: snapshot.connections.peak as u64,
             room: snapshot.connections.limit.unwrap_or_default() as u64,
-            refused,
+            refused: std::array::from_fn(|refusal| snapshot.refused(Refusal::ALL[refusal])),
+            told: self.told,
             ended: self.ended,
-            strangers: self.strangers,
         }
     }
 
     fn handle(&mut self, event: Event<Crowd>) {
         match event {
             Event::Opened(id) => {
+                self.told += 1;
                 let mut conn = self.pool.conn(id);
                 if let Some(crowd) = conn.peer().ip().and_then(Crowd::of) {
                     conn.set_userdata(crowd);
                 }
             }
-            Event::Readable(id) => {
-                let mut conn = self.pool.conn(id);
-                if conn.receive() > 0 {
-                    echo(&mut conn);
-                }
+            Event::Readable(id) => lines::echo(&mut self.pool.conn(id), LINE_MAX),
+            // Who has no crowd is no client of ours, and is missed in the books.
+            Event::Closed { reason, userdata: Some(crowd), .. } => {
+                self.ended[crowd as usize][reason as usize] += 1;
             }
-            // Lines may have stayed unanswered because there was no room for the answers.
-            Event::Writable(id) => echo(&mut self.pool.conn(id)),
-            Event::Closed { reason, userdata, .. } => match userdata {
-                Some(crowd) => self.ended[crowd as usize][reason as usize] += 1,
-                None => self.strangers[reason as usize] += 1,
-            },
             Event::Drained => self.drained += 1,
             _ => {}
         }
-    }
-}
-
-/// Sends every whole line back, as far as there is room; the rest waits where it is.
-fn echo(conn: &mut Connection<'_, Crowd>) {
-    let too_long = {
-        let (mut input, mut output) = conn.split();
-        loop {
-            let line = input.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
-            if line.unwrap_or(input.len()) > LINE_MAX {
-                break true;
-            }
-            let Some(line) = line else { break false };
-            if output.queue(&input[..line]) == Sent::Refused {
-                break false;
-            }
-            input.take(line);
-        }
-    };
-    if too_long {
-        conn.close();
     }
 }
 

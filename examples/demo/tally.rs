@@ -5,9 +5,18 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// The clients' view of one crowd.
+/// The clients' view of one crowd, as it grows.
 #[derive(Default)]
 pub(crate) struct Tally {
+    pub(crate) counts: Counts,
+    /// From the last byte of a line leaving to the last byte of its reply.
+    pub(crate) reply: Latency,
+    /// From the attempt to connect to the last byte of the first reply.
+    pub(crate) first_reply: Latency,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
     /// Connections that stood.
     pub(crate) connected: u64,
     /// Attempts to connect that came to nothing.
@@ -21,15 +30,34 @@ pub(crate) struct Tally {
     pub(crate) left: u64,
     /// Connections open now.
     pub(crate) open: u64,
-    /// From the last byte of a line leaving to the last byte of its reply.
-    pub(crate) reply: Latency,
-    /// From the attempt to connect to the last byte of the first reply.
-    pub(crate) first_reply: Latency,
 }
 
-impl Tally {
+/// The same as plain numbers, to be told to another process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) counts: Counts,
+    pub(crate) reply: Quantiles,
+    pub(crate) first_reply: Quantiles,
+}
+
+impl Counts {
     pub(crate) fn failures(&self) -> u64 {
         self.failed.iter().sum()
+    }
+}
+
+impl Outcome {
+    pub(crate) fn of(tally: &Tally) -> Self {
+        let Tally { counts, reply, first_reply } = tally;
+        Self { counts: *counts, reply: reply.quantiles(), first_reply: first_reply.quantiles() }
+    }
+
+    /// Every number, always in this order.
+    pub(crate) fn numbers(&mut self) -> impl Iterator<Item = &mut u64> {
+        let Counts { connected, unconnected, asked, answered, failed, cut, left, open } = &mut self.counts;
+        let counts = [connected, unconnected, asked, answered, cut, left, open];
+        let latencies = [&mut self.reply, &mut self.first_reply];
+        counts.into_iter().chain(failed).chain(latencies.into_iter().flat_map(Quantiles::numbers))
     }
 }
 
@@ -104,6 +132,13 @@ pub(crate) struct Quantiles {
     pub(crate) p99_us: u64,
     pub(crate) p999_us: u64,
     pub(crate) max_us: u64,
+}
+
+impl Quantiles {
+    fn numbers(&mut self) -> [&mut u64; 5] {
+        let Self { p50_us, p90_us, p99_us, p999_us, max_us } = self;
+        [p50_us, p90_us, p99_us, p999_us, max_us]
+    }
 }
 
 const MINUTE_US: u64 = 60_000_000;

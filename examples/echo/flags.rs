@@ -1,19 +1,24 @@
 //! The flags of the echo server: one for every limit of a pool.
 
-use std::fmt;
+use std::ffi::OsString;
+use std::str::FromStr;
 use std::time::Duration;
 
 use socketpool::{
-    Builder, ByteRate, Cidr, Error, Families, ListenOptions, PortSharing, Rate, ReadStall, SocketPool,
-    SynProtection,
+    Builder, ByteRate, Cidr, Error, Families, ListenOptions, OverRate, PortSharing, Rate, ReadStall,
+    SocketPool, SynProtection,
 };
+
+use crate::command_line::{CommandLine, Flag, Wrong};
 
 pub(crate) struct Options {
     pub(crate) builder: Builder<()>,
     pub(crate) listen: Vec<String>,
     pub(crate) listening: ListenOptions,
     pub(crate) drain: Option<Duration>,
+    /// Invariant: from 1 to what input is kept; of a longer line the end would never be seen.
     pub(crate) max_line: usize,
+    max_input: usize,
 }
 
 pub(crate) enum Parsed {
@@ -21,20 +26,7 @@ pub(crate) enum Parsed {
     Help,
 }
 
-/// A flag that cannot be used, with the value and what it must be.
-#[derive(Debug)]
-pub(crate) struct BadFlag {
-    flag: String,
-    problem: String,
-}
-
-impl fmt::Display for BadFlag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.flag, self.problem)
-    }
-}
-
-type Apply = fn(Options, &Value<'_>) -> Result<Options, BadFlag>;
+type Apply = fn(Options, &Value<'_>) -> Result<Options, Wrong>;
 
 /// Every flag: its name, what its value is, what it does, and how.
 const FLAGS: &[(&str, &str, &str, Apply)] = &[
@@ -43,7 +35,7 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
         "ADDR",
         "HOST:PORT, [V6]:PORT or unix:PATH; may be repeated [127.0.0.1:7000]",
         |mut o, v| {
-            o.listen.push(v.text.to_owned());
+            o.listen.push(v.text.into());
             Ok(o)
         },
     ),
@@ -60,7 +52,7 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
             o.listening.sharing(if v.switch()? { PortSharing::ReusePort } else { PortSharing::Exclusive });
         Ok(o)
     }),
-    ("--max-line", "BYTES", "a longer line closes the connection [16384]", |mut o, v| {
+    ("--max-line", "BYTES", "a longer line, newline included, closes the connection [16384]", |mut o, v| {
         o.max_line = v.number()?;
         Ok(o)
     }),
@@ -75,10 +67,10 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
         o.with(|b| Ok(b.eviction(v.parsed()?)))
     }),
     ("--eviction-grace", "SECONDS", "a newcomer is safe for so long [0.02]", |o, v| {
-        o.with(|b| Ok(b.eviction_grace(v.seconds()?.unwrap_or_default())))
+        o.with(|b| Ok(b.eviction_grace(v.time()?)))
     }),
     ("--eviction-idle", "SECONDS", "a proven one can go after so long without a byte [0.02]", |o, v| {
-        o.with(|b| Ok(b.eviction_idle(v.seconds()?.unwrap_or_default())))
+        o.with(|b| Ok(b.eviction_idle(v.time()?)))
     }),
     ("--when-full", "WHAT", "wait or refuse [wait]", |o, v| o.with(|b| Ok(b.when_full(v.parsed()?)))),
     ("--proof", "WHAT", "answered or consumed [answered]", |o, v| o.with(|b| Ok(b.proof(v.parsed()?)))),
@@ -104,7 +96,8 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
     ("--write-stall", "SECONDS", "output waits untaken; off [30]", |o, v| {
         o.with(|b| Ok(b.write_stall_timeout(v.seconds()?)))
     }),
-    ("--max-input", "BYTES", "input kept for a connection [65536]", |o, v| {
+    ("--max-input", "BYTES", "input kept for a connection [65536]", |mut o, v| {
+        o.max_input = v.number()?;
         o.with(|b| Ok(b.max_input(v.number()?)))
     }),
     ("--max-output", "BYTES", "output kept for a connection [262144]", |o, v| {
@@ -168,30 +161,31 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
     }),
 ];
 
-pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Parsed, BadFlag> {
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed, Wrong> {
     let mut options = Options {
-        builder: SocketPool::builder().over_rate(socketpool::OverRate::Delay),
+        builder: SocketPool::builder().over_rate(OverRate::Delay),
         listen: Vec::new(),
         listening: ListenOptions::default(),
         drain: Some(Duration::from_secs(30)),
         max_line: 16 << 10,
+        max_input: 64 << 10,
     };
-    while let Some(argument) = arguments.next() {
-        if argument == "--help" || argument == "-h" {
+    let mut line = CommandLine::new(arguments);
+    while let Some(flag) = line.flag()? {
+        if flag.name == "--help" || flag.name == "-h" {
+            flag.alone()?;
             return Ok(Parsed::Help);
         }
-        let (name, attached) = match argument.split_once('=') {
-            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-            None => (argument, None),
-        };
-        let bad = |problem: String| BadFlag { flag: name.clone(), problem };
-        let (_, kind, _, apply) = FLAGS
-            .iter()
-            .find(|(flag, ..)| *flag == name)
-            .ok_or_else(|| bad("is no flag of this program".into()))?;
-        let text =
-            attached.or_else(|| arguments.next()).ok_or_else(|| bad(format!("needs a value: {kind}")))?;
-        options = apply(options, &Value { flag: &name, kind, text: &text })?;
+        let (_, kind, _, apply) =
+            FLAGS.iter().find(|(name, ..)| *name == flag.name).ok_or_else(|| flag.unknown())?;
+        let text = line.value(&flag, kind)?;
+        options = apply(options, &Value { flag: &flag, kind, text: &text })?;
+    }
+    if options.max_line == 0 || options.max_line > options.max_input {
+        let Options { max_line, max_input, .. } = options;
+        return Err(Wrong(format!(
+            "--max-line is {max_line}, must be from 1 to {max_input}, which is --max-input"
+        )));
     }
     if options.listen.is_empty() {
         options.listen.push("127.0.0.1:7000".into());
@@ -204,54 +198,72 @@ pub(crate) fn help() -> String {
     for (name, kind, what, _) in FLAGS {
         text += &format!("  {:<34} {what}\n", format!("{name} {kind}"));
     }
-    text + "\nSIGTERM or SIGINT drains, a second one ends. RUST_LOG=debug shows every connection's end.\n"
+    text + "\n\
+        SIGTERM or SIGINT drains, a second one ends at once. RUST_LOG=debug shows every connection's end.\n\
+        exit code: 0 when drained, 1 if the system refused something, 2 if a flag or a limit is wrong\n"
 }
 
 impl Options {
-    fn with(self, change: impl FnOnce(Builder<()>) -> Result<Builder<()>, BadFlag>) -> Result<Self, BadFlag> {
+    fn with(self, change: impl FnOnce(Builder<()>) -> Result<Builder<()>, Wrong>) -> Result<Self, Wrong> {
         Ok(Self { builder: change(self.builder)?, ..self })
     }
 }
 
 struct Value<'a> {
-    flag: &'a str,
+    flag: &'a Flag,
     kind: &'a str,
     text: &'a str,
 }
 
 impl Value<'_> {
-    fn number<T: std::str::FromStr>(&self) -> Result<T, BadFlag> {
-        self.text.parse().map_err(|_| self.bad(self.kind))
+    fn number<T: FromStr>(&self) -> Result<T, Wrong> {
+        self.whole("")
     }
 
-    fn parsed<T: std::str::FromStr<Err = Error>>(&self) -> Result<T, BadFlag> {
+    fn optional<T: FromStr>(&self) -> Result<Option<T>, Wrong> {
+        if self.text == "off" { Ok(None) } else { self.whole(", or off").map(Some) }
+    }
+
+    /// Of an unsigned type; all that are read here are.
+    fn whole<T: FromStr>(&self, or: &str) -> Result<T, Wrong> {
+        let most = u64::MAX >> (64 - 8 * size_of::<T>());
+        self.text.parse().map_err(|_| self.bad(&format!("a whole number from 0 to {most}{or}")))
+    }
+
+    fn parsed<T: FromStr<Err = Error>>(&self) -> Result<T, Wrong> {
         self.text.parse().map_err(|error| match error {
             Error::Config { bound, .. } => self.bad(&bound),
             other => self.bad(&other.to_string()),
         })
     }
 
-    fn optional<T: std::str::FromStr>(&self) -> Result<Option<T>, BadFlag> {
-        if self.text == "off" { Ok(None) } else { self.number().map(Some) }
+    fn time(&self) -> Result<Duration, Wrong> {
+        self.time_or("")
     }
 
-    fn seconds(&self) -> Result<Option<Duration>, BadFlag> {
-        let seconds: Option<f64> = self.optional()?;
-        seconds
-            .map(|seconds| Duration::try_from_secs_f64(seconds).map_err(|error| self.bad(&error.to_string())))
-            .transpose()
+    fn seconds(&self) -> Result<Option<Duration>, Wrong> {
+        if self.text == "off" { Ok(None) } else { self.time_or(", or off").map(Some) }
     }
 
-    fn pair(&self) -> Result<Option<(u32, Duration)>, BadFlag> {
+    fn time_or(&self, or: &str) -> Result<Duration, Wrong> {
+        match self.text.parse() {
+            Ok(seconds) if (0.0..=MOST_SECONDS).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+            _ => Err(self.bad(&format!("seconds from 0 to {MOST_SECONDS}{or}"))),
+        }
+    }
+
+    /// So many in so many seconds.
+    fn pair(&self) -> Result<Option<(u32, Duration)>, Wrong> {
         if self.text == "off" {
             return Ok(None);
         }
-        let (n, window) = self.text.split_once('/').ok_or_else(|| self.bad(self.kind))?;
-        let window = Value { text: window, ..*self }.seconds()?.ok_or_else(|| self.bad(self.kind))?;
-        Ok(Some((Value { text: n, ..*self }.number()?, window)))
+        let (n, window) =
+            self.text.split_once('/').ok_or_else(|| self.bad(&format!("{} as 100/1, or off", self.kind)))?;
+        let part = |text| Value { text, ..*self };
+        Ok(Some((part(n).number()?, part(window).time()?)))
     }
 
-    fn switch(&self) -> Result<bool, BadFlag> {
+    fn switch(&self) -> Result<bool, Wrong> {
         match self.text {
             "on" => Ok(true),
             "off" => Ok(false),
@@ -259,16 +271,17 @@ impl Value<'_> {
         }
     }
 
-    fn networks(&self) -> Result<Vec<Cidr>, BadFlag> {
-        self.text
-            .split(',')
-            .map(|network| {
-                network.parse().map_err(|error: socketpool::ParseCidrError| self.bad(&error.to_string()))
-            })
-            .collect()
+    fn networks(&self) -> Result<Vec<Cidr>, Wrong> {
+        let parse = |network: &str| {
+            network.parse().map_err(|e: socketpool::ParseCidrError| Wrong(format!("{}: {e}", self.flag)))
+        };
+        self.text.split(',').map(parse).collect()
     }
 
-    fn bad(&self, wanted: &str) -> BadFlag {
-        BadFlag { flag: self.flag.to_owned(), problem: format!("is {:?}, must be {wanted}", self.text) }
+    fn bad(&self, wanted: &str) -> Wrong {
+        self.flag.wrong(self.text, wanted)
     }
 }
+
+/// Ten years, as long as any limit of a pool may be.
+const MOST_SECONDS: f64 = 315_360_000.0;

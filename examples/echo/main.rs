@@ -4,36 +4,43 @@
 //! cargo run --release --example echo -- --listen 127.0.0.1:7000 --max-connections 500 --idle 60
 //! ```
 
+#[path = "../shared/command_line.rs"]
+mod command_line;
 mod flags;
+#[path = "../shared/lines.rs"]
+mod lines;
+#[path = "../shared/streams.rs"]
+mod streams;
 
+use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use socketpool::{Connection, Event, Handle, Sent, SocketPool};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use socketpool::{Event, Handle, SocketPool};
+
+use crate::command_line::Wrong;
+use crate::flags::{Options, Parsed};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let options = match flags::parse(std::env::args().skip(1)) {
-        Ok(flags::Parsed::Run(options)) => options,
-        Ok(flags::Parsed::Help) => {
-            print!("{}", flags::help());
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("echo: {error}\ntry --help");
-            return ExitCode::from(2);
-        }
+    let result = match flags::parse(std::env::args_os().skip(1)) {
+        Ok(Parsed::Run(options)) => serve(*options),
+        Ok(Parsed::Help) => streams::say(flags::help()).map_err(Into::into),
+        Err(wrong) => Err(wrong.into()),
     };
-    match serve(*options) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("echo: {error}");
-            ExitCode::FAILURE
+            streams::complain(format_args!("echo: {error}"));
+            exit_code(&*error)
         }
     }
 }
 
-fn serve(options: flags::Options) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     let mut pool: SocketPool<()> = options.builder.build()?;
     for address in &options.listen {
         pool.listen_with(address, options.listening.clone())?;
@@ -43,7 +50,7 @@ fn serve(options: flags::Options) -> Result<(), Box<dyn std::error::Error>> {
         pool.turn(None)?;
         while let Some(event) = pool.next_event() {
             match event {
-                Event::Readable(id) => echo_lines(&mut pool.conn(id), options.max_line),
+                Event::Readable(id) => lines::echo(&mut pool.conn(id), options.max_line),
                 Event::Closed { id, reason, .. } => log::debug!("{id} ended: {reason}"),
                 Event::Drained => {
                     log::info!("{}", pool.snapshot());
@@ -55,31 +62,27 @@ fn serve(options: flags::Options) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-fn echo_lines(conn: &mut Connection<'_, ()>, max_line: usize) {
-    conn.receive();
-    let (mut input, mut output) = conn.split();
-    while let Some(line) = input.take_through(b'\n') {
-        if output.queue(line) == Sent::Refused {
-            break;
-        }
-    }
-    if conn.input().len() > max_line {
-        conn.close();
-    }
-}
-
-/// The first signal drains, the second ends the process as it would without us.
+/// The first signal drains, the second ends the process as it would without us: at once, by the signal's handler,
+/// whatever the threads are at.
 fn drain_on_signals(handle: Handle, deadline: Option<Duration>) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    let told = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // They run in this order, so the first signal finds the flag down and the second finds it up.
+        signal_hook::flag::register_conditional_default(signal, told.clone())?;
+        signal_hook::flag::register(signal, told.clone())?;
+    }
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
     std::thread::spawn(move || {
-        let mut signals = signals.forever();
-        signals.next();
-        log::info!("draining; a second signal ends at once");
-        let _ = handle.drain(deadline);
-        if let Some(signal) = signals.next() {
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        if signals.forever().next().is_some() {
+            log::info!("draining; a second signal ends at once");
+            let _ = handle.drain(deadline);
         }
     });
     Ok(())
+}
+
+/// 2 for what the command line asks for, 1 for what the system refuses.
+fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
+    let limit = matches!(error.downcast_ref(), Some(socketpool::Error::Config { .. }));
+    ExitCode::from(if limit || error.is::<Wrong>() { 2 } else { 1 })
 }

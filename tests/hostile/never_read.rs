@@ -42,8 +42,7 @@ fn four_clients_that_never_read_cost_less_than_a_mebibyte_each() {
 fn control_without_the_marks_they_cost_more() {
     let _alone = alone();
     let most = (16 * MIB).to_string();
-    let flags =
-        ["--max-output", &most, "--output-high", &most, "--on-output-high", "report", "--max-line", &most];
+    let flags = ["--max-output", &most, "--output-high", &most, "--on-output-high", "report"];
     let grown = growth(&flags);
     println!("\ncontrol: marks and bound at their largest: +{:.1} MiB", grown as f64 / MIB as f64);
     assert!(grown > CLIENTS as u64 * MIB, "{grown} bytes: the bound says nothing");

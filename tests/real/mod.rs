@@ -108,7 +108,7 @@ pub(crate) fn echo_lines<U>(conn: &mut socketpool::Connection<'_, U>) {
     let (mut input, mut output) = conn.split();
     while let Some(line) = input.take_through(b'\n') {
         if output.queue(line) == Sent::Refused {
-            break;
+            return conn.close();
         }
     }
 }

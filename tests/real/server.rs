@@ -75,8 +75,16 @@ impl Server {
         self.log().into_iter().find(|line| line.contains(text))
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill is there and the server lives");
     }
 
@@ -129,25 +137,28 @@ impl Counts {
     }
 }
 
-/// The built example, made first if it is missing or older than this test.
+/// The built `echo`.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().expect("this program has a path");
-        let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
-        let program = profile.join("examples/echo");
-        let age = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
-        if age(&program) < age(&test) {
-            build(profile);
-        }
-        assert!(program.exists(), "{} was built", program.display());
-        program
-    })
+    PROGRAM.get_or_init(|| example("echo"))
 }
 
-fn build(profile: &Path) {
+/// The built example of this name, made first if it is missing or older than this test.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("this program has a path");
+    let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+    let program = profile.join("examples").join(name);
+    let age = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    if age(&program) < age(&test) {
+        build(name, profile);
+    }
+    assert!(program.exists(), "{} was built", program.display());
+    program
+}
+
+fn build(name: &str, profile: &Path) {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--example", "echo", "--manifest-path"]);
+    cargo.args(["build", "--quiet", "--example", name, "--manifest-path"]);
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
     cargo.arg("--target-dir").arg(profile.parent().expect("below a target directory"));
     if profile.ends_with("release") {
@@ -158,5 +169,5 @@ fn build(profile: &Path) {
             cargo.args(["--features", feature]);
         }
     }
-    assert!(cargo.status().is_ok_and(|status| status.success()), "cargo build --example echo");
+    assert!(cargo.status().is_ok_and(|status| status.success()), "cargo build --example {name}");
 }
