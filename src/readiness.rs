@@ -21,6 +21,15 @@ impl Readiness {
     pub const URGENT: Self = Self(16);
 
     /// Whether any of `other` is in this set.
+    ///
+    /// ```
+    /// use socketpool::net::Readiness;
+    ///
+    /// let hung_up = Readiness::READABLE.with(Readiness::READ_CLOSED);
+    /// assert!(hung_up.has(Readiness::READ_CLOSED));
+    /// assert!(hung_up.has(Readiness::READABLE.with(Readiness::FAILED)), "any of them is enough");
+    /// assert!(!hung_up.has(Readiness::NONE));
+    /// ```
     #[must_use]
     #[inline]
     pub const fn has(self, other: Self) -> bool {
@@ -28,6 +37,14 @@ impl Readiness {
     }
 
     /// Both sets together.
+    ///
+    /// ```
+    /// use socketpool::net::Readiness;
+    ///
+    /// let both = Readiness::READABLE.with(Readiness::WRITABLE);
+    /// assert!(both.has(Readiness::READABLE) && both.has(Readiness::WRITABLE));
+    /// assert_eq!(both.with(Readiness::WRITABLE), both);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn with(self, other: Self) -> Self {
@@ -35,6 +52,14 @@ impl Readiness {
     }
 
     /// This set without `other`.
+    ///
+    /// ```
+    /// use socketpool::net::Readiness;
+    ///
+    /// let both = Readiness::READABLE.with(Readiness::WRITABLE);
+    /// assert_eq!(both.without(Readiness::WRITABLE), Readiness::READABLE);
+    /// assert_eq!(Readiness::NONE.without(both), Readiness::NONE, "what is not there need not go");
+    /// ```
     #[must_use]
     #[inline]
     pub const fn without(self, other: Self) -> Self {
