@@ -48,6 +48,17 @@ impl OsListener {
     ///
     /// # Errors
     /// When the descriptor is no listening stream socket.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// let listener = OsListener::adopt(inherited)?;
+    /// assert!(listener.address().port().is_some() && !listener.has_waiting());
+    ///
+    /// let (connected, _other) = UnixStream::pair().unwrap();
+    /// assert!(OsListener::adopt(connected).is_err(), "a socket, but it does not listen");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn adopt(socket: impl Into<OwnedFd>) -> Result<Self, Error> {
         let socket = Socket::from(socket.into());
         let adopt = || {

@@ -19,7 +19,18 @@ impl OsStream {
     /// Accepts what turns into a descriptor: `std::net::TcpStream`, `std::os::unix::net::UnixStream`, `OwnedFd`.
     ///
     /// # Errors
-    /// Hands the descriptor back with what the operating system said, when it is no socket.
+    /// Hands the descriptor back with what the operating system said, when it cannot be made non-blocking. Whether it is a
+    /// socket is not asked: of one that is none the first send or the poller will complain.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let (ours, mut client) = UnixStream::pair().unwrap();
+    /// let stream = OsStream::adopt(ours).map_err(|(_, error)| error).unwrap();
+    /// let mut into = [0; 16];
+    /// assert_eq!(stream.receive(&mut into).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    /// client.write_all(b"ping").unwrap();
+    /// assert_eq!(stream.receive(&mut into).unwrap(), 4);
+    /// ```
     pub fn adopt(stream: impl Into<OwnedFd>) -> Result<Self, (OwnedFd, io::Error)> {
         Self::adopt_as_it_was(stream).map(|(stream, _)| stream)
     }
@@ -55,6 +66,15 @@ impl OsStream {
     }
 
     /// Who is on the other side; a unix peer when it has no internet address.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// let (accepted, addr) = listener.accept().unwrap();
+    /// assert_eq!(OsStream::adopt(accepted).unwrap().peer(), Peer::from(addr));
+    /// assert_eq!(OsStream::adopt(UnixStream::pair().unwrap().0).unwrap().peer(), Peer::UNIX);
+    /// ```
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.0.peer_addr().ok().and_then(|address| address.as_socket()).map_or(Peer::UNIX, Peer::from)

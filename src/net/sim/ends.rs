@@ -133,6 +133,15 @@ impl SimPoller {
     }
 
     /// How long the last wait was allowed to take; `None` for ever.
+    ///
+    /// ```
+    /// use socketpool::net::{Poller, sim::World};
+    /// use std::time::Duration;
+    ///
+    /// let mut poller = World::new().poller();
+    /// poller.wait(Some(Duration::from_secs(3600))).unwrap(); // returns at once
+    /// assert_eq!(poller.last_timeout(), Some(Duration::from_secs(3600)));
+    /// ```
     #[must_use]
     pub fn last_timeout(&self) -> Option<Duration> {
         self.slept
@@ -207,6 +216,17 @@ pub struct SimWaker(Arc<AtomicBool>);
 
 impl SimWaker {
     /// Whether somebody has called since the last wait.
+    ///
+    /// ```
+    /// use socketpool::net::{Poller, Wake, sim::World};
+    ///
+    /// let mut poller = World::new().poller();
+    /// let waker = poller.waker();
+    /// waker.wake().unwrap();
+    /// assert!(waker.was_called());
+    /// poller.wait(None).unwrap();
+    /// assert!(!waker.was_called(), "the wait has taken the call in");
+    /// ```
     #[must_use]
     pub fn was_called(&self) -> bool {
         self.0.load(Ordering::Acquire)
