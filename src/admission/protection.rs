@@ -195,8 +195,8 @@ impl SynProtection {
         Self { challenge_delay, ..self }
     }
 
-    /// For how long a block lasts: 1 ms to 365 days, default 60 s. What comes meanwhile is refused with reason `flood` and does
-    /// not prolong it, but it counts: who floods on is blocked anew at the end.
+    /// For how long a block lasts: 1 ms to 365 days, default 60 s. What comes meanwhile is refused with reason `flood` and
+    /// does not prolong it, but it counts: who floods on is blocked anew at the end.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
