@@ -182,6 +182,14 @@ impl Clock {
 }
 
 /// Turns a manual [`Clock`]. Clones turn the same one.
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// let (clock, hand) = Clock::manual();
+/// let other = hand.clone();
+/// std::thread::spawn(move || other.advance(Duration::from_secs(1))).join().unwrap();
+/// assert_eq!(clock.now(), Nanos::from_millis(1_000));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hand(Arc<AtomicU64>);
 

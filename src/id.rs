@@ -141,6 +141,11 @@ impl std::str::FromStr for ConnId {
 }
 
 /// A text that is no [`ConnId`]: not `slot.generation`, or a number out of range.
+///
+/// ```
+/// let error = "7".parse::<socketpool::ConnId>().unwrap_err();
+/// assert!(error.to_string().starts_with("not a connection id (slot.generation"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseIdError;
 

@@ -3,6 +3,14 @@
 use std::fmt::{self, Debug};
 
 /// What a descriptor is ready for: a set of the constants.
+///
+/// ```
+/// use socketpool::net::Readiness;
+///
+/// let told = Readiness::READABLE.with(Readiness::READ_CLOSED);
+/// assert!(told.has(Readiness::READABLE) && !told.has(Readiness::WRITABLE));
+/// assert_eq!(format!("{told:?}"), r#"{"readable", "read closed"}"#);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readiness(u8);
 

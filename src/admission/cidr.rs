@@ -114,6 +114,11 @@ impl fmt::Debug for Cidr {
 }
 
 /// A text that is no [`Cidr`]; says which part is wrong and what it must be.
+///
+/// ```
+/// let error = "10.0.0.0/33".parse::<socketpool::Cidr>().unwrap_err();
+/// assert_eq!(error.to_string(), "network \"10.0.0.0/33\" has a bad prefix, must be from 0 to 32");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseCidrError {
     text: String,

@@ -188,6 +188,14 @@ impl Default for ListenOptions {
 }
 
 /// Which peers a socket on an IPv6 address takes. Without effect on IPv4 and unix sockets.
+///
+/// ```
+/// use socketpool::{Families, ListenOptions};
+///
+/// // Two sockets for one port, each with a backlog of its own:
+/// let v6 = ListenOptions::default().families(Families::V6Only);
+/// let v4 = ListenOptions::default();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Families {
     /// IPv6, and on `[::]` IPv4 too (dual stack); an IPv4 peer counts as the IPv4 address it is.
@@ -197,6 +205,19 @@ pub enum Families {
 }
 
 /// Whether several sockets may listen on one port.
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// let options = ListenOptions::default().sharing(PortSharing::ReusePort);
+/// let mut pools = Vec::new();
+/// let mut address = "127.0.0.1:0".to_owned();
+/// for _ in 0..2 { // one for each thread
+///     let mut pool = SocketPool::<()>::builder().build()?;
+///     address = pool.listen_with(&address, options.clone())?.to_string();
+///     pools.push(pool);
+/// }
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortSharing {
     /// This socket alone.

@@ -18,6 +18,14 @@ use crate::error::Error;
 use crate::peer::Peer;
 
 /// A listening, non-blocking socket. Dropping it closes it and removes the path of a unix socket it made.
+///
+/// ```
+/// use socketpool::net::{Listener, Net, Os};
+///
+/// let listener = Os::listen(&(), &"127.0.0.1:0".parse()?, &Default::default())?;
+/// assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody has come");
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct OsListener {
     inner: Inner,

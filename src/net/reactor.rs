@@ -124,6 +124,15 @@ where
 }
 
 /// mio's poller, edge-triggered.
+///
+/// ```
+/// use socketpool::{Reactor, SocketPool};
+/// use std::os::fd::AsRawFd;
+///
+/// let reactor = Reactor::new()?; // has one inside, whose descriptor it shows for nesting
+/// assert!(reactor.as_raw_fd() >= 0);
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct OsPoller {
     poll: Poll,
@@ -194,6 +203,14 @@ impl AsRawFd for OsPoller {
 }
 
 /// mio's registry.
+///
+/// ```
+/// // Each pool has one, made when it joins a reactor.
+/// fn of<N: socketpool::net::Net>(poller: &N::Poller) -> std::io::Result<N::Registry> {
+///     socketpool::net::Poller::registry(poller)
+/// }
+/// # let _ = of::<socketpool::net::Os>;
+/// ```
 #[derive(Debug)]
 pub struct OsRegistry(mio::Registry);
 
@@ -223,6 +240,14 @@ impl Registry<Os> for OsRegistry {
 }
 
 /// mio's waker; clones wake the same poller.
+///
+/// ```
+/// use socketpool::{Handle, SocketPool, net::OsWaker};
+///
+/// let pool = SocketPool::<()>::builder().build()?;
+/// let handle: Handle<OsWaker> = pool.handle(); // what `Handle` means when it says no more
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct OsWaker(Arc<mio::Waker>);
 

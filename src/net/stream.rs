@@ -11,6 +11,16 @@ use super::Stream;
 use crate::peer::Peer;
 
 /// A connected, non-blocking, close-on-exec socket; closed when dropped.
+///
+/// ```
+/// use socketpool::net::{OsStream, Stream};
+/// use std::{io::IoSlice, os::unix::net::UnixStream};
+///
+/// let (ours, theirs) = UnixStream::pair().unwrap();
+/// let (ours, theirs) = (OsStream::adopt(ours).unwrap(), OsStream::adopt(theirs).unwrap());
+/// assert_eq!(ours.send(&[IoSlice::new(b"two "), IoSlice::new(b"parts")]).unwrap(), 9);
+/// assert!(theirs.has_unread());
+/// ```
 #[derive(Debug)]
 pub struct OsStream(Socket);
 

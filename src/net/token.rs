@@ -3,6 +3,18 @@
 use crate::id::ConnId;
 
 /// What a token names.
+///
+/// ```
+/// # fn show(party: socketpool::net::Party, token: socketpool::net::Token) {
+/// use socketpool::net::{Kind, Token};
+///
+/// match token.class() {
+///     class if class == Token::class_of(Kind::Listener, party) => println!("somebody comes"),
+///     class if class == Token::class_of(Kind::Server, party) => println!("{:?} is ready", token.id()),
+///     _ => println!("another party's"),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -19,6 +31,10 @@ pub enum Kind {
 }
 
 /// One of up to 32 users of a reactor. A reactor hands them out.
+///
+/// ```
+/// assert_eq!(socketpool::net::Party::MAX, 32, "pools that can share one reactor");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Party(pub(crate) u8);
 
@@ -30,6 +46,15 @@ impl Party {
 /// Kind (3 bits), party (5 bits), generation (32 bits) and slot (24 bits), as one `mio::Token`.
 ///
 /// The generation is what keeps an event of a closed descriptor from reaching the connection that got its slot.
+///
+/// ```
+/// # fn show(party: socketpool::net::Party, id: socketpool::ConnId) {
+/// use socketpool::net::{Kind, Token};
+///
+/// let token = Token::connection(Kind::Server, party, id);
+/// assert_eq!((token.class(), token.id()), (Token::class_of(Kind::Server, party), Some(id)));
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(u64);
 

@@ -258,6 +258,15 @@ impl<W: Wake> fmt::Debug for Handle<W> {
 }
 
 /// The pool that a [`Handle`] belongs to was dropped.
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// # let mut pool = SocketPool::<()>::builder().build()?;
+/// let handle = pool.handle();
+/// drop(pool);
+/// assert_eq!(handle.drain(None), Err(Gone));
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 

@@ -971,6 +971,22 @@ impl Deref for Input<'_> {
 }
 
 /// The way out of a connection while its input is open too; see [`Connection::split`].
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// # let mut pool = SocketPool::<()>::builder().build()?;
+/// # let (ours, mut client) = UnixStream::pair().unwrap();
+/// # client.set_nonblocking(true).unwrap();
+/// # let id = pool.add(ours).unwrap();
+/// # client.write_all(b"ping").unwrap();
+/// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+/// let mut conn = pool.conn(id);
+/// conn.receive();
+/// let (mut input, mut output) = conn.split();
+/// let answer = input.take(4).unwrap(); // borrowed from the input while it is sent
+/// assert_eq!(output.send(answer), Sent::Now);
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 pub struct Sender<'a, U, N: Net = Os> {
     id: ConnId,
     record: &'a mut Record<N::Stream, U>,

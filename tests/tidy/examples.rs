@@ -1,5 +1,5 @@
-//! Holds every public function to an example of its own: a code block in its doc comment that is compiled. Does not
-//! judge what the example shows, nor look at methods of public traits, whose trait has the example.
+//! Holds every public function, type and trait to an example of its own: a code block in its doc comment that is
+//! compiled. Does not judge what the example shows, nor look at methods of traits, whose trait has the example.
 //!
 //! What says `pub` is public: the lint `unreachable_pub` sees to it that nothing says so in vain. Functions for C are
 //! none of it, their examples are C.
@@ -7,24 +7,26 @@
 use super::Token;
 use super::{closing, is_test_attribute, skip_attributes};
 
-/// A public function without an example, by the line of its name.
+/// A public item without an example, by the line of its name.
 pub(crate) struct Bare {
     pub(crate) line: usize,
     pub(crate) name: String,
 }
 
-/// Every public function of the source without an example, those that macros make included.
+/// Every public item of the source without an example, functions that macros make included.
 pub(crate) fn without_example(source: &str, tokens: &[Token]) -> Vec<Bare> {
     let lines: Vec<&str> = source.lines().collect();
     let mut found = Vec::new();
     for at in 0..tokens.len() {
-        let Some(name) = public_function(tokens, at) else { continue };
+        let Some(name) = public_item(tokens, at) else { continue };
         if in_tests(tokens, at) {
             continue;
         }
         if is(tokens, name, "$") {
-            // A macro is given this function's name, and its docs beside it.
-            made_by_macro(&lines, tokens, at, &mut found);
+            // A macro is given this name, and its docs beside it. Of types the compiler says whether there are any.
+            if is(tokens, name - 1, "fn") {
+                made_by_macro(&lines, tokens, at, &mut found);
+            }
         } else if !has_example(docs(&lines, tokens, at)) {
             found.push(Bare { line: tokens[name].line, name: tokens[name].text.clone() });
         }
@@ -46,8 +48,8 @@ pub(crate) fn example_lines(source: &str) -> usize {
     count
 }
 
-/// Whether `pub fn`, `pub const fn` or the like begins here; then where its name stands.
-fn public_function(tokens: &[Token], at: usize) -> Option<usize> {
+/// Whether `pub fn`, `pub const fn`, `pub struct` or the like begins here; then where its name stands.
+fn public_item(tokens: &[Token], at: usize) -> Option<usize> {
     if !is(tokens, at, "pub") {
         return None;
     }
@@ -55,7 +57,8 @@ fn public_function(tokens: &[Token], at: usize) -> Option<usize> {
     while ["const", "async", "unsafe"].iter().any(|word| is(tokens, next, word)) {
         next += 1;
     }
-    is(tokens, next, "fn").then_some(next + 1)
+    let begins = ["fn", "struct", "enum", "union", "trait"].iter().any(|word| is(tokens, next, word));
+    begins.then_some(next + 1)
 }
 
 /// The lines of doc comments and attributes before the item whose `pub` is at `at`.

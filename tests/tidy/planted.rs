@@ -142,7 +142,7 @@ fn lines_of_examples_do_not_make_a_file_long() {
 }
 
 #[test]
-fn a_public_function_shows_an_example() {
+fn a_public_item_shows_an_example() {
     for text in [
         "\npub fn f() {}",
         "pub struct A; impl A { pub fn f() {} }",
@@ -153,6 +153,9 @@ fn a_public_function_shows_an_example() {
         "/// ```\n/// f();\n/// ```\nfn f() {}\npub fn g() {}",
         "/// ```\n/// f();\n/// ```\npub struct A; impl A {\n    /// Does.\n    pub unsafe fn f() {}\n}",
         "#[cfg(test)] mod tests {}\npub async fn f() {}",
+        "/// Is.\n#[derive(Debug)]\npub struct A;",
+        "/// Is.\npub enum A {}\npub(crate) enum B {}",
+        "/// Does.\npub trait A: Sized {}",
     ] {
         assert_eq!(only("net/sys.rs", text), Rule::Example, "{text}");
     }
@@ -166,7 +169,7 @@ fn what_is_not_public_or_has_an_example_is_left_alone() {
         "/// ```text\n/// a picture\n/// ```\n/// ```no_run\n/// f();\n/// ```\n#[must_use]\n#[inline]\npub const fn f() {}",
         "    #[inline]\n    /// ```rust\n    /// f();\n    /// ```\n    #[must_use = \"why\"]\n    pub fn f() {}",
         "pub(crate) fn f() {}\npub(super) const fn g() {}\npub(in crate::id) fn h() {}\nfn i() {}",
-        "pub trait A { fn f(); }\nimpl A for B { fn f() {} }",
+        "/// ```\n/// A::f();\n/// ```\npub trait A { fn f(); }\nimpl A for B { fn f() {} }",
         "/// For C.\npub extern \"C\" fn f() {}",
         "#[cfg(test)]\nmod tests { pub fn f() {} }",
         "// pub fn f() {}\nconst A: &str = \"pub fn f() {}\";\npub type F = fn();",

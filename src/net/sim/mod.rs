@@ -65,12 +65,34 @@ use crate::net::Address;
 use crate::peer::Peer;
 
 /// The simulated family of sockets, listeners and pollers.
+///
+/// ```
+/// use socketpool::{Clock, Reactor, SocketPool, net::sim::{Sim, World}};
+///
+/// let world = World::new();
+/// let mut reactor = Reactor::<Sim>::over(world.poller());
+/// let pool: SocketPool<(), Sim> = SocketPool::<()>::builder().build_over(&mut reactor, world)?;
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum Sim {}
 
 /// One simulated machine: what its clients do and what its calls answer is up to the test. Clones are the same world.
 ///
 /// A world has one poller, which any number of pools may share on one reactor.
+///
+/// ```
+/// # use {socketpool::{net::{sim::*, *}, *}, std::time::Duration};
+/// # let world = World::new();
+/// # let mut reactor = Reactor::<Sim>::over(world.poller());
+/// # let mut pool = SocketPool::<()>::builder().build_over(&mut reactor, world.clone())?;
+/// # pool.listen("127.0.0.1:0")?;
+/// let client = world.connect("192.0.2.7:4711");
+/// assert_eq!((world.waiting(), world.open_descriptors()), (1, 1));
+/// drop(pool);
+/// world.assert_all_closed();
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct World {
     ground: Rc<RefCell<Ground>>,
@@ -435,6 +457,21 @@ impl fmt::Debug for World {
 
 /// The client's end of a connection. Dropping it closes it: with a FIN, or with a reset if bytes from the server were
 /// not taken. A client that merely falls silent is one that is kept.
+///
+/// ```
+/// # use {socketpool::{net::{sim::*, *}, *}, std::time::Duration};
+/// # let world = World::new();
+/// # let mut reactor = Reactor::<Sim>::over(world.poller());
+/// # let mut pool = SocketPool::<()>::builder().build_over(&mut reactor, world.clone())?;
+/// # pool.listen("127.0.0.1:0")?;
+/// # let (stream, client) = world.pair("unix");
+/// # let id = pool.add_stream(stream, Peer::UNIX).unwrap();
+/// client.send(b"hello\n");
+/// drop(client); // a FIN
+/// # for _ in 0..2 { reactor.turn(None)?; pool.process(&mut reactor); pool.next_event(); }
+/// assert_eq!(pool.conn(id).receive(), 6, "what it has sent before can be read");
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 pub struct Client {
     world: World,
     wire: usize,
@@ -671,6 +708,20 @@ impl fmt::Debug for Client {
 }
 
 /// How a server's end of a connection has ended.
+///
+/// ```
+/// # use {socketpool::{net::{sim::*, *}, *}, std::time::Duration};
+/// # let world = World::new();
+/// # let mut reactor = Reactor::<Sim>::over(world.poller());
+/// # let mut pool = SocketPool::<()>::builder().build_over(&mut reactor, world.clone())?;
+/// # pool.listen("127.0.0.1:0")?;
+/// # let (stream, client) = world.pair("unix");
+/// # let id = pool.add_stream(stream, Peer::UNIX).unwrap();
+/// client.send(b"nobody reads this");
+/// drop(pool);
+/// assert_eq!(client.end(), Some(End::Reset), "closed with unread bytes");
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// With a FIN, after everything that was sent.
