@@ -48,24 +48,64 @@ pub struct Rate {
 
 impl Rate {
     /// `n` operations a second, all of them at once if need be.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// assert_eq!(Rate::per_second(100).to_string(), "100 per 1s, burst 100");
+    /// let none = SocketPool::<()>::builder().operation_rate(Rate::per_second(0)).build().unwrap_err();
+    /// assert!(none.to_string().ends_with("must be at least 1 per window (use None for no limit)"));
+    /// ```
     #[must_use]
     pub const fn per_second(n: u32) -> Self {
         Self::new(n, Duration::from_secs(1))
     }
 
     /// `n` operations a minute, all of them at once if need be.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().operation_rate(Rate::per_minute(6)).clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let mut conn = pool.conn(id); // of a pool with Rate::per_minute(6)
+    /// assert!((0..6).all(|_| conn.check_operation().is_ok()), "all six at once");
+    /// assert_eq!(conn.check_operation(), Err(Duration::from_secs(10)), "then one every ten seconds");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn per_minute(n: u32) -> Self {
         Self::new(n, Duration::from_secs(60))
     }
 
     /// `n` operations a `window`, all of them at once if need be.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let steady = Rate::new(1, Duration::from_millis(10)); // as fast as 100 a second, but one by one
+    /// assert_eq!(steady.to_string(), "1 per 10ms, burst 1");
+    /// assert_eq!(steady, Rate::new(1, Duration::from_millis(10)).burst(1));
+    /// ```
     #[must_use]
     pub const fn new(n: u32, window: Duration) -> Self {
         Self { n, window, burst: n }
     }
 
     /// The same rate with at most `burst` operations at once.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().operation_rate(Rate::per_second(10).burst(2)).clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let mut conn = pool.conn(id); // of a pool with Rate::per_second(10).burst(2)
+    /// assert!(conn.check_operation().is_ok() && conn.check_operation().is_ok());
+    /// assert_eq!(conn.check_operation(), Err(Duration::from_millis(100)));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn burst(self, burst: u32) -> Self {
         Self { burst, ..self }

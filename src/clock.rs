@@ -29,30 +29,59 @@ impl Nanos {
     pub const MAX: Self = Self(u64::MAX);
 
     /// The point `nanos` nanoseconds after the clock was made.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// assert_eq!(Nanos::new(1_500_000), Nanos::ZERO + Duration::from_micros(1_500));
+    /// ```
     #[must_use]
     pub const fn new(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// The point `millis` milliseconds after the clock was made.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// assert_eq!(Nanos::from_millis(2), Nanos::new(2_000_000));
+    /// assert_eq!(Nanos::from_millis(u64::MAX), Nanos::MAX, "what is too far off is never");
+    /// ```
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(NANOS_PER_MILLI))
     }
 
     /// Nanoseconds since the clock was made.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let seen = std::sync::atomic::AtomicU64::new(Nanos::from_millis(7).as_nanos());
+    /// assert_eq!(Nanos::new(seen.into_inner()), Nanos::from_millis(7));
+    /// ```
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// Whole milliseconds since the clock was made, rounded down.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// assert_eq!(Nanos::new(1_999_999).as_millis(), 1);
+    /// ```
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0 / NANOS_PER_MILLI
     }
 
     /// How long ago `earlier` was; zero when it is not earlier.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let (asked, now) = (Nanos::from_millis(10), Nanos::from_millis(45));
+    /// assert!(now.since(asked) >= Duration::from_millis(30), "it is late");
+    /// assert_eq!(asked.since(now), Duration::ZERO, "never negative");
+    /// ```
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -88,7 +117,15 @@ impl fmt::Debug for Nanos {
 pub struct Clock(Source);
 
 impl Clock {
-    /// The machine's monotonic clock, which no change of the wall clock disturbs.
+    /// The machine's monotonic clock, which no change of the wall clock disturbs. It begins now: points of time of two
+    /// such clocks cannot be compared.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let clock = Clock::monotonic();
+    /// let (first, second) = (clock.now(), clock.now());
+    /// assert!(first <= second);
+    /// ```
     #[must_use]
     pub fn monotonic() -> Self {
         Self(Source::Monotonic(Instant::now()))
@@ -102,6 +139,21 @@ impl Clock {
     }
 
     /// A clock that stands still until its [`Hand`] is turned, and that hand.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let (clock, hand) = Clock::manual();
+    /// let mut pool = SocketPool::<()>::builder().first_message_timeout(Duration::from_secs(30)).clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// hand.advance(Duration::from_secs(30)); // nobody waits for it
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::FirstMessage, .. })));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn manual() -> (Self, Hand) {
         let hand = Hand(Arc::new(AtomicU64::new(0)));
@@ -109,6 +161,15 @@ impl Clock {
     }
 
     /// What time it is.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let (clock, hand) = Clock::manual();
+    /// let same = clock.clone();
+    /// hand.advance(Duration::from_millis(5));
+    /// assert_eq!(clock.now(), Nanos::from_millis(5));
+    /// assert_eq!(same.now(), clock.now(), "clones show the same time");
+    /// ```
     #[must_use]
     #[inline]
     pub fn now(&self) -> Nanos {
@@ -121,17 +182,43 @@ impl Clock {
 }
 
 /// Turns a manual [`Clock`]. Clones turn the same one.
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// let (clock, hand) = Clock::manual();
+/// let other = hand.clone();
+/// std::thread::spawn(move || other.advance(Duration::from_secs(1))).join().unwrap();
+/// assert_eq!(clock.now(), Nanos::from_millis(1_000));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hand(Arc<AtomicU64>);
 
 impl Hand {
-    /// Moves the clock forward by `span`.
+    /// Moves the clock forward by `span`, to [`Nanos::MAX`] at most. There is no way back.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let (clock, hand) = Clock::manual();
+    /// hand.advance(Duration::from_millis(5));
+    /// hand.clone().advance(Duration::from_millis(5));
+    /// assert_eq!(clock.now(), Nanos::from_millis(10));
+    /// hand.advance(Duration::MAX);
+    /// assert_eq!(clock.now(), Nanos::MAX, "there it stays");
+    /// ```
     pub fn advance(&self, span: Duration) {
         let now = self.now() + span;
         self.0.store(now.0, Ordering::Relaxed);
     }
 
     /// What the clock shows.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let (clock, hand) = Clock::manual();
+    /// let deadline = hand.now() + Duration::from_secs(1);
+    /// hand.advance(Duration::from_secs(1));
+    /// assert!(hand.now() >= deadline && clock.now() == hand.now());
+    /// ```
     #[must_use]
     pub fn now(&self) -> Nanos {
         Nanos(self.0.load(Ordering::Relaxed))

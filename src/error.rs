@@ -78,6 +78,20 @@ impl std::error::Error for Error {
 }
 
 /// A stream that the pool would not take, handed back with the reason.
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// # let mut pool = SocketPool::<()>::builder().build()?;
+/// # let (ours, mut client) = UnixStream::pair().unwrap();
+/// # client.set_nonblocking(true).unwrap();
+/// # let id = pool.add(ours).unwrap();
+/// pool.drain(None);
+/// let (late, mut client) = UnixStream::pair().unwrap();
+/// let refused = pool.add(late).unwrap_err();
+/// assert_eq!(refused.to_string(), "stream refused: draining");
+/// UnixStream::from(refused.stream).write_all(b"come back later\n").unwrap(); // it is ours again
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 pub struct AddError<S> {
     /// The stream, untouched and open.
     pub stream: S,

@@ -39,6 +39,19 @@ impl ConnId {
     }
 
     /// The slot of the table; used again by later connections under other generations.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// // Slots are small numbers, each held by one connection at a time: an index for tables beside the pool.
+    /// let mut names = vec![None; pool.config().max_connections as usize];
+    /// names[id.slot() as usize] = Some((id, "alice"));
+    /// assert_eq!(names[id.slot() as usize].filter(|(of, _)| *of == id), Some((id, "alice")));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     #[inline]
     pub const fn slot(self) -> u32 {
@@ -46,6 +59,22 @@ impl ConnId {
     }
 
     /// How many connections the slot has held, this one included.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// pool.kill(id);
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # while pool.next_event().is_some() {}
+    /// let (ours, _client) = UnixStream::pair().unwrap();
+    /// let next = pool.add(ours).unwrap();
+    /// assert_eq!((next.slot(), next.generation()), (id.slot(), id.generation() + 1));
+    /// assert!(pool.get(id).is_none() && pool.get(next).is_some());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     #[inline]
     pub const fn generation(self) -> u32 {
@@ -53,6 +82,13 @@ impl ConnId {
     }
 
     /// The id as one number, below 2^56 and never 0, for protocols and foreign code.
+    ///
+    /// ```
+    /// let id: socketpool::ConnId = "7.3".parse()?;
+    /// assert_eq!(id.as_u64(), 3 << 24 | 7);
+    /// assert!(id.as_u64() < 1 << 56);
+    /// # Ok::<(), socketpool::ParseIdError>(())
+    /// ```
     #[must_use]
     #[inline]
     pub const fn as_u64(self) -> u64 {
@@ -60,6 +96,16 @@ impl ConnId {
     }
 
     /// The id that [`as_u64`](Self::as_u64) gave; `None` for a number that cannot have come from there.
+    ///
+    /// ```
+    /// use socketpool::ConnId;
+    ///
+    /// let id: ConnId = "7.3".parse()?;
+    /// assert_eq!(ConnId::from_u64(id.as_u64()), Some(id));
+    /// assert_eq!(ConnId::from_u64(0), None);
+    /// assert_eq!(ConnId::from_u64(7), None, "generation 0 is nobody's");
+    /// # Ok::<(), socketpool::ParseIdError>(())
+    /// ```
     #[must_use]
     #[inline]
     pub const fn from_u64(bits: u64) -> Option<Self> {
@@ -95,6 +141,11 @@ impl std::str::FromStr for ConnId {
 }
 
 /// A text that is no [`ConnId`]: not `slot.generation`, or a number out of range.
+///
+/// ```
+/// let error = "7".parse::<socketpool::ConnId>().unwrap_err();
+/// assert!(error.to_string().starts_with("not a connection id (slot.generation"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseIdError;
 

@@ -51,6 +51,13 @@ impl Peer {
     }
 
     /// The IP address; `None` for a unix socket.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let peer = Peer::from("[::ffff:192.0.2.7]:4711".parse::<SocketAddr>().unwrap());
+    /// assert_eq!(peer.ip(), Some("192.0.2.7".parse().unwrap()), "a mapped address is the IPv4 address");
+    /// assert_eq!(Peer::UNIX.ip(), None);
+    /// ```
     #[must_use]
     #[inline]
     pub fn ip(&self) -> Option<IpAddr> {
@@ -62,6 +69,13 @@ impl Peer {
     }
 
     /// The IP address and port, with the scope of a link-local IPv6 address; `None` for a unix socket.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let peer = Peer::from("[2001:db8::7]:4711".parse::<SocketAddr>().unwrap());
+    /// assert_eq!(peer.addr().map(|addr| addr.port()), Some(4711));
+    /// assert_eq!(Peer::UNIX.addr(), None);
+    /// ```
     #[must_use]
     pub fn addr(&self) -> Option<SocketAddr> {
         match self.ip()? {
@@ -80,6 +94,17 @@ impl Peer {
     }
 
     /// Whether this is a unix socket.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// assert!(pool.conn(id).peer().is_unix(), "one end of a socket pair");
+    /// assert!(!Peer::from("127.0.0.1:80".parse::<SocketAddr>().unwrap()).is_unix());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     #[inline]
     pub fn is_unix(&self) -> bool {

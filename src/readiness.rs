@@ -3,6 +3,14 @@
 use std::fmt::{self, Debug};
 
 /// What a descriptor is ready for: a set of the constants.
+///
+/// ```
+/// use socketpool::net::Readiness;
+///
+/// let told = Readiness::READABLE.with(Readiness::READ_CLOSED);
+/// assert!(told.has(Readiness::READABLE) && !told.has(Readiness::WRITABLE));
+/// assert_eq!(format!("{told:?}"), r#"{"readable", "read closed"}"#);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readiness(u8);
 
@@ -27,6 +35,15 @@ impl Readiness {
     }
 
     /// Whether any of `other` is in this set.
+    ///
+    /// ```
+    /// use socketpool::net::Readiness;
+    ///
+    /// let hung_up = Readiness::READABLE.with(Readiness::READ_CLOSED);
+    /// assert!(hung_up.has(Readiness::READ_CLOSED));
+    /// assert!(hung_up.has(Readiness::READABLE.with(Readiness::FAILED)), "any of them is enough");
+    /// assert!(!hung_up.has(Readiness::NONE));
+    /// ```
     #[must_use]
     #[inline]
     pub const fn has(self, other: Self) -> bool {
@@ -34,6 +51,14 @@ impl Readiness {
     }
 
     /// Both sets together.
+    ///
+    /// ```
+    /// use socketpool::net::Readiness;
+    ///
+    /// let both = Readiness::READABLE.with(Readiness::WRITABLE);
+    /// assert!(both.has(Readiness::READABLE) && both.has(Readiness::WRITABLE));
+    /// assert_eq!(both.with(Readiness::WRITABLE), both);
+    /// ```
     #[must_use]
     #[inline]
     pub const fn with(self, other: Self) -> Self {
@@ -41,6 +66,14 @@ impl Readiness {
     }
 
     /// This set without `other`.
+    ///
+    /// ```
+    /// use socketpool::net::Readiness;
+    ///
+    /// let both = Readiness::READABLE.with(Readiness::WRITABLE);
+    /// assert_eq!(both.without(Readiness::WRITABLE), Readiness::READABLE);
+    /// assert_eq!(Readiness::NONE.without(both), Readiness::NONE, "what is not there need not go");
+    /// ```
     #[must_use]
     #[inline]
     pub const fn without(self, other: Self) -> Self {

@@ -17,6 +17,14 @@ macro_rules! reasons {
             pub const COUNT: usize = Self::ALL.len();
 
             /// The reason as a word for logs, metrics and tables: lower case, `_` between words, never changed.
+            ///
+            /// ```
+            #[doc = concat!("use socketpool::", stringify!($name), ";")]
+            #[doc = concat!("for reason in ", stringify!($name), "::ALL {")]
+            ///     assert_eq!(reason.as_str(), reason.to_string());
+            ///     assert!(reason.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+            /// }
+            /// ```
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }

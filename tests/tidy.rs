@@ -8,6 +8,8 @@ use std::path::Path;
 
 use lexer::{Token, tokens};
 
+#[path = "tidy/examples.rs"]
+mod examples;
 #[path = "tidy/lexer.rs"]
 mod lexer;
 #[path = "tidy/planted.rs"]
@@ -69,7 +71,7 @@ const CLOCK_READERS: &[(&str, &str)] = &[
 /// The one file that may ask the operating system.
 const CLOCK_SOURCE: &str = "clock.rs";
 
-/// A file with more lines than this holds two ideas.
+/// A file with more lines than this, the examples in its docs not counted, holds two ideas.
 const MOST_LINES: usize = 600;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,7 @@ enum Rule {
     Sleep,
     Unfinished,
     ModuleDocs,
+    Example,
 }
 
 #[derive(Debug)]
@@ -188,6 +191,7 @@ impl<'a> Check<'a> {
         self.text();
         self.words();
         self.clocks();
+        self.examples();
         if self.source.path != "lib.rs" {
             self.layers();
         }
@@ -205,7 +209,7 @@ impl<'a> Check<'a> {
                 "the file does not start with `//!` and the room's job in one line",
             );
         }
-        let lines = self.source.text.lines().count();
+        let lines = self.source.text.lines().count() - examples::example_lines(&self.source.text);
         if lines > MOST_LINES {
             self.found(
                 lines,
@@ -286,6 +290,16 @@ impl<'a> Check<'a> {
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn examples(&mut self) {
+        if self.all_test {
+            return;
+        }
+        for bare in examples::without_example(&self.source.text, &self.tokens) {
+            let what = format!("`{}` is public and shows no example that compiles", bare.name);
+            self.found(bare.line, Rule::Example, what);
         }
     }
 

@@ -36,6 +36,14 @@ pub struct Cidr {
 
 impl Cidr {
     /// Whether `ip` belongs to this network.
+    ///
+    /// ```
+    /// let all_v4: socketpool::Cidr = "0.0.0.0/0".parse()?;
+    /// assert!(all_v4.contains("192.0.2.7".parse().unwrap()));
+    /// assert!(all_v4.contains("::ffff:192.0.2.7".parse().unwrap()), "the same address, as IPv6 writes it");
+    /// assert!(!all_v4.contains("2001:db8::7".parse().unwrap()));
+    /// # Ok::<(), socketpool::ParseCidrError>(())
+    /// ```
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = Address::from(ip);
@@ -106,6 +114,11 @@ impl fmt::Debug for Cidr {
 }
 
 /// A text that is no [`Cidr`]; says which part is wrong and what it must be.
+///
+/// ```
+/// let error = "10.0.0.0/33".parse::<socketpool::Cidr>().unwrap_err();
+/// assert_eq!(error.to_string(), "network \"10.0.0.0/33\" has a bad prefix, must be from 0 to 32");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseCidrError {
     text: String,

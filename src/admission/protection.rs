@@ -107,7 +107,27 @@ impl Default for SynProtection {
 }
 
 impl SynProtection {
-    /// The time in which attempts are counted: 1 ms to 1 h, default 10 s.
+    /// The time in which attempts are counted: 1 ms to 1 h, default 10 s. Counts are kept for whole windows; of the one
+    /// before, as large a part counts as still lies in this time.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().window(Duration::from_secs(10)).max_attempts(2).attempt_penalty(0.0);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// for _ in 0..10 {
+    ///     assert!(connect(&mut pool, "192.0.2.7:4711").is_ok());
+    ///     hand.advance(Duration::from_secs(6));
+    /// }
+    /// assert!(connect(&mut pool, "192.0.2.7:4711").is_ok(), "never more than two in ten seconds");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn window(self, window: Duration) -> Self {
         Self { window, ..self }
@@ -115,6 +135,23 @@ impl SynProtection {
 
     /// More attempts than this in a window, those left out that led to a connection which has proven itself, block the address:
     /// 1 to 10,000, default 50. Below 6 already the first attempt of an unknown address is delayed.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().max_attempts(2).attempt_penalty(0.0);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert!(connect(&mut pool, "192.0.2.7:1").is_ok() && connect(&mut pool, "192.0.2.7:2").is_ok());
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:3"), Err(Refusal::Flood));
+    /// assert!(connect(&mut pool, "192.0.2.8:1").is_ok(), "another address");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn max_attempts(self, max_attempts: u32) -> Self {
         Self { max_attempts, ..self }
@@ -122,12 +159,48 @@ impl SynProtection {
 
     /// Scored newcomers a second from all addresses together, not counting those whose own score refuses them: 1 to
     /// 1,000,000, default 1,000. Beyond it newcomers are refused with reason `accept_rate`, which is not held against them.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().max_global_per_second(1);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert!(connect(&mut pool, "192.0.2.7:4711").is_ok());
+    /// assert_eq!(connect(&mut pool, "192.0.2.8:4711"), Err(Refusal::AcceptRate));
+    /// hand.advance(Duration::from_secs(1));
+    /// assert!(connect(&mut pool, "192.0.2.8:4711").is_ok());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn max_global_per_second(self, max_global_per_second: u32) -> Self {
         Self { max_global_per_second, ..self }
     }
 
     /// For how long a throttled newcomer is not read from: at most 1 h, default 100 ms.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().throttle_below(1.0).throttle_delay(Duration::from_millis(100));
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Ok(Phase::Delayed));
+    /// hand.advance(Duration::from_millis(100));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert_eq!(pool.connections().next().unwrap().state, Phase::Unproven);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn throttle_delay(self, throttle_delay: Duration) -> Self {
         Self { throttle_delay, ..self }
@@ -137,54 +210,191 @@ impl SynProtection {
     ///
     /// The challenge is to hold out: meanwhile it keeps a slot, and when the pool is full it goes in its turn like any other
     /// that has not proven itself.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let delays = |throttle, challenge| {
+    ///     let delays = SynProtection::default().throttle_delay(throttle).challenge_delay(challenge);
+    ///     SocketPool::<()>::builder().syn_protection(delays).build()
+    /// };
+    /// assert!(delays(Duration::from_millis(50), Duration::from_secs(2)).is_ok());
+    /// let error = delays(Duration::from_secs(2), Duration::from_secs(1)).unwrap_err();
+    /// assert_eq!(error.to_string(), "syn_protection.challenge_delay is 1s, must be from 2s to 3600s");
+    /// ```
     #[must_use]
     pub fn challenge_delay(self, challenge_delay: Duration) -> Self {
         Self { challenge_delay, ..self }
     }
 
-    /// For how long a block lasts: 1 ms to 365 days, default 60 s.
+    /// For how long a block lasts: 1 ms to 365 days, default 60 s. What comes meanwhile is refused with reason `flood` and
+    /// does not prolong it, but it counts: who floods on is blocked anew at the end.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().max_attempts(1).block(Duration::from_secs(300));
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// while connect(&mut pool, "192.0.2.7:4711") != Err(Refusal::Flood) {}
+    /// hand.advance(Duration::from_secs(200));
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Err(Refusal::Flood));
+    /// hand.advance(Duration::from_secs(100));
+    /// assert!(connect(&mut pool, "192.0.2.7:4711").is_ok(), "one attempt meanwhile is no flood");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn block(self, block: Duration) -> Self {
         Self { block, ..self }
     }
 
     /// Scores below this are throttled: at most 1, default 0.7.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().throttle_below(0.79).attempt_penalty(0.02);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Ok(Phase::Delayed), "0.8 to begin with, less one attempt");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn throttle_below(self, throttle_below: f32) -> Self {
         Self { throttle_below, ..self }
     }
 
     /// Scores below this are challenged: at most `throttle_below`, default 0.4.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let protection = SynProtection::default().challenge_below(0.75); // above throttle_below, 0.7
+    /// let error = SocketPool::<()>::builder().syn_protection(protection).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "syn_protection.challenge_below is 0.75, must be from 0 to 0.7");
+    /// ```
     #[must_use]
     pub fn challenge_below(self, challenge_below: f32) -> Self {
         Self { challenge_below, ..self }
     }
 
     /// Scores below this are blocked: at most `challenge_below`, default 0.2. With 0 only the number of attempts blocks.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let by_count_alone = SynProtection::default().block_below(0.0).attempt_penalty(0.5).max_attempts(4);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(by_count_alone).clock(clock).build()?;
+    /// assert!((0..4).all(|_| connect(&mut pool, "192.0.2.7:4711").is_ok()), "though its score is 0");
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Err(Refusal::Flood));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn block_below(self, block_below: f32) -> Self {
         Self { block_below, ..self }
     }
 
     /// What a score gains each second, to at most 1: 0 to 1,000, default 0.01.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().attempt_penalty(0.2).recovery_per_second(0.1);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Ok(Phase::Delayed), "at 0.6");
+    /// hand.advance(Duration::from_secs(4));
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Ok(Phase::Unproven), "back at 1, less this attempt");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn recovery_per_second(self, recovery_per_second: f32) -> Self {
         Self { recovery_per_second, ..self }
     }
 
     /// What an attempt costs: 0 to 1, default 0.6 / `max_attempts`, so that score and count block at about the same attempt.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let one_is_enough = SynProtection::default().attempt_penalty(1.0);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(one_is_enough).clock(clock).build()?;
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Err(Refusal::Flood));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn attempt_penalty(self, attempt_penalty: f32) -> Self {
         Self { attempt_penalty: Some(attempt_penalty), ..self }
     }
 
     /// What a connection costs that ends without having proved itself: 0 to 1, default 0.05.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().failure_penalty(0.7);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert!(connect(&mut pool, "192.0.2.7:4711").is_ok());
+    /// pool.for_each(|conn| conn.close()); // it was never answered
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// while pool.next_event().is_some() {}
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Err(Refusal::Flood));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn failure_penalty(self, failure_penalty: f32) -> Self {
         Self { failure_penalty, ..self }
     }
 
     /// What a connection earns that proves itself, besides what its attempt has cost: 0 to 1, default 0.05.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().attempt_penalty(0.2).success_reward(0.4);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Ok(Phase::Delayed), "at 0.6");
+    /// pool.for_each(|conn| conn.prove());
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Ok(Phase::Unproven), "at 1, less this attempt");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn success_reward(self, success_reward: f32) -> Self {
         Self { success_reward, ..self }
@@ -192,12 +402,44 @@ impl SynProtection {
 
     /// Addresses that are remembered, 44 to 48 bytes each (52 to 56 where more than 64 bits of an IPv6 address count): 1 to 16,777,216, default 100,000. One more than the pool's connections if
     /// that is more. When all are taken, the one is forgotten that has been without a connection for longest.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().max_tracked(1_000);
+    /// let mut pool = SocketPool::<()>::builder().max_connections(10).syn_protection(protection).build()?;
+    /// assert!(connect(&mut pool, "[2001:db8::1]:1").is_ok() && connect(&mut pool, "[2001:db8::2]:1").is_ok());
+    /// assert_eq!(pool.snapshot().tracked_addresses, 1, "both are of one /64");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn max_tracked(self, max_tracked: u32) -> Self {
         Self { max_tracked, ..self }
     }
 
     /// A network that is never scored. It is still subject to every other limit, the deny list too.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().attempt_penalty(1.0).whitelist("10.0.0.0/8".parse().unwrap());
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert_eq!(connect(&mut pool, "10.1.2.3:4711"), Ok(Phase::Unproven));
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Err(Refusal::Flood), "one attempt is too much here");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn whitelist(mut self, network: Cidr) -> Self {
         self.whitelist.push(network);
@@ -205,12 +447,45 @@ impl SynProtection {
     }
 
     /// A network that is refused, with reason `denied`, unless it is in the whitelist too.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// # let (clock, hand) = Clock::manual();
+    /// let protection = SynProtection::default().blacklist("192.0.2.0/24".parse().unwrap());
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Err(Refusal::Denied));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn blacklist(self, network: Cidr) -> Self {
         self.blacklist_until(network, Nanos::MAX)
     }
 
     /// A network that is refused until then, by the pool's clock.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # fn connect(pool: &mut SocketPool<()>, from: &str) -> Result<Phase, Refusal> {
+    /// #     let stream = OsStream::adopt(UnixStream::pair().unwrap().0).unwrap();
+    /// #     let peer = Peer::from(from.parse::<SocketAddr>().unwrap());
+    /// #     let id = pool.add_stream(stream, peer).map_err(|refused| refused.reason)?;
+    /// #     Ok(pool.conn(id).info().state)
+    /// # }
+    /// let (clock, hand) = Clock::manual();
+    /// let until = clock.now() + Duration::from_secs(3600);
+    /// let protection = SynProtection::default().blacklist_until("192.0.2.7".parse().unwrap(), until);
+    /// let mut pool = SocketPool::<()>::builder().syn_protection(protection).clock(clock).build()?;
+    /// assert_eq!(connect(&mut pool, "192.0.2.7:4711"), Err(Refusal::Denied));
+    /// hand.advance(Duration::from_secs(3600));
+    /// assert!(connect(&mut pool, "192.0.2.7:4711").is_ok());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn blacklist_until(mut self, network: Cidr, until: Nanos) -> Self {
         self.blacklist.push((network, until));

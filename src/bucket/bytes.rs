@@ -27,12 +27,34 @@ pub struct ByteRate {
 
 impl ByteRate {
     /// `bytes` a second, one second's worth at once if need be.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// assert_eq!(ByteRate::per_second(1_000_000).to_string(), "1000000 B/s, burst 1000000 B");
+    /// let none = SocketPool::<()>::builder().sent_rate(ByteRate::per_second(0)).build().unwrap_err();
+    /// assert!(none.to_string().ends_with("must be at least 1 B/s (use None for no limit)"));
+    /// ```
     #[must_use]
     pub const fn per_second(bytes: u64) -> Self {
         Self { bytes, burst: bytes }
     }
 
     /// The same rate with at most `bytes` at once.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().received_rate(ByteRate::per_second(1_000).burst(4)).clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"much at once").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id); // of a pool with ByteRate::per_second(1_000).burst(4)
+    /// assert_eq!(conn.receive(), 4);
+    /// assert_eq!(conn.receive(), 0, "the rest comes when the rate allows, by another event");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn burst(self, bytes: u64) -> Self {
         Self { burst: bytes, ..self }

@@ -51,24 +51,79 @@ pub struct Counters {
 
 impl Counters {
     /// Newcomers that were turned away for this reason.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().max_connections(1).eviction(Eviction::Off).build()?;
+    /// for _ in 0..3 {
+    ///     let _ = pool.add(UnixStream::pair().unwrap().0); // into a pool with room for one
+    /// }
+    /// let counters = pool.snapshot().counters;
+    /// assert_eq!((counters.opened, counters.refused(Refusal::Full)), (1, 2));
+    /// assert_eq!(counters.refused(Refusal::Flood), 0);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn refused(&self, refusal: Refusal) -> u64 {
         self.refused[refusal as usize]
     }
 
     /// Newcomers that were turned away.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().max_connections(1).eviction(Eviction::Off).build()?;
+    /// for _ in 0..3 {
+    ///     let _ = pool.add(UnixStream::pair().unwrap().0); // into a pool with room for one
+    /// }
+    /// let counters = pool.snapshot().counters;
+    /// let by_reason: u64 = Refusal::ALL.iter().map(|reason| counters.refused(*reason)).sum();
+    /// assert_eq!(counters.refused_total(), by_reason);
+    /// assert_eq!(counters.accepted + counters.adopted, counters.opened + counters.refused_total());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn refused_total(&self) -> u64 {
         self.refused.iter().sum()
     }
 
     /// Connections that ended for this reason.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// pool.kill(id);
+    /// assert_eq!(pool.snapshot().counters.closed(Reason::Killed), 0, "decided, not carried out");
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// while pool.next_event().is_some() {}
+    /// assert_eq!(pool.snapshot().counters.closed(Reason::Killed), 1);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn closed(&self, reason: Reason) -> u64 {
         self.closed[reason as usize]
     }
 
     /// Connections that ended.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.kill(id);
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # while pool.next_event().is_some() {}
+    /// let counters = pool.snapshot().counters;
+    /// let by_reason: u64 = Reason::ALL.iter().map(|reason| counters.closed(*reason)).sum();
+    /// assert_eq!(counters.closed_total(), by_reason);
+    /// assert_eq!(counters.opened - counters.closed_total(), pool.len() as u64);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn closed_total(&self) -> u64 {
         self.closed.iter().sum()

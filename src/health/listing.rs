@@ -89,6 +89,16 @@ pub enum Phase {
 
 impl Phase {
     /// The phase as a word for lists and metrics, never changed.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// assert_eq!(pool.conn(id).info().state.as_str(), "unproven");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

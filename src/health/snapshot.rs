@@ -61,24 +61,80 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Newcomers that were turned away for this reason, since the pool was made.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// pool.drain(None);
+    /// let (late, _client) = UnixStream::pair().unwrap();
+    /// assert!(pool.add(late).is_err());
+    /// assert_eq!(pool.snapshot().refused(Refusal::Draining), 1);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn refused(&self, refusal: Refusal) -> u64 {
         self.counters.refused(refusal)
     }
 
     /// Newcomers that were turned away, since the pool was made.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let before = pool.snapshot();
+    /// // … a minute later:
+    /// let refused = pool.snapshot().refused_total() - before.refused_total();
+    /// assert_eq!(refused, 0, "numbers only grow, so a difference is what happened in between");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn refused_total(&self) -> u64 {
         self.counters.refused_total()
     }
 
     /// Connections that ended for this reason, since the pool was made.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// drop(client);
+    /// for _ in 0..3 {
+    ///     pool.turn(Some(Duration::ZERO))?;
+    ///     while let Some(event) = pool.next_event() {
+    ///         if let Event::Readable(id) = event { pool.conn(id).receive(); } // finds the end of the stream
+    ///     }
+    /// }
+    /// assert_eq!(pool.snapshot().closed(Reason::Peer), 1);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn closed(&self, reason: Reason) -> u64 {
         self.counters.closed(reason)
     }
 
     /// Connections that ended, since the pool was made.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// pool.force_close_all();
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// while pool.next_event().is_some() {}
+    /// let snapshot = pool.snapshot();
+    /// assert_eq!(snapshot.closed_total(), snapshot.counters.opened);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn closed_total(&self) -> u64 {
         self.counters.closed_total()
@@ -166,6 +222,14 @@ pub struct Memory {
 
 impl Memory {
     /// All parts together.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let memory = pool.snapshot().memory;
+    /// assert!(memory.total() >= memory.table + memory.timers && memory.buffers_lent == 0);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn total(&self) -> usize {
         self.table

@@ -39,6 +39,14 @@ pub enum Verdict {
 
 impl Verdict {
     /// The verdict as one word without its causes: `healthy`, `degraded`, `draining` or `drained`.
+    ///
+    /// ```
+    /// use socketpool::{Cause, Verdict};
+    ///
+    /// let verdict = Verdict::Degraded([Cause::NearlyFull].into_iter().collect());
+    /// assert_eq!(verdict.as_str(), "degraded", "a label with four values");
+    /// assert_eq!(verdict.to_string(), "degraded:nearly_full");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,12 +58,33 @@ impl Verdict {
     }
 
     /// Whether newcomers are welcome: healthy or degraded.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// assert!(pool.verdict().is_serving());
+    /// pool.drain(None);
+    /// assert!(!pool.verdict().is_serving(), "the load balancer is to send its clients elsewhere");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn is_serving(self) -> bool {
         matches!(self, Self::Healthy | Self::Degraded(_))
     }
 
     /// What is wrong; empty unless degraded.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().max_connections(1).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// assert!(pool.verdict().causes().contains(Cause::NearlyFull), "one of one");
+    /// pool.drain(None);
+    /// assert!(pool.verdict().causes().is_empty(), "it is draining and not degraded");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn causes(self) -> Causes {
         match self {
@@ -108,6 +137,12 @@ impl Cause {
     pub const COUNT: usize = Self::ALL.len();
 
     /// The cause as a word for logs and metrics, never changed.
+    ///
+    /// ```
+    /// for cause in socketpool::Cause::ALL {
+    ///     assert_eq!(cause.as_str(), cause.to_string());
+    /// }
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -144,18 +179,39 @@ impl Causes {
     pub const NONE: Self = Self(0);
 
     /// Whether this cause is in it.
+    ///
+    /// ```
+    /// use socketpool::{Cause, Causes};
+    ///
+    /// let causes: Causes = [Cause::Errors, Cause::Buffers].into_iter().collect();
+    /// assert!(causes.contains(Cause::Buffers) && !causes.contains(Cause::Refusing));
+    /// ```
     #[must_use]
     pub const fn contains(self, cause: Cause) -> bool {
         self.0 & (1 << cause as u8) != 0
     }
 
     /// Whether there is none.
+    ///
+    /// ```
+    /// use socketpool::{Causes, Verdict};
+    ///
+    /// assert!(Causes::NONE.is_empty());
+    /// assert!(Verdict::Healthy.causes().is_empty());
+    /// ```
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// The causes, in the order of [`Cause::ALL`].
+    ///
+    /// ```
+    /// use socketpool::{Cause, Causes};
+    ///
+    /// let causes: Causes = [Cause::Errors, Cause::NearlyFull, Cause::Errors].into_iter().collect();
+    /// assert!(causes.iter().eq([Cause::NearlyFull, Cause::Errors]), "in order, each once");
+    /// ```
     pub fn iter(self) -> impl Iterator<Item = Cause> {
         Cause::ALL.iter().copied().filter(move |&cause| self.contains(cause))
     }

@@ -41,6 +41,15 @@ pub enum Address {
 
 impl Address {
     /// The port; `None` for a unix socket.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let address = pool.listen("127.0.0.1:0")?;
+    /// assert_ne!(address.port(), Some(0), "the one that the kernel chose");
+    /// assert_eq!("unix:/run/pool.sock".parse::<Address>()?.port(), None);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn port(&self) -> Option<u16> {
         match self {
@@ -50,6 +59,15 @@ impl Address {
     }
 
     /// The internet address; `None` for a unix socket.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let address = pool.listen("127.0.0.1:0")?;
+    /// let client = std::net::TcpStream::connect(address.tcp().unwrap()).unwrap();
+    /// assert_eq!("unix:/run/pool.sock".parse::<Address>()?.tcp(), None);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn tcp(&self) -> Option<SocketAddr> {
         match self {
@@ -153,6 +171,15 @@ pub struct ListenOptions {
 impl ListenOptions {
     /// How many connections may wait to be accepted; 1,024 unless said otherwise. The kernel cuts it to
     /// `net.core.somaxconn`; the pool says so in its log when it does. From 1 to 65,535.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// pool.listen_with("127.0.0.1:0", ListenOptions::default().backlog(64))?;
+    /// let error = pool.listen_with("127.0.0.1:0", ListenOptions::default().backlog(0)).unwrap_err();
+    /// assert_eq!(error.to_string(), "backlog is 0, must be from 1 to 65535");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
@@ -160,6 +187,18 @@ impl ListenOptions {
     }
 
     /// Which peers an IPv6 socket takes; [`Families::Both`] unless said otherwise.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # if std::net::TcpListener::bind("[::]:0").is_ok() {
+    /// // The same port for both, by two sockets: a dual-stack one would take it for IPv4 too.
+    /// let v6 = pool.listen_with("[::]:0", ListenOptions::default().families(Families::V6Only))?;
+    /// let v4 = pool.listen(&format!("0.0.0.0:{}", v6.port().unwrap()));
+    /// # let _ = v4; // another process may have it
+    /// # }
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn families(mut self, families: Families) -> Self {
         self.families = families;
@@ -176,6 +215,17 @@ impl ListenOptions {
     }
 
     /// Whether other sockets may listen on the same port; [`PortSharing::Exclusive`] unless said otherwise.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let shared = ListenOptions::default().sharing(PortSharing::ReusePort);
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let mut of_another_thread = SocketPool::<()>::builder().build()?;
+    /// let address = pool.listen_with("127.0.0.1:0", shared.clone())?.to_string();
+    /// of_another_thread.listen_with(&address, shared)?;
+    /// assert!(pool.listen(&address).is_err(), "who does not ask for it does not get it");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn sharing(mut self, sharing: PortSharing) -> Self {
         self.sharing = sharing;
@@ -206,6 +256,14 @@ impl Default for ListenOptions {
 }
 
 /// Which peers a socket on an IPv6 address takes. Without effect on IPv4 and unix sockets.
+///
+/// ```
+/// use socketpool::{Families, ListenOptions};
+///
+/// // Two sockets for one port, each with a backlog of its own:
+/// let v6 = ListenOptions::default().families(Families::V6Only);
+/// let v4 = ListenOptions::default();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Families {
     /// IPv6, and on `[::]` IPv4 too (dual stack); an IPv4 peer counts as the IPv4 address it is.
@@ -215,6 +273,19 @@ pub enum Families {
 }
 
 /// Whether several sockets may listen on one port.
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// let options = ListenOptions::default().sharing(PortSharing::ReusePort);
+/// let mut pools = Vec::new();
+/// let mut address = "127.0.0.1:0".to_owned();
+/// for _ in 0..2 { // one for each thread
+///     let mut pool = SocketPool::<()>::builder().build()?;
+///     address = pool.listen_with(&address, options.clone())?.to_string();
+///     pools.push(pool);
+/// }
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortSharing {
     /// This socket alone.

@@ -19,6 +19,14 @@ use crate::peer::Peer;
 
 /// A listening, non-blocking socket. Dropping it closes it and removes the path of a unix socket it made, unless another
 /// process has the socket as well.
+///
+/// ```
+/// use socketpool::net::{Listener, Net, Os};
+///
+/// let listener = Os::listen(&(), &"127.0.0.1:0".parse()?, &Default::default())?;
+/// assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "nobody has come");
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct OsListener {
     socket: Socket,
@@ -61,6 +69,17 @@ impl OsListener {
     /// # Errors
     /// When the descriptor is no listening stream socket of the internet or unix families. It is closed then, and
     /// nothing about the socket has been changed.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let inherited = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// let listener = OsListener::adopt(inherited)?;
+    /// assert!(listener.address().port().is_some() && !listener.has_waiting());
+    ///
+    /// let (connected, _other) = UnixStream::pair().unwrap();
+    /// assert!(OsListener::adopt(connected).is_err(), "a socket, but it does not listen");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn adopt(socket: impl Into<OwnedFd>) -> Result<Self, Error> {
         let socket = Socket::from(socket.into());
         let adopt = || {

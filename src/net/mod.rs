@@ -32,6 +32,16 @@ pub use crate::readiness::Readiness;
 ///
 /// Programs do not name this: [`SocketPool<U>`](crate::SocketPool) means the operating system's. It is public so that
 /// whole turns of a pool can be run without a socket (feature `sim`).
+///
+/// ```
+/// use socketpool::{SocketPool, net::Net};
+///
+/// /// Serves the operating system's connections, and in tests simulated ones.
+/// fn serve<N: Net>(pool: &mut SocketPool<(), N>) -> usize {
+///     std::iter::from_fn(|| pool.next_event()).count()
+/// }
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 pub trait Net: Debug + Sized + 'static {
     /// A connected socket.
     type Stream: Stream;
@@ -56,6 +66,13 @@ pub trait Net: Debug + Sized + 'static {
 }
 
 /// The operating system's sockets, through mio.
+///
+/// ```
+/// use socketpool::{SocketPool, net::Os};
+///
+/// let pool: SocketPool<(), Os> = SocketPool::<()>::builder().build()?;
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Debug)]
 pub enum Os {}
 
@@ -72,6 +89,24 @@ impl Net for Os {
 }
 
 /// What a pool needs of a connected, non-blocking socket.
+///
+/// ```
+/// use socketpool::net::Stream;
+/// use std::io::{ErrorKind, Result};
+///
+/// /// Reads until nothing is there, and says whether the stream has ended.
+/// fn empty(stream: &impl Stream, into: &mut Vec<u8>) -> Result<bool> {
+///     let mut piece = [0; 4096];
+///     loop {
+///         match stream.receive(&mut piece) {
+///             Ok(0) => return Ok(true),
+///             Ok(n) => into.extend_from_slice(&piece[..n]),
+///             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// }
+/// ```
 pub trait Stream: Debug {
     /// The descriptor: the key under which calls that come with one find the connection.
     fn fd(&self) -> i32;
@@ -97,6 +132,15 @@ pub trait Stream: Debug {
 }
 
 /// What a pool needs of a listening, non-blocking socket.
+///
+/// ```
+/// use socketpool::{Peer, net::Listener};
+///
+/// /// Who waits in the backlog; an error ends it, `WouldBlock` when it is empty.
+/// fn take_all<L: Listener>(listener: &L) -> Vec<(L::Stream, Peer)> {
+///     std::iter::from_fn(|| listener.accept().ok()).collect()
+/// }
+/// ```
 pub trait Listener: Debug {
     /// What is accepted.
     type Stream;
@@ -119,6 +163,15 @@ pub trait Listener: Debug {
 }
 
 /// Waits for readiness.
+///
+/// ```
+/// use socketpool::net::{Poller, Readiness, Token};
+///
+/// fn look(poller: &mut impl Poller) -> std::io::Result<Vec<(Token, Readiness)>> {
+///     poller.wait(Some(std::time::Duration::ZERO))?;
+///     Ok(poller.events().collect())
+/// }
+/// ```
 pub trait Poller: Debug {
     /// Puts descriptors under this poller.
     type Registry;
@@ -145,6 +198,16 @@ pub trait Poller: Debug {
 }
 
 /// Puts descriptors under a poller. Edge-triggered: each edge is told once.
+///
+/// ```
+/// use socketpool::net::{Net, Registry, Token};
+///
+/// /// A socket whose output does not go through is watched for room from then on.
+/// fn watch<N: Net>(registry: &N::Registry, stream: &N::Stream, token: Token) -> std::io::Result<()> {
+///     registry.watch(stream, token)?;
+///     registry.watch_room(stream, token)
+/// }
+/// ```
 pub trait Registry<N: Net>: Debug {
     /// Watches for input and for the end.
     ///
@@ -173,6 +236,15 @@ pub trait Registry<N: Net>: Debug {
 }
 
 /// Wakes a poller, from any thread.
+///
+/// ```
+/// use socketpool::net::Wake;
+///
+/// fn call_from_elsewhere(waker: &impl Wake) {
+///     let waker = waker.clone();
+///     std::thread::spawn(move || waker.wake());
+/// }
+/// ```
 pub trait Wake: Clone + Debug + Send + Sync + 'static {
     /// Makes the current wait, or the next one, return at once.
     ///

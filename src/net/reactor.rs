@@ -47,6 +47,15 @@ impl Reactor {
     ///
     /// # Errors
     /// When the operating system gives no descriptor for it.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let mut reactor = Reactor::new()?;
+    /// let mut pool = SocketPool::<()>::builder().build_on(&mut reactor)?;
+    /// let turned_alone = pool.turn(Some(Duration::ZERO));
+    /// assert!(matches!(turned_alone, Err(Error::State { .. })), "the reactor is turned, for all of its parties");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn new() -> Result<Self, Error> {
         OsPoller::new().map(Self::over).map_err(|error| Error::io("make a poller", error))
     }
@@ -54,6 +63,18 @@ impl Reactor {
 
 impl<N: Net> Reactor<N> {
     /// A reactor on `poller`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sim")] {
+    /// use socketpool::net::sim::{Sim, World};
+    /// # use socketpool::{Reactor, SocketPool};
+    ///
+    /// let world = World::new();
+    /// let mut reactor = Reactor::<Sim>::over(world.poller());
+    /// let pool = SocketPool::<()>::builder().build_over(&mut reactor, world.clone())?;
+    /// # }
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn over(poller: N::Poller) -> Self {
         Self { poller, parties: 0 }
     }
@@ -63,6 +84,17 @@ impl<N: Net> Reactor<N> {
     ///
     /// # Errors
     /// When the operating system's poller fails, which no peer can bring about.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let mut reactor = Reactor::new()?;
+    /// let mut pool = SocketPool::<()>::builder().build_on(&mut reactor)?;
+    /// pool.handle().wake().unwrap();
+    /// reactor.turn(None)?; // returns at once: somebody has called
+    /// pool.process(&mut reactor);
+    /// assert_eq!(pool.next_event(), None);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn turn(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         self.poller.wait(timeout).map_err(|error| Error::io("wait for readiness", error))
     }
@@ -92,6 +124,15 @@ where
 }
 
 /// mio's poller, edge-triggered.
+///
+/// ```
+/// use socketpool::{Reactor, SocketPool};
+/// use std::os::fd::AsRawFd;
+///
+/// let reactor = Reactor::new()?; // has one inside, whose descriptor it shows for nesting
+/// assert!(reactor.as_raw_fd() >= 0);
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct OsPoller {
     poll: Poll,
@@ -162,6 +203,14 @@ impl AsRawFd for OsPoller {
 }
 
 /// mio's registry.
+///
+/// ```
+/// // Each pool has one, made when it joins a reactor.
+/// fn of<N: socketpool::net::Net>(poller: &N::Poller) -> std::io::Result<N::Registry> {
+///     socketpool::net::Poller::registry(poller)
+/// }
+/// # let _ = of::<socketpool::net::Os>;
+/// ```
 #[derive(Debug)]
 pub struct OsRegistry(mio::Registry);
 
@@ -197,6 +246,14 @@ impl Registry<Os> for OsRegistry {
 }
 
 /// mio's waker; clones wake the same poller.
+///
+/// ```
+/// use socketpool::{Handle, SocketPool, net::OsWaker};
+///
+/// let pool = SocketPool::<()>::builder().build()?;
+/// let handle: Handle<OsWaker> = pool.handle(); // what `Handle` means when it says no more
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct OsWaker(Arc<mio::Waker>);
 

@@ -11,6 +11,16 @@ use super::Stream;
 use crate::peer::Peer;
 
 /// A connected, non-blocking, close-on-exec socket; closed when dropped.
+///
+/// ```
+/// use socketpool::net::{OsStream, Stream};
+/// use std::{io::IoSlice, os::unix::net::UnixStream};
+///
+/// let (ours, theirs) = UnixStream::pair().unwrap();
+/// let (ours, theirs) = (OsStream::adopt(ours).unwrap(), OsStream::adopt(theirs).unwrap());
+/// assert_eq!(ours.send(&[IoSlice::new(b"two "), IoSlice::new(b"parts")]).unwrap(), 9);
+/// assert!(theirs.has_unread());
+/// ```
 #[derive(Debug)]
 pub struct OsStream(Socket);
 
@@ -22,6 +32,16 @@ impl OsStream {
     /// # Errors
     /// Hands the descriptor back as it was with what the operating system said, when it is no stream socket: where
     /// messages are kept apart, an empty one would pass for the end and a long one would be cut.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let (ours, mut client) = UnixStream::pair().unwrap();
+    /// let stream = OsStream::adopt(ours).map_err(|(_, error)| error).unwrap();
+    /// let mut into = [0; 16];
+    /// assert_eq!(stream.receive(&mut into).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    /// client.write_all(b"ping").unwrap();
+    /// assert_eq!(stream.receive(&mut into).unwrap(), 4);
+    /// ```
     pub fn adopt(stream: impl Into<OwnedFd>) -> Result<Self, (OwnedFd, io::Error)> {
         Self::adopt_as_it_was(stream).map(|(stream, _)| stream)
     }
@@ -56,6 +76,15 @@ impl OsStream {
     }
 
     /// Who is on the other side; a unix peer when it has no internet address.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// let (accepted, addr) = listener.accept().unwrap();
+    /// assert_eq!(OsStream::adopt(accepted).unwrap().peer(), Peer::from(addr));
+    /// assert_eq!(OsStream::adopt(UnixStream::pair().unwrap().0).unwrap().peer(), Peer::UNIX);
+    /// ```
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.0.peer_addr().ok().and_then(|address| address.as_socket()).map_or(Peer::UNIX, Peer::from)

@@ -3,6 +3,18 @@
 use crate::id::ConnId;
 
 /// What a token names.
+///
+/// ```
+/// # fn show(party: socketpool::net::Party, token: socketpool::net::Token) {
+/// use socketpool::net::{Kind, Token};
+///
+/// match token.class() {
+///     class if class == Token::class_of(Kind::Listener, party) => println!("somebody comes"),
+///     class if class == Token::class_of(Kind::Server, party) => println!("{:?} is ready", token.id()),
+///     _ => println!("another party's"),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -19,6 +31,10 @@ pub enum Kind {
 }
 
 /// One of up to 32 users of a reactor. A reactor hands them out.
+///
+/// ```
+/// assert_eq!(socketpool::net::Party::MAX, 32, "pools that can share one reactor");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Party(pub(crate) u8);
 
@@ -30,11 +46,31 @@ impl Party {
 /// Kind (3 bits), party (5 bits), generation (32 bits) and slot (24 bits), as one `mio::Token`.
 ///
 /// The generation is what keeps an event of a closed descriptor from reaching the connection that got its slot.
+///
+/// ```
+/// # fn show(party: socketpool::net::Party, id: socketpool::ConnId) {
+/// use socketpool::net::{Kind, Token};
+///
+/// let token = Token::connection(Kind::Server, party, id);
+/// assert_eq!((token.class(), token.id()), (Token::class_of(Kind::Server, party), Some(id)));
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(u64);
 
 impl Token {
     /// The token of a connection.
+    ///
+    /// ```
+    /// # fn show(party: socketpool::net::Party) {
+    /// use socketpool::{ConnId, net::{Kind, Token}};
+    ///
+    /// let (before, after) = (ConnId::from_u64(1 << 24 | 7), ConnId::from_u64(2 << 24 | 7)); // one slot, twice
+    /// let token = Token::connection(Kind::Server, party, before.unwrap());
+    /// assert_eq!(token.id(), before);
+    /// assert_ne!(token, Token::connection(Kind::Server, party, after.unwrap()));
+    /// # }
+    /// ```
     #[must_use]
     #[inline]
     pub const fn connection(kind: Kind, party: Party, id: ConnId) -> Self {
@@ -43,6 +79,15 @@ impl Token {
 
     /// The token of the listener in place `place`. A party closes its listeners all together, so a place is not
     /// used twice.
+    ///
+    /// ```
+    /// # fn show(party: socketpool::net::Party) {
+    /// use socketpool::net::{Kind, Token};
+    ///
+    /// let token = Token::listener(party, 3);
+    /// assert_eq!((token.class(), token.listener_place()), (Token::class_of(Kind::Listener, party), 3));
+    /// # }
+    /// ```
     #[must_use]
     pub const fn listener(party: Party, place: u32) -> Self {
         Self::pack(Kind::Listener, party, place as u64)
@@ -53,6 +98,17 @@ impl Token {
     }
 
     /// Kind and party in one byte: one compare tells whose an event is.
+    ///
+    /// ```
+    /// # fn show(party: socketpool::net::Party, token: socketpool::net::Token) {
+    /// use socketpool::net::{Kind, Token};
+    ///
+    /// let connections = Token::class_of(Kind::Server, party);
+    /// if token.class() == connections {
+    ///     println!("an event of {:?}", token.id());
+    /// }
+    /// # }
+    /// ```
     #[must_use]
     #[inline]
     pub const fn class(self) -> u8 {
@@ -60,12 +116,29 @@ impl Token {
     }
 
     /// The class that [`class`](Self::class) gives for tokens of `kind` and `party`.
+    ///
+    /// ```
+    /// # fn show(ours: socketpool::net::Party, theirs: socketpool::net::Party) {
+    /// use socketpool::net::{Kind, Token};
+    ///
+    /// assert_ne!(Token::class_of(Kind::Listener, ours), Token::class_of(Kind::Server, ours));
+    /// assert_ne!(Token::class_of(Kind::Server, ours), Token::class_of(Kind::Server, theirs));
+    /// # }
+    /// ```
     #[must_use]
     pub const fn class_of(kind: Kind, party: Party) -> u8 {
         (kind as u8) << 5 | party.0
     }
 
     /// The connection; `None` if the bits are no id.
+    ///
+    /// ```
+    /// # fn show(party: socketpool::net::Party) {
+    /// use socketpool::net::Token;
+    ///
+    /// assert_eq!(Token::listener(party, 0).id(), None, "generation 0 is nobody's");
+    /// # }
+    /// ```
     #[must_use]
     #[inline]
     pub const fn id(self) -> Option<ConnId> {
@@ -73,6 +146,14 @@ impl Token {
     }
 
     /// The place of a listener.
+    ///
+    /// ```
+    /// # fn show(party: socketpool::net::Party) {
+    /// use socketpool::net::Token;
+    ///
+    /// assert_eq!(Token::listener(party, 5).listener_place(), 5);
+    /// # }
+    /// ```
     #[must_use]
     pub const fn listener_place(self) -> u32 {
         self.0 as u32

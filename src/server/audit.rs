@@ -9,6 +9,16 @@ use crate::net::{Net, Stream};
 
 impl<U, N: Net> SocketPool<U, N> {
     /// Checks everything; panics if something is not as it must be. Walks the whole pool. For tests.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// pool.assert_invariants(); // after each step of a model test
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[doc(hidden)]
     pub fn assert_invariants(&self) {
         self.table.assert_invariants(Stream::fd);

@@ -47,6 +47,20 @@ impl<W: Wake> Handle<W> {
     ///
     /// # Errors
     /// [`Gone`] if the pool was dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let handle = pool.handle();
+    /// handle.drain(Some(Duration::from_secs(10))).unwrap();
+    /// assert_eq!(pool.state(), State::Active, "it begins in the next turn");
+    /// pool.turn(None)?; // which does not wait
+    /// assert_ne!(pool.state(), State::Active);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn drain(&self, deadline: impl Into<Option<Duration>>) -> Result<(), Gone> {
         self.ask(Command::Drain(deadline.into()))
     }
@@ -55,6 +69,19 @@ impl<W: Wake> Handle<W> {
     ///
     /// # Errors
     /// [`Gone`] if the pool was dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// pool.handle().force_close_all().unwrap();
+    /// pool.turn(None)?;
+    /// while pool.next_event().is_some() {}
+    /// assert_eq!((pool.state(), pool.snapshot().closed(Reason::Forced)), (State::Drained, 1));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn force_close_all(&self) -> Result<(), Gone> {
         self.ask(Command::ForceCloseAll)
     }
@@ -63,6 +90,24 @@ impl<W: Wake> Handle<W> {
     ///
     /// # Errors
     /// [`Gone`] if the pool was dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// let handle = pool.handle();
+    /// # let mut got = [0; 8];
+    /// handle.send(id, "bye\n".into()).unwrap();
+    /// handle.close_when_done(id).unwrap();
+    /// pool.turn(None)?;
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::Closed, .. })));
+    /// assert_eq!(client.read(&mut got).unwrap(), 4, "calls are carried out in their order");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn close_when_done(&self, id: ConnId) -> Result<(), Gone> {
         self.ask(Command::CloseWhenDone(id))
     }
@@ -71,14 +116,44 @@ impl<W: Wake> Handle<W> {
     ///
     /// # Errors
     /// [`Gone`] if the pool was dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let handle = pool.handle();
+    /// handle.kill(id).unwrap();
+    /// handle.kill(id).unwrap(); // gone by then, which is no error
+    /// pool.turn(None)?;
+    /// while pool.next_event().is_some() {}
+    /// assert_eq!(pool.snapshot().closed(Reason::Killed), 1);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn kill(&self, id: ConnId) -> Result<(), Gone> {
         self.ask(Command::Kill(id))
     }
 
-    /// Sends `bytes` to one connection without copying them; passed over if it is gone or has no room for them.
+    /// Sends `bytes` to one connection without copying them; passed over if it is gone or has no room for them. It is an
+    /// answer, as what [`Connection::send_bytes`](crate::Connection::send_bytes) sends.
     ///
     /// # Errors
     /// [`Gone`] if the pool was dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let handle = pool.handle();
+    /// # let mut got = [0; 8];
+    /// std::thread::spawn(move || handle.send(id, "42\n".into())).join().unwrap().unwrap(); // a worker's answer
+    /// pool.turn(None)?;
+    /// assert_eq!(client.read(&mut got).unwrap(), 3);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn send(&self, id: ConnId, bytes: Bytes) -> Result<(), Gone> {
         self.ask(Command::Send(id, bytes))
     }
@@ -87,6 +162,20 @@ impl<W: Wake> Handle<W> {
     ///
     /// # Errors
     /// [`Gone`] if the pool was dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # let mut got = [0; 8];
+    /// pool.handle().broadcast("news\n".into()).unwrap();
+    /// pool.turn(None)?;
+    /// assert_eq!(client.read(&mut got).unwrap(), 5);
+    /// assert!(!pool.get(id).unwrap().is_proven(), "it was no answer");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn broadcast(&self, bytes: Bytes) -> Result<(), Gone> {
         self.ask(Command::Broadcast(bytes))
     }
@@ -95,6 +184,17 @@ impl<W: Wake> Handle<W> {
     ///
     /// # Errors
     /// [`Gone`] if the pool was dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let address = pool.listen("127.0.0.1:0")?;
+    /// pool.handle().pause_accepting().unwrap();
+    /// let client = std::net::TcpStream::connect(address.tcp().unwrap()).unwrap();
+    /// pool.turn(None)?;
+    /// assert!(pool.is_empty(), "it waits in the backlog");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn pause_accepting(&self) -> Result<(), Gone> {
         self.ask(Command::PauseAccepting)
     }
@@ -103,14 +203,39 @@ impl<W: Wake> Handle<W> {
     ///
     /// # Errors
     /// [`Gone`] if the pool was dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let address = pool.listen("127.0.0.1:0")?;
+    /// pool.pause_accepting();
+    /// let client = std::net::TcpStream::connect(address.tcp().unwrap()).unwrap();
+    /// # pool.turn(Some(Duration::from_secs(10)))?;
+    /// pool.handle().resume_accepting().unwrap();
+    /// pool.turn(None)?;
+    /// # if pool.is_empty() { pool.turn(Some(Duration::from_secs(10)))?; }
+    /// assert_eq!(pool.len(), 1);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn resume_accepting(&self) -> Result<(), Gone> {
         self.ask(Command::ResumeAccepting)
     }
 
-    /// Makes the pool's turn return.
+    /// Makes the pool's turn return, the next one if none waits now.
     ///
     /// # Errors
     /// [`Gone`] if the pool was dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let handle = pool.handle();
+    /// handle.wake().unwrap();
+    /// pool.turn(None)?; // would wait for ever
+    /// drop(pool);
+    /// assert_eq!(handle.wake(), Err(Gone));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn wake(&self) -> Result<(), Gone> {
         self.ask(Command::Wake)
     }
@@ -133,6 +258,15 @@ impl<W: Wake> fmt::Debug for Handle<W> {
 }
 
 /// The pool that a [`Handle`] belongs to was dropped.
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// # let mut pool = SocketPool::<()>::builder().build()?;
+/// let handle = pool.handle();
+/// drop(pool);
+/// assert_eq!(handle.drain(None), Err(Gone));
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 

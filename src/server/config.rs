@@ -268,6 +268,15 @@ macro_rules! choices {
 
 choices! {
     /// Whom a full pool closes to let a newcomer in.
+    ///
+    /// ```
+    /// use socketpool::Eviction;
+    ///
+    /// assert_eq!("oldest_unproven".parse::<Eviction>()?, Eviction::OldestUnproven);
+    /// let error = "youngest".parse::<Eviction>().unwrap_err();
+    /// assert_eq!(error.to_string(), "Eviction is \"youngest\", must be one of oldest_unproven off");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     Eviction {
         /// The oldest connection that has not proven itself and is past the grace; if there is none, the least
         /// recently active one (to within 25 ms) that has nothing in flight and has been idle for `eviction_idle`.
@@ -277,6 +286,20 @@ choices! {
     }
 
     /// What happens to a newcomer when the pool is full and nobody can be evicted.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let mut pool = SocketPool::<()>::builder().max_connections(1).when_full(WhenFull::Refuse).build()?;
+    /// # pool.add(UnixStream::pair().unwrap().0).unwrap();
+    /// let address = pool.listen("127.0.0.1:0")?.tcp().unwrap();
+    /// let one_too_many = std::net::TcpStream::connect(address).unwrap();
+    /// # for _ in 0..10 {
+    /// #     if pool.snapshot().refused_total() == 1 { break; }
+    /// pool.turn(Some(Duration::from_secs(1)))?;
+    /// # }
+    /// assert_eq!(pool.snapshot().refused(Refusal::Full), 1);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     WhenFull {
         /// It waits in the listener's backlog.
         Wait = "wait",
@@ -285,6 +308,14 @@ choices! {
     }
 
     /// What proves that a connection is a client, besides [`prove`](crate::Connection::prove).
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// // A server that only collects: what it has read is all that its clients ever get.
+    /// let pool = SocketPool::<()>::builder().proof(Proof::Consumed).build()?;
+    /// assert_eq!(Proof::Consumed.to_string(), "consumed");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     Proof {
         /// The first byte that is sent to it after some input has arrived. A broadcast answers nobody.
         Answered = "answered",
@@ -294,6 +325,21 @@ choices! {
     }
 
     /// What happens when a connection's waiting output reaches the high mark.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let builder = SocketPool::<()>::builder().max_output(1 << 20).output_high(64 << 10);
+    /// # let mut pool = builder.sent_rate(ByteRate::per_second(1).burst(1)).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"a question\n").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// assert_eq!(conn.send(&[0; 100 << 10]), Sent::Queued); // past the high mark, and the peer takes little
+    /// assert_eq!(conn.receive(), 0, "OutputHigh::StopReading");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     OutputHigh {
         /// It is not read from until the output is down to the low mark: it cannot ask for more than it takes.
         StopReading = "stop_reading",
@@ -302,6 +348,15 @@ choices! {
     }
 
     /// Who sees to the operation rates.
+    ///
+    /// ```
+    /// use socketpool::{OverRate, Rate, SocketPool};
+    ///
+    /// // Nobody is refused and nobody is closed: who asks too fast waits.
+    /// let builder = SocketPool::<()>::builder().operation_rate(Rate::per_second(100));
+    /// let pool = builder.over_rate(OverRate::Delay).build()?;
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     OverRate {
         /// The application asks `check_operation` and does as it thinks best.
         Ask = "ask",

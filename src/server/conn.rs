@@ -37,8 +37,12 @@ pub use super::sending::Sent;
 ///             let mut conn = pool.conn(id);
 ///             conn.receive();
 ///             let (mut input, mut output) = conn.split();
-///             while let Some(line) = input.take_through(b'\n') {
-///                 if output.send(line) == Sent::Refused { break; }
+///             let mut refused = false;
+///             while !refused && let Some(line) = input.take_through(b'\n') {
+///                 refused = output.send(line) == Sent::Refused;
+///             }
+///             if refused {
+///                 conn.close(); // the line is used up and its answer lost: request and reply would fall out of step
 ///             }
 ///         }
 ///     }
@@ -60,6 +64,21 @@ impl<U, N: Net> Connection<'_, U, N> {
     ///
     /// 0 when nothing came: nothing has arrived, the stream is at its end (`Event::ReadClosed` follows), the input is
     /// full, reading is paused or over its rate, or the socket failed (`Event::Closed` follows).
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"half a mes").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id); // in Event::Readable(id)
+    /// assert_eq!(conn.receive(), 10);
+    /// assert_eq!(conn.receive(), 0, "nothing more has arrived");
+    /// assert_eq!(conn.input(), b"half a mes");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn receive(&mut self) -> usize {
         self.settle();
@@ -68,6 +87,24 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// All input that waits, in one piece. None of it while the connection is over an operation rate that the pool
     /// enforces ([`OverRate`](crate::OverRate)): `Event::Readable` tells when it may be handled.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"half a mes").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// pool.conn(id).receive();
+    /// assert!(!pool.conn(id).input().contains(&b'\n'), "no whole line: it is left where it is");
+    /// client.write_all(b"sage\n").unwrap();
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert_eq!(pool.next_event(), Some(Event::Readable(id)));
+    /// pool.conn(id).receive();
+    /// assert_eq!(pool.conn(id).input(), b"half a message\n");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn input(&mut self) -> &[u8] {
         self.settle();
@@ -80,6 +117,23 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// Uses up the first `n` bytes of the input; all of it if there is less. What is left stays and is there again,
     /// behind it what comes then, when more has arrived: take everything that is complete, or ask to be told
     /// [`again`](Self::again).
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"one\ntwo\n").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// conn.consume(4);
+    /// assert_eq!(conn.input(), b"two\n");
+    /// conn.consume(1_000);
+    /// assert!(conn.input().is_empty());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn consume(&mut self, n: usize) {
         self.settle();
@@ -94,6 +148,24 @@ impl<U, N: Net> Connection<'_, U, N> {
     ///
     /// Where the pool enforces operation rates, each answer takes the token of the message that waits behind it; when
     /// there is none, the input shows nothing more until there is.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"one\ntwo\nthr").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// let (mut input, mut output) = conn.split();
+    /// while let Some(line) = input.take_through(b'\n') {
+    ///     assert_ne!(output.queue(line), Sent::Refused, "it fits");
+    /// }
+    /// assert_eq!(conn.input(), b"thr", "what was not taken is left");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn split(&mut self) -> (Input<'_>, Sender<'_, U, N>) {
         self.settle();
@@ -108,7 +180,21 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// Sends `bytes`: straight to the socket if nothing waits before them, and what it does not take leaves when there
     /// is room. All of them or none are taken: none if they do not fit into the output buffer.
     ///
-    /// To a connection that is about to end nothing is sent.
+    /// To a connection that is about to end nothing is sent: [`Sent::Refused`], for no bytes at all too, which are
+    /// otherwise [`Sent::Now`].
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let mut conn = pool.conn(id);
+    /// assert_eq!(conn.send(b"hello\n"), Sent::Now);
+    /// assert_eq!(conn.send(&[0; 300_000]), Sent::Refused, "more than max_output, 256 KiB by default");
+    /// assert_eq!(conn.waiting_output(), 0, "of what is refused nothing is sent");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> Sent {
         self.settle();
@@ -116,13 +202,48 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// Sends as [`send`](Self::send), but what waits is not copied: one payload may wait for many connections.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # let (ours, mut other) = UnixStream::pair().unwrap();
+    /// # pool.add(ours).unwrap();
+    /// let news = bytes::Bytes::from_static(b"the same for everybody\n");
+    /// pool.for_each(|conn| assert_ne!(conn.send_bytes(news.clone()), Sent::Refused));
+    /// # let mut got = [0; 32];
+    /// assert_eq!(client.read(&mut got).unwrap(), news.len());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn send_bytes(&mut self, bytes: Bytes) -> Sent {
         self.settle();
         sending::send(self.core, self.id, self.record, Payload::Shared(bytes), self.inbox.len())
     }
 
     /// Puts `bytes` aside to leave with whatever else is queued for this connection, by one system call, when its
-    /// event has been handled: for answers made of many small pieces. Never [`Sent::Now`].
+    /// event has been handled: for answers made of many small pieces. [`Sent::Queued`] if they are taken, or
+    /// [`Sent::Now`] if with them more than 64 KiB were put aside, which leave at once.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"GET /").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// # let mut got = [0; 32];
+    /// let mut conn = pool.conn(id);
+    /// # conn.receive();
+    /// assert_eq!(conn.queue(b"HTTP/1.1 204 No Content\r\n"), Sent::Queued);
+    /// assert_eq!(conn.queue(b"\r\n"), Sent::Queued);
+    /// assert!(client.read(&mut got).is_err(), "nothing has left");
+    /// pool.next_event(); // its event has been handled
+    /// assert_eq!(client.read(&mut got).unwrap(), 27);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn queue(&mut self, bytes: &[u8]) -> Sent {
         self.settle();
         sending::queue(self.core, self.id, self.record, bytes, self.inbox.len())
@@ -130,6 +251,24 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// Completes the open operation, where no byte sent does it: an answer without bytes, or the second of several
     /// messages answered together. Without effect if none is open.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"no answer, please\n").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// let n = conn.receive();
+    /// conn.consume(n);
+    /// assert_eq!(conn.info().operations, 0, "open until it is answered");
+    /// conn.finish_operation();
+    /// conn.finish_operation(); // none is open any more
+    /// assert_eq!(conn.info().operations, 1);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn finish_operation(&mut self) {
         self.settle();
         if self.record.operation != Operation::None {
@@ -137,10 +276,24 @@ impl<U, N: Net> Connection<'_, U, N> {
         }
     }
 
-    /// Takes one operation from the connection's rate and the pool's, or from neither.
+    /// Takes one operation from the connection's rate and the pool's, or from neither. Always `Ok` without a rate.
     ///
     /// # Errors
     /// How long until there is one again. The refusal is counted.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().operation_rate(Rate::per_second(10).burst(1)).clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let mut conn = pool.conn(id); // of a pool with Rate::per_second(10).burst(1)
+    /// assert_eq!(conn.check_operation(), Ok(()));
+    /// assert_eq!(conn.check_operation(), Err(Duration::from_millis(100)), "say so, close it, or read it later");
+    /// assert_eq!(conn.info().denied, 1);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn check_operation(&mut self) -> Result<(), Duration> {
         self.core.policy.check(self.record, &self.core.pool_level, self.core.moment).map_err(|at| {
             self.core.deny(self.record);
@@ -150,11 +303,46 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// Says that this is a client, for protocols in which no answer proves it (DECISIONS 3): it is safe from the first
     /// message's deadline, and evicted only when idle.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// pool.conn(id).prove();
+    /// hand.advance(Duration::from_secs(60));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(pool.get(id).unwrap().is_proven(), "it lives on without a first message");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn prove(&mut self) {
         self.core.prove(self.id, self.record);
     }
 
     /// Counts as activity, and completes the open operation.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let sixty = Duration::from_secs(60);
+    /// # let builder = SocketPool::<()>::builder().first_message_timeout(None).idle_timeout(sixty);
+    /// # let mut pool = builder.clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// hand.advance(Duration::from_secs(59));
+    /// pool.conn(id).touch();
+    /// hand.advance(Duration::from_secs(59));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(pool.get(id).is_some(), "with an idle timeout of 60 s");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn touch(&mut self) {
         self.core.touch(self.record);
         self.finish_operation();
@@ -162,6 +350,24 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// Asks for another `Event::Readable` in the next turn though nothing may have arrived by then: for handlers that
     /// take only part of what is complete.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"one\ntwo\n").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// conn.consume(4); // one message an event, to be fair to the others
+    /// conn.again();
+    /// pool.turn(None)?;
+    /// assert_eq!(pool.next_event(), Some(Event::Readable(id)));
+    /// assert_eq!((pool.conn(id).receive(), pool.conn(id).input()), (0, &b"two\n"[..]));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn again(&mut self) {
         self.record.ready = self.record.ready.with(Readiness::READABLE);
     }
@@ -170,6 +376,23 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// (DECISIONS 3): it does not read, and concludes nothing from silence. No first-message deadline, no eviction;
     /// [`touch`](Self::touch) is what keeps it from being idle. For a connection that has received nothing yet; without
     /// effect on any other.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// pool.conn(id).leave_to_application(); // in Event::Opened(id)
+    /// client.write_all(b"for a TLS library that reads the descriptor itself").unwrap();
+    /// hand.advance(Duration::from_secs(60));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert_eq!(pool.next_event(), None, "neither readable nor too late with its first message");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn leave_to_application(&mut self) {
         if self.record.received_bytes == 0 && self.record.standing == Standing::Unproven {
             self.record.standing = Standing::Unobserved;
@@ -181,11 +404,52 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// Keeps the connection from being idle, from the first-message deadline, from eviction and from being finished by
     /// a drain, until [`release`](Self::release): for work that goes on elsewhere.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"a long question\n").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// conn.hold(); // a worker thread looks for the answer
+    /// hand.advance(Duration::from_secs(3600));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// let mut conn = pool.get(id).expect("neither idle nor late with its first message");
+    /// let _ = conn.send(b"42\n");
+    /// conn.release();
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn hold(&mut self) {
         self.record.flags.insert(Flags::HELD);
     }
 
     /// Ends a [`hold`](Self::hold). The idle time starts anew, and so does the time for a first message.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().idle_timeout(Duration::from_secs(60)).clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// # pool.conn(id).prove();
+    /// pool.conn(id).hold();
+    /// hand.advance(Duration::from_secs(3600));
+    /// pool.conn(id).release();
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(pool.get(id).is_some(), "an idle timeout of 60 s begins now");
+    /// hand.advance(Duration::from_secs(60));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::Idle, .. })));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn release(&mut self) {
         if self.record.flags.has(Flags::HELD) {
             self.record.flags.remove(Flags::HELD);
@@ -196,12 +460,47 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// Closes the connection once this event has been handled; output that waits is dropped.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// let mut conn = pool.conn(id);
+    /// conn.close();
+    /// assert_eq!(conn.send(b"too late"), Sent::Refused);
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::Closed, .. })));
+    /// assert!(pool.get(id).is_none());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn close(&mut self) {
         self.record.flags.insert(Flags::PARTING);
         self.core.end(self.id, self.record, Reason::Closed);
     }
 
     /// Closes the connection when its output has left and its operation is answered. Nothing is read any more.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"quit\n").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// # let mut got = [0; 8];
+    /// let mut conn = pool.conn(id);
+    /// let n = conn.receive();
+    /// conn.consume(n);
+    /// let _ = conn.queue(b"bye\n");
+    /// conn.close_when_done();
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::Closed, .. })));
+    /// assert_eq!(client.read(&mut got).unwrap(), 4);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn close_when_done(&mut self) {
         self.record.muted.insert(Muted::APPLICATION);
         if self.core.staged(self.id) > 0 {
@@ -211,27 +510,104 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// Stops reading, so that TCP holds the peer back, until [`resume_reading`](Self::resume_reading).
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// pool.conn(id).pause_reading(); // nothing to do with it just now
+    /// client.write_all(b"more\n").unwrap();
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert_eq!(pool.next_event(), None);
+    /// assert_eq!(pool.conn(id).receive(), 0, "nor is it read on the side");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn pause_reading(&mut self) {
         self.record.muted.insert(Muted::APPLICATION);
     }
 
     /// Reads again, as far as no limit stands against it.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// # pool.conn(id).pause_reading();
+    /// client.write_all(b"more\n").unwrap(); // while it is paused
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// pool.conn(id).resume_reading();
+    /// pool.turn(None)?;
+    /// assert_eq!(pool.next_event(), Some(Event::Readable(id)), "what came meanwhile is told");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn resume_reading(&mut self) {
         self.core.unmute(self.id, self.record, Muted::APPLICATION);
     }
 
     /// What the application has hung on the connection.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<u32>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let mut conn = pool.conn(id);
+    /// assert_eq!(conn.userdata(), None, "nothing hangs on it at first");
+    /// conn.set_userdata(7);
+    /// assert_eq!(conn.userdata(), Some(&7));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn userdata(&self) -> Option<&U> {
         self.record.userdata.as_ref()
     }
 
     /// What the application has hung on the connection, to change it.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<u32>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let mut conn = pool.conn(id);
+    /// conn.set_userdata(0);
+    /// if let Some(messages) = conn.userdata_mut() {
+    ///     *messages += 1;
+    /// }
+    /// assert_eq!(conn.userdata(), Some(&1));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn userdata_mut(&mut self) -> Option<&mut U> {
         self.record.userdata.as_mut()
     }
 
     /// Hangs something on the connection and returns what hung there. It comes back with `Event::Closed`.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<u32>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// assert_eq!(pool.conn(id).set_userdata(1), None);
+    /// assert_eq!(pool.conn(id).set_userdata(2), Some(1));
+    /// pool.kill(id);
+    /// let end = Event::Closed { id, reason: Reason::Killed, userdata: Some(2) };
+    /// assert_eq!(pool.next_event(), Some(end));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn set_userdata(&mut self, userdata: U) -> Option<U> {
         self.record.userdata.replace(userdata)
     }
@@ -240,6 +616,24 @@ impl<U, N: Net> Connection<'_, U, N> {
     ///
     /// # Errors
     /// If the time is shorter than a millisecond or longer than ten years.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// let mut conn = pool.conn(id);
+    /// conn.set_first_message_timeout(Some(Duration::from_secs(5)))?;
+    /// assert!(conn.set_first_message_timeout(Some(Duration::ZERO)).is_err(), "for none it is None");
+    /// hand.advance(Duration::from_secs(5));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::FirstMessage, .. })));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn set_first_message_timeout(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         self.set_deadline("first_message_timeout", timeout, |own| &mut own.first_message)
     }
@@ -248,6 +642,24 @@ impl<U, N: Net> Connection<'_, U, N> {
     ///
     /// # Errors
     /// If the time is shorter than a millisecond or longer than ten years.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// let mut conn = pool.conn(id);
+    /// conn.prove();
+    /// conn.set_idle_timeout(None)?; // it subscribes to something and may be silent
+    /// hand.advance(Duration::from_secs(86_400));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(pool.get(id).is_some());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn set_idle_timeout(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         self.set_deadline("idle_timeout", timeout, |own| &mut own.idle)
     }
@@ -256,6 +668,23 @@ impl<U, N: Net> Connection<'_, U, N> {
     ///
     /// # Errors
     /// If the time is shorter than a millisecond or longer than ten years.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// # pool.conn(id).prove();
+    /// pool.conn(id).set_lifetime(Some(Duration::from_secs(100)))?; // 90 to 110 s, with a jitter of 10 %
+    /// hand.advance(Duration::from_secs(110));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::Lifetime, .. })));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn set_lifetime(&mut self, lifetime: Option<Duration>) -> Result<(), Error> {
         self.set_deadline("lifetime", lifetime, |own| &mut own.lifetime)
     }
@@ -264,53 +693,180 @@ impl<U, N: Net> Connection<'_, U, N> {
     ///
     /// # Errors
     /// If the time is shorter than a millisecond or longer than ten years.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// let mut conn = pool.conn(id);
+    /// conn.set_write_stall_timeout(Some(Duration::from_secs(1)))?;
+    /// # for _ in 0..1_000 { let _ = conn.send(&[0; 64 << 10]); } // until nothing fits any more
+    /// hand.advance(Duration::from_secs(1)); // output waits, and the peer has taken none of it
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::WriteStall, .. })));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn set_write_stall_timeout(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         self.set_deadline("write_stall_timeout", timeout, |own| &mut own.write_stall)
     }
 
     /// Its id.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let mut unproven = Vec::new();
+    /// pool.for_each(|conn| if !conn.is_proven() { unproven.push(conn.id()) });
+    /// assert_eq!(unproven, [id]);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn id(&self) -> ConnId {
         self.id
     }
 
     /// Who is on the other side.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// match pool.conn(id).peer().addr() {
+    ///     Some(addr) => println!("from {addr}"),
+    ///     None => println!("from a process of this machine"),
+    /// }
+    /// # assert!(pool.conn(id).peer().is_unix());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn peer(&self) -> Peer {
         self.record.peer
     }
 
-    /// Its descriptor.
+    /// Its descriptor. It stays the pool's: it is not to be closed, and not to be read from unless the connection was left
+    /// to the application.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let fd = pool.conn(id).fd();
+    /// assert_eq!(pool.id_of_fd(fd), Some(id));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn fd(&self) -> i32 {
         self.record.stream.fd()
     }
 
     /// When it was opened, by the pool's clock.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock.clone()).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// hand.advance(Duration::from_secs(3));
+    /// assert_eq!(clock.now().since(pool.conn(id).created()), Duration::from_secs(3));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn created(&self) -> Nanos {
         self.record.created
     }
 
-    /// When bytes last moved, by the pool's clock.
+    /// When bytes last moved, or it was touched or released, or an operation was completed, by the pool's clock.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock.clone()).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// assert_eq!(pool.conn(id).last_active(), pool.conn(id).created(), "no bytes have moved yet");
+    /// hand.advance(Duration::from_secs(3));
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// let _ = pool.conn(id).send(b"hello\n");
+    /// assert_eq!(pool.conn(id).last_active(), clock.now());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn last_active(&self) -> Nanos {
         self.record.last_active
     }
 
-    /// Whether it has proven itself.
+    /// Whether it has proven itself; see [`Proof`](crate::Proof).
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"hello\n").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// assert!(!conn.is_proven(), "anybody can send bytes");
+    /// let _ = conn.send(b"hello yourself\n");
+    /// assert!(conn.is_proven(), "it was answered");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn is_proven(&self) -> bool {
         self.record.standing == Standing::Proven
     }
 
-    /// Bytes that wait to be sent.
+    /// Bytes that wait to be sent, those that are queued included.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let mut conn = pool.conn(id);
+    /// # for _ in 0..1_000 { let _ = conn.send(&[0; 4 << 10]); } // until nothing fits any more
+    /// // To a peer that has stopped reading:
+    /// assert!(conn.waiting_output() > 0 && conn.waiting_output() <= 256 << 10, "max_output bounds it");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn waiting_output(&self) -> usize {
         self.record.waiting_out() + self.core.staged(self.id)
     }
 
     /// The connection as a line of a list.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"hello\n").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// pool.conn(id).receive();
+    /// let info = pool.conn(id).info();
+    /// assert_eq!((info.bytes_in, info.waiting_in, info.state), (6, 6, Phase::Active));
+    /// println!("{info}");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn info(&self) -> ConnectionInfo {
         report::info(self.id, self.record, self.inbox.len(), self.core.now)
@@ -364,6 +920,26 @@ pub struct Input<'a> {
 impl<'a> Input<'a> {
     /// Uses up `n` bytes and returns them; `None`, and nothing used up, if there are fewer, or if the next message has
     /// to wait for an operation rate.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"\x03abc\x05de").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// let (mut input, _) = conn.split();
+    /// while let Some(&length) = input.first() {
+    ///     if input.len() <= length.into() { break; } // the frame is not whole yet
+    ///     let frame = input.take(1 + usize::from(length)).unwrap();
+    ///     assert_eq!(frame, b"\x03abc");
+    /// }
+    /// assert_eq!(input.take(4), None, "there are three");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn take(&mut self, n: usize) -> Option<&'a [u8]> {
         if self.taken.stopped.get() {
@@ -377,6 +953,23 @@ impl<'a> Input<'a> {
 
     /// Uses up everything to the first `delimiter`, that included, and returns it; `None`, and nothing used up, if
     /// there is no delimiter, or if the next message has to wait for an operation rate.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"one\ntw").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// let (mut input, _) = conn.split();
+    /// assert_eq!(input.take_through(b'\n'), Some(&b"one\n"[..]));
+    /// assert_eq!(input.take_through(b'\n'), None);
+    /// assert_eq!(&*input, b"tw");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn take_through(&mut self, delimiter: u8) -> Option<&'a [u8]> {
         let end = self.bytes.iter().position(|byte| *byte == delimiter)?;
@@ -394,6 +987,22 @@ impl Deref for Input<'_> {
 }
 
 /// The way out of a connection while its input is open too; see [`Connection::split`].
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// # let mut pool = SocketPool::<()>::builder().build()?;
+/// # let (ours, mut client) = UnixStream::pair().unwrap();
+/// # client.set_nonblocking(true).unwrap();
+/// # let id = pool.add(ours).unwrap();
+/// # client.write_all(b"ping").unwrap();
+/// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+/// let mut conn = pool.conn(id);
+/// conn.receive();
+/// let (mut input, mut output) = conn.split();
+/// let answer = input.take(4).unwrap(); // borrowed from the input while it is sent
+/// assert_eq!(output.send(answer), Sent::Now);
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 pub struct Sender<'a, U, N: Net = Os> {
     id: ConnId,
     record: &'a mut Record<N::Stream, U>,
@@ -405,6 +1014,21 @@ pub struct Sender<'a, U, N: Net = Os> {
 
 impl<U, N: Net> Sender<'_, U, N> {
     /// See [`Connection::send`].
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"ping").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// let (mut input, mut output) = conn.split();
+    /// assert_eq!(output.send(input.take(4).unwrap()), Sent::Now, "no copy on the way");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn send(&mut self, bytes: &[u8]) -> Sent {
         let left = self.settle();
@@ -414,6 +1038,24 @@ impl<U, N: Net> Sender<'_, U, N> {
     }
 
     /// See [`Connection::send_bytes`].
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"index").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// let page = bytes::Bytes::from_static(b"a page that many ask for");
+    /// let (input, mut output) = conn.split();
+    /// if input.starts_with(b"index") {
+    ///     assert_ne!(output.send_bytes(page.clone()), Sent::Refused);
+    /// }
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn send_bytes(&mut self, bytes: Bytes) -> Sent {
         let left = self.settle();
         let sent = sending::send(self.core, self.id, self.record, Payload::Shared(bytes), left);
@@ -422,6 +1064,26 @@ impl<U, N: Net> Sender<'_, U, N> {
     }
 
     /// See [`Connection::queue`].
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # client.write_all(b"one\ntwo\n").unwrap();
+    /// # for _ in 0..2 { pool.turn(Some(Duration::ZERO))?; pool.next_event(); } // it is readable now
+    /// let mut conn = pool.conn(id);
+    /// conn.receive();
+    /// let (mut input, mut output) = conn.split();
+    /// while let Some(line) = input.take_through(b'\n') {
+    ///     assert_eq!(output.queue(line), Sent::Queued); // both answers leave by one system call
+    /// }
+    /// # pool.next_event();
+    /// # let mut got = [0; 16];
+    /// # assert_eq!(client.read(&mut got).unwrap(), 8);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn queue(&mut self, bytes: &[u8]) -> Sent {
         let left = self.settle();

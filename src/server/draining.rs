@@ -108,7 +108,24 @@ impl<U, N: Net> SocketPool<U, N> {
         }
     }
 
-    /// Ends every connection now, in slices, with [`Reason::Forced`], and drains: for those who cannot wait.
+    /// Ends every connection now, in slices, with [`Reason::Forced`], and drains: for those who cannot wait. Output that
+    /// waits is dropped. Without effect on a pool that has drained.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # pool.next_event();
+    /// pool.conn(id).hold(); // a drain would wait for it
+    /// pool.force_close_all();
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::Forced, .. })));
+    /// assert_eq!(pool.next_event(), Some(Event::Drained));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn force_close_all(&mut self) {
         self.drain(Some(Duration::ZERO));
         self.expire_drain();

@@ -52,6 +52,21 @@ pub enum Event<U> {
 
 impl<U> Event<U> {
     /// The connection it is about; `None` for `Drained`.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// pool.kill(id);
+    /// let end = pool.next_event().unwrap();
+    /// assert_eq!(end.id(), Some(id));
+    /// assert_eq!(Event::<()>::Drained.id(), None);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn id(&self) -> Option<ConnId> {
         match self {

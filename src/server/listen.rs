@@ -69,6 +69,16 @@ impl<U, N: Net> SocketPool<U, N> {
     /// # Errors
     /// [`Error::Config`] when it is no address, [`Error::Io`] when the operating system refuses, [`Error::State`] when
     /// the pool drains.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let address = pool.listen("127.0.0.1:0")?;
+    /// assert_ne!(address.port(), Some(0));
+    /// assert!(matches!(pool.listen(&address.to_string()), Err(Error::Io { .. })), "in use");
+    /// assert!(matches!(pool.listen("7000"), Err(Error::Config { field: "address", .. })));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn listen(&mut self, address: &str) -> Result<Address, Error> {
         self.listen_with(address, ListenOptions::default())
     }
@@ -77,6 +87,16 @@ impl<U, N: Net> SocketPool<U, N> {
     ///
     /// # Errors
     /// As [`listen`](Self::listen).
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let many = ListenOptions::default().backlog(4_096); // for crowds that come all at once
+    /// pool.listen_with("127.0.0.1:0", many)?;
+    /// pool.drain(None);
+    /// assert!(matches!(pool.listen_with("127.0.0.1:0", ListenOptions::default()), Err(Error::State { .. })));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn listen_with(&mut self, address: &str, options: ListenOptions) -> Result<Address, Error> {
         let address: Address = address.parse()?;
         if !self.core.drain.is_active() {
@@ -94,18 +114,52 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// The addresses that the pool listens on.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let (one, other) = (pool.listen("127.0.0.1:0")?, pool.listen("127.0.0.1:0")?);
+    /// assert!(pool.addresses().eq([&one, &other]));
+    /// pool.drain(None);
+    /// assert_eq!(pool.addresses().count(), 0, "the listeners are closed");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn addresses(&self) -> impl Iterator<Item = &Address> + '_ {
         self.listening.iter().map(|listening| listening.listener.address())
     }
 
     /// Leaves newcomers in the backlogs until [`resume_accepting`](Self::resume_accepting). Connections that are open
     /// are not touched.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let address = pool.listen("127.0.0.1:0")?;
+    /// pool.pause_accepting(); // the database is gone: new clients may wait a little
+    /// let client = std::net::TcpStream::connect(address.tcp().unwrap()).unwrap();
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert!(pool.is_empty());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn pause_accepting(&mut self) {
         self.accepting = Accepting::Paused;
         self.cancel_last_call();
     }
 
-    /// Takes newcomers again, those first who came meanwhile.
+    /// Takes newcomers again, those first who came meanwhile. Without effect once the pool drains.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let address = pool.listen("127.0.0.1:0")?;
+    /// pool.pause_accepting();
+    /// let client = std::net::TcpStream::connect(address.tcp().unwrap()).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// pool.resume_accepting();
+    /// pool.turn(Some(Duration::from_secs(10)))?;
+    /// assert_eq!(pool.len(), 1, "who came meanwhile");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn resume_accepting(&mut self) {
         self.accepting = Accepting::Open;
         self.wake_accepting();

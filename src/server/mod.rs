@@ -103,6 +103,13 @@ pub struct SocketPool<U, N: Net = Os> {
 
 impl<U> SocketPool<U> {
     /// Starts a pool with every limit at its default.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let pool = SocketPool::<()>::builder().build()?;
+    /// assert_eq!((pool.config().max_connections, pool.len()), (10_000, 0));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn builder() -> Builder<U> {
         Builder::new()
     }
@@ -182,6 +189,18 @@ impl<U, N: Net> SocketPool<U, N> {
     ///
     /// # Errors
     /// The stream comes back with the reason when it is refused.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// // A proxy in front has accepted it, and has told whose it is: limits of an address count for him, not for the proxy.
+    /// let peer = Peer::from("192.0.2.7:4711".parse::<SocketAddr>().unwrap());
+    /// let id = pool.add_stream(OsStream::adopt(ours).unwrap(), peer).unwrap();
+    /// assert_eq!(pool.conn(id).peer(), peer);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn add_stream(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
         self.core.read_clock();
         let seat = self.seat();
@@ -192,6 +211,23 @@ impl<U, N: Net> SocketPool<U, N> {
     ///
     /// # Panics
     /// If the connection is gone.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// while let Some(event) = pool.next_event() {
+    ///     if let Event::Opened(id) = event {
+    ///         pool.kill(id);
+    ///         let _ = pool.conn(id).peer(); // still there, until the next event
+    ///     }
+    /// }
+    /// assert!(pool.get(id).is_none(), "here conn(id) would panic");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     #[track_caller]
     pub fn conn(&mut self, id: ConnId) -> Connection<'_, U, N> {
@@ -199,6 +235,22 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// The connection `id`; `None` if it is gone, for ever.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// let subscribers = [id, ConnId::from_u64(1 << 24 | 7).unwrap()]; // kept by the application
+    /// for id in subscribers {
+    ///     let Some(mut conn) = pool.get(id) else { continue }; // gone in the meantime
+    ///     let _ = conn.send(b"news\n");
+    /// }
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn get(&mut self, id: ConnId) -> Option<Connection<'_, U, N>> {
         if self.inbox.owner() != Some(id) {
@@ -208,13 +260,38 @@ impl<U, N: Net> SocketPool<U, N> {
         Some(Connection { id, record, inbox: &mut self.inbox, core: &mut self.core })
     }
 
-    /// The id of the connection with descriptor `fd`; `None` if no connection of this pool has it.
+    /// The id of the connection with descriptor `fd`; `None` if no connection of this pool has it. For foreign code that
+    /// knows descriptors only; they are used again at once, so what is to be kept is the id.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let fd = pool.conn(id).fd();
+    /// assert_eq!(pool.id_of_fd(fd), Some(id));
+    /// assert_eq!(pool.id_of_fd(-1), None);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn id_of_fd(&self, fd: i32) -> Option<ConnId> {
         self.table.id_by_fd(fd)
     }
 
     /// Every live connection's id, in order of slots.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let now: Vec<ConnId> = pool.ids().collect();
+    /// now.into_iter().for_each(|id| assert!(pool.kill(id)));
+    /// assert_eq!(pool.ids().count(), 1, "its end is decided, and carried out with the events of the next turn");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn ids(&self) -> impl Iterator<Item = ConnId> + '_ {
         self.table.iter().map(|(id, _)| id)
     }
@@ -236,18 +313,51 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// Connections that have been opened and whose end has not been carried out.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// assert_eq!(pool.len(), 1, "from the moment it is admitted, before it is told");
+    /// pool.kill(id);
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// while pool.next_event().is_some() {}
+    /// assert_eq!(pool.len(), 0);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
     /// Whether no connection is open.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// assert!(pool.is_empty());
+    /// let (ours, _client) = UnixStream::pair().unwrap();
+    /// pool.add(ours).unwrap();
+    /// assert!(!pool.is_empty());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.len() == 0
     }
 
     /// The limits that are in force.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// assert_eq!(pool.config().first_message_timeout, Some(Duration::from_secs(30)));
+    /// pool.reconfigure(|config| config.first_message_timeout = None)?;
+    /// assert_eq!(pool.config().first_message_timeout, None);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn config(&self) -> &Config {
         self.core.config()
@@ -258,6 +368,20 @@ impl<U, N: Net> SocketPool<U, N> {
     ///
     /// # Errors
     /// As when building; nothing is changed then.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// pool.reconfigure(|config| config.max_connections = 1)?; // nobody is closed for it
+    /// assert!(pool.get(id).is_some());
+    /// let error = pool.reconfigure(|config| config.max_connections = 0).unwrap_err();
+    /// assert!(matches!(error, Error::Config { field: "max_connections", .. }));
+    /// assert_eq!(pool.config().max_connections, 1, "a refused change changes nothing");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn reconfigure(&mut self, change: impl FnOnce(&mut Config)) -> Result<(), Error> {
         let mut config = self.core.config().clone();
         change(&mut config);
@@ -268,18 +392,62 @@ impl<U, N: Net> SocketPool<U, N> {
         Ok(())
     }
 
-    /// Whether the pool is active, draining or drained.
+    /// Whether the pool is active, draining or drained, in this order and never back.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// assert_eq!(pool.state(), State::Active);
+    /// pool.drain(None);
+    /// assert_eq!(pool.state(), State::Draining, "somebody is there");
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// while pool.next_event().is_some() {}
+    /// assert_eq!(pool.state(), State::Drained);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn state(&self) -> State {
         self.core.drain.state.state()
     }
 
-    /// Ends `id` at once, whatever it is doing, with [`Reason::Killed`]. `false` if it is gone already.
+    /// Ends `id` at once, whatever it is doing, with [`Reason::Killed`]; `Event::Closed` tells when that is carried out.
+    /// `false` if it is gone already. If its end was decided before, that reason stands.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// assert!(pool.kill(id));
+    /// assert!(matches!(pool.next_event(), Some(Event::Closed { reason: Reason::Killed, .. })));
+    /// assert!(!pool.kill(id), "gone");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn kill(&mut self, id: ConnId) -> bool {
         self.end(id, Reason::Killed)
     }
 
     /// A handle with which other threads drain, close, send to all and wake.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// let handle = pool.handle();
+    /// std::thread::spawn(move || handle.kill(id)).join().unwrap().expect("the pool is there");
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// while pool.next_event().is_some() {}
+    /// assert!(pool.is_empty());
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn handle(&self) -> Handle<<N::Poller as Poller>::Waker> {
         self.commands.handle()
@@ -287,6 +455,22 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// How long a foreign loop may sleep before this pool wants to be turned; `None` for as long as it likes. Zero
     /// when something is left to do, of which the pool's descriptor says nothing.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let (clock, hand) = Clock::manual();
+    /// # let mut pool = SocketPool::<()>::builder().clock(clock).build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// assert_eq!(pool.next_timeout(), Some(Duration::ZERO), "there is something to tell");
+    /// # pool.turn(Some(Duration::ZERO))?;
+    /// # assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// while pool.next_event().is_some() {}
+    /// hand.advance(Duration::from_secs(10));
+    /// assert!(pool.next_timeout().unwrap() <= Duration::from_secs(20), "until its first message is due");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         self.sleep_at_most(None)

@@ -26,6 +26,15 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// Whether the pool is well, for a load balancer: see [`Verdict`].
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// assert_eq!(pool.verdict(), Verdict::Healthy);
+    /// pool.drain(None);
+    /// assert_eq!(pool.verdict(), Verdict::Drained, "nobody was there");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn verdict(&mut self) -> Verdict {
         let facts = self.facts();
         let now = self.core.now;

@@ -14,6 +14,21 @@ use crate::readiness::Readiness;
 use crate::reason::Reason;
 
 /// What became of bytes that were sent.
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// # let mut pool = SocketPool::<()>::builder().build()?;
+/// # let (ours, mut client) = UnixStream::pair().unwrap();
+/// # client.set_nonblocking(true).unwrap();
+/// # let id = pool.add(ours).unwrap();
+/// let mut conn = pool.conn(id);
+/// match conn.send(b"an answer\n") {
+///     Sent::Now | Sent::Queued => {} // it leaves, or will
+///     Sent::Refused => conn.close(), // the peer does not read what it asks for
+/// }
+/// # assert!(pool.len() == 1);
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "refused bytes are not sent"]
 pub enum Sent {

@@ -23,6 +23,20 @@ impl<U, N: Net> SocketPool<U, N> {
     /// # Errors
     /// [`Error::State`] if the pool shares a reactor, which is to be turned instead; [`Error::Io`] if the operating
     /// system's poller fails. No peer can bring about either.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// pool.turn(None)?; // does not wait: there is news of the connection
+    /// pool.turn(None)?; // nor here: it was not pulled
+    /// assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// pool.turn(Some(Duration::ZERO))?; // only looks
+    /// assert_eq!(pool.next_event(), None);
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn turn(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let sleep = self.before_wait(timeout);
         let Some(mut reactor) = self.reactor.take() else {
@@ -38,15 +52,44 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// Does the turn's work after a shared reactor has been turned; then pull events as after [`turn`](Self::turn).
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// let mut reactor = Reactor::new()?;
+    /// let mut pool = SocketPool::<()>::builder().build_on(&mut reactor)?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// reactor.turn(pool.next_timeout())?;
+    /// pool.process(&mut reactor);
+    /// assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     pub fn process(&mut self, reactor: &mut Reactor<N>) {
         self.settle_touched();
         self.after_wait(reactor);
     }
 
-    /// What happened next; `None` when this turn has nothing more to tell.
+    /// What happened next; `None` when this turn has nothing more to tell. Of each connection a turn tells one event, and
+    /// its end.
     ///
     /// The connection of the event before is put in order first: what was left of its input is kept, what was queued
     /// for it is sent, and whatever ends were asked for are carried out from here on.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// # let (ours, mut client) = UnixStream::pair().unwrap();
+    /// # client.set_nonblocking(true).unwrap();
+    /// # let id = pool.add(ours).unwrap();
+    /// client.write_all(b"hello\n").unwrap();
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+    /// assert_eq!(pool.next_event(), None, "one event of a connection in each turn");
+    /// pool.turn(Some(Duration::ZERO))?;
+    /// assert_eq!(pool.next_event(), Some(Event::Readable(id)));
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[inline]
     pub fn next_event(&mut self) -> Option<Event<U>> {
         let event = self.pull();

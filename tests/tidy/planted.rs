@@ -131,6 +131,71 @@ fn long_files_are_found() {
 }
 
 #[test]
+fn lines_of_examples_do_not_make_a_file_long() {
+    let example =
+        format!("/// Does.\n/// ```\n{}/// ```\npub fn f() {{}}\n", "/// f();\n".repeat(MOST_LINES));
+    assert_eq!(found("id.rs", &example), []);
+    let text = "/// Says much.\n".repeat(MOST_LINES);
+    assert_eq!(found("id.rs", &text), [(MOST_LINES, Rule::Length)]);
+    let unclosed = format!("/// ```\n/// f();\nfn f() {{}}\n{}", "\n".repeat(MOST_LINES));
+    assert_eq!(only("id.rs", &unclosed), Rule::Length);
+}
+
+#[test]
+fn a_public_item_shows_an_example() {
+    for text in [
+        "\npub fn f() {}",
+        "pub struct A; impl A { pub fn f() {} }",
+        "/// Does.\npub fn f() {}",
+        "/// Does.\n#[must_use]\npub const fn f() {}",
+        "/// ```text\n/// a picture\n/// ```\npub fn f() {}",
+        "/// ```ignore\n/// f();\n/// ```\npub fn f() {}",
+        "/// ```\n/// f();\n/// ```\nfn f() {}\npub fn g() {}",
+        "/// ```\n/// f();\n/// ```\npub struct A; impl A {\n    /// Does.\n    pub unsafe fn f() {}\n}",
+        "#[cfg(test)] mod tests {}\npub async fn f() {}",
+        "/// Is.\n#[derive(Debug)]\npub struct A;",
+        "/// Is.\npub enum A {}\npub(crate) enum B {}",
+        "/// Does.\npub trait A: Sized {}",
+    ] {
+        assert_eq!(only("net/sys.rs", text), Rule::Example, "{text}");
+    }
+    assert_eq!(found("id.rs", "/// Does.\n#[must_use]\npub\n    fn f() {}"), [(4, Rule::Example)]);
+}
+
+#[test]
+fn what_is_not_public_or_has_an_example_is_left_alone() {
+    for text in [
+        "/// ```\n/// f();\n/// ```\npub fn f() {}",
+        "/// ```text\n/// a picture\n/// ```\n/// ```no_run\n/// f();\n/// ```\n#[must_use]\n#[inline]\npub const fn f() {}",
+        "    #[inline]\n    /// ```rust\n    /// f();\n    /// ```\n    #[must_use = \"why\"]\n    pub fn f() {}",
+        "pub(crate) fn f() {}\npub(super) const fn g() {}\npub(in crate::id) fn h() {}\nfn i() {}",
+        "/// ```\n/// A::f();\n/// ```\npub trait A { fn f(); }\nimpl A for B { fn f() {} }",
+        "/// For C.\npub extern \"C\" fn f() {}",
+        "#[cfg(test)]\nmod tests { pub fn f() {} }",
+        "// pub fn f() {}\nconst A: &str = \"pub fn f() {}\";\npub type F = fn();",
+    ] {
+        assert_eq!(found("id.rs", text), [], "{text}");
+    }
+}
+
+#[test]
+fn a_function_that_a_macro_makes_shows_an_example_where_the_macro_is_called() {
+    let definition = "macro_rules! made { ($($(#[$doc:meta])* $name:ident($a:ty) = $b:expr;)*) => {$(\n\
+                      $(#[$doc])*\npub fn $name(a: $a) { $b }\n)*}; }\n";
+    let good = "/// ```\n/// f();\n/// ```\nf(u8) = 1;\n";
+    let call = |entries: &str| format!("{definition}made! {{\n{entries}}}\nmade!();");
+    assert_eq!(found("id.rs", &call(good)), []);
+    assert_eq!(
+        found("id.rs", &call(&format!("{good}/// Does.\ng(u8) = {{ 1; 2 }};\n"))),
+        [(11, Rule::Example)]
+    );
+    assert_eq!(found("id.rs", &call(&format!("/// Does.\ng([u8; 2]) = 1;\n{good}"))), [(7, Rule::Example)]);
+    let named =
+        "macro_rules! made { ($name:ident) => {\nimpl $name {\n/// Does.\npub fn f() {}\n} }; }\nmade!(A);";
+    assert_eq!(found("id.rs", named), [(4, Rule::Example)]);
+}
+
+#[test]
 fn nothing_sleeps() {
     for text in
         ["fn f() { std::thread::sleep(d); }", "use std::thread::{spawn, sleep};", "fn f() { sleep(d); }"]

@@ -29,6 +29,14 @@ impl Net for Sim {
 }
 
 /// The server's end of a simulated connection; closed when dropped.
+///
+/// ```
+/// use socketpool::net::{Stream, sim::World};
+///
+/// let (stream, client) = World::new().pair("192.0.2.7:4711");
+/// client.send(b"hello\n");
+/// assert!(stream.has_unread() && client.server_fd() == Some(stream.fd()));
+/// ```
 pub struct SimStream {
     world: World,
     fd: i32,
@@ -76,6 +84,16 @@ impl fmt::Debug for SimStream {
 }
 
 /// A simulated listening socket; closed when dropped.
+///
+/// ```
+/// use socketpool::net::{Listener, Net, sim::{Sim, World}};
+///
+/// let world = World::new();
+/// let listener = Sim::listen(&world, &"127.0.0.1:0".parse()?, &Default::default())?;
+/// let client = world.connect("unix");
+/// assert!(listener.has_waiting() && listener.accept().is_ok() && listener.accept().is_err());
+/// # Ok::<(), socketpool::Error>(())
+/// ```
 pub struct SimListener {
     world: World,
     fd: i32,
@@ -120,6 +138,14 @@ impl fmt::Debug for SimListener {
 }
 
 /// The poller of a simulated world. It never sleeps: time is the test's to turn.
+///
+/// ```
+/// use socketpool::net::{Poller, sim::World};
+///
+/// let mut poller = World::new().poller();
+/// poller.wait(None).unwrap(); // returns at once
+/// assert_eq!(poller.events().count(), 0);
+/// ```
 #[derive(Debug)]
 pub struct SimPoller {
     world: World,
@@ -133,6 +159,15 @@ impl SimPoller {
     }
 
     /// How long the last wait was allowed to take; `None` for ever.
+    ///
+    /// ```
+    /// use socketpool::net::{Poller, sim::World};
+    /// use std::time::Duration;
+    ///
+    /// let mut poller = World::new().poller();
+    /// poller.wait(Some(Duration::from_secs(3600))).unwrap(); // returns at once
+    /// assert_eq!(poller.last_timeout(), Some(Duration::from_secs(3600)));
+    /// ```
     #[must_use]
     pub fn last_timeout(&self) -> Option<Duration> {
         self.slept
@@ -173,6 +208,15 @@ impl Poller for SimPoller {
 }
 
 /// The registry of a simulated world.
+///
+/// ```
+/// use socketpool::net::{Poller, Registry, sim::World};
+///
+/// let world = World::new();
+/// let (stream, client) = world.pair("unix");
+/// let registry = world.poller().registry().unwrap();
+/// registry.forget(&stream); // no error for what is not watched
+/// ```
 #[derive(Debug)]
 pub struct SimRegistry {
     world: World,
@@ -202,11 +246,30 @@ impl Registry<Sim> for SimRegistry {
 }
 
 /// Wakes a simulated poller, from any thread: it does not sleep, so this only shows in [`was_called`](Self::was_called).
+///
+/// ```
+/// use socketpool::net::{Poller, Wake, sim::World};
+///
+/// let world = World::new();
+/// world.poller().waker().wake().unwrap();
+/// assert!(world.has_events(), "a real poller would not sleep now");
+/// ```
 #[derive(Clone, Debug)]
 pub struct SimWaker(Arc<AtomicBool>);
 
 impl SimWaker {
     /// Whether somebody has called since the last wait.
+    ///
+    /// ```
+    /// use socketpool::net::{Poller, Wake, sim::World};
+    ///
+    /// let mut poller = World::new().poller();
+    /// let waker = poller.waker();
+    /// waker.wake().unwrap();
+    /// assert!(waker.was_called());
+    /// poller.wait(None).unwrap();
+    /// assert!(!waker.was_called(), "the wait has taken the call in");
+    /// ```
     #[must_use]
     pub fn was_called(&self) -> bool {
         self.0.load(Ordering::Acquire)

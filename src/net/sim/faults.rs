@@ -3,6 +3,15 @@
 use std::io;
 
 /// A call that a pool makes of its net. Each stands for one system call.
+///
+/// ```
+/// use socketpool::net::{Stream, sim::{Call, World}};
+///
+/// let world = World::new();
+/// let (stream, client) = world.pair("unix");
+/// let _ = stream.receive(&mut [0; 16]);
+/// assert_eq!((world.calls(Call::Receive), world.calls(Call::Send)), (1, 0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Call {
@@ -33,6 +42,17 @@ impl Call {
 }
 
 /// When a call fails.
+///
+/// ```
+/// use socketpool::net::{Stream, sim::{Call, Schedule, World}};
+///
+/// let world = World::new();
+/// let (stream, client) = world.pair("unix");
+/// world.fail_next(Call::Receive, 104, Schedule::Every(2)); // ECONNRESET
+/// client.send(b"abc");
+/// let got = [(); 3].map(|()| stream.receive(&mut [0; 1]).ok());
+/// assert_eq!(got, [Some(1), None, Some(1)]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schedule {
     /// The next one.
