@@ -84,7 +84,7 @@ fn a_limit_that_cannot_hold_is_named_with_its_bound() {
         (["--max-connections", "0"], "max_connections is 0, must be from 1 to 16777216"),
         (["--idle", "0"], "idle_timeout is 0ns, must be from 1ms to ten years"),
         (["--backlog", "0"], "backlog is 0, must be from 1 to 65535"),
-        (["--listen", "unix:"], "address is \"unix:\", must be unix: and a path"),
+        (["--listen", "unix:"], "address is \"unix:\", must be unix: and a path of 1 to 107 bytes"),
     ] {
         let refused = run(&flags);
         let last = said(&refused.stderr).lines().last().unwrap();

@@ -37,12 +37,11 @@ pub use super::sending::Sent;
 ///             let mut conn = pool.conn(id);
 ///             conn.receive();
 ///             let (mut input, mut output) = conn.split();
-///             let mut refused = false;
-///             while !refused && let Some(line) = input.take_through(b'\n') {
-///                 refused = output.send(line) == Sent::Refused;
-///             }
-///             if refused {
-///                 conn.close(); // the line is used up and its answer lost: request and reply would fall out of step
+///             while let Some(line) = input.take_through(b'\n') {
+///                 if output.send(line) == Sent::Refused {
+///                     conn.close(); // it does not read what it asked for
+///                     break;
+///                 }
 ///             }
 ///         }
 ///     }
