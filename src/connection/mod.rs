@@ -69,10 +69,18 @@ pub(crate) struct Record<S, U> {
 }
 
 impl<S, U> Record<S, U> {
-    pub(crate) fn new(stream: S, peer: Peer, permit: Permit, standing: Standing, now: Nanos) -> Self {
+    #[inline]
+    pub(crate) fn new(
+        stream: S,
+        generation: u32,
+        peer: Peer,
+        permit: Permit,
+        standing: Standing,
+        now: Nanos,
+    ) -> Self {
         Self {
             stream,
-            generation: 0,
+            generation,
             ready: Readiness::NONE,
             muted: Muted::UNANNOUNCED,
             reading: Reading::Open,

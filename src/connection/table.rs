@@ -85,9 +85,7 @@ impl<S, U> Table<S, U> {
         }
         let generation = self.generations[slot] + 1;
         self.generations[slot] = generation;
-        let mut connection = Record::new(stream, peer, permit, standing, now);
-        connection.generation = generation;
-        entry.insert(Some(connection));
+        entry.insert(Some(Record::new(stream, generation, peer, permit, standing, now)));
         Ok(ConnId::new(slot as u32, generation).expect("live connections are bounded by 2^24"))
     }
 

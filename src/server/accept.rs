@@ -388,7 +388,7 @@ impl<U, N: Net> SocketPool<U, N> {
             self.core.health.counters.delayed += 1;
             self.core.mute_until(id, record, Muted::DELAYED, now + delay);
         }
-        self.core.arm(id, record);
+        self.core.arm_newcomer(id, record);
         self.core.enqueue(id, record);
         if !self.core.drain.is_active() {
             self.core.drain_one(id, record);

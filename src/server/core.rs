@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use super::config::{Config, OverRate};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
 use super::pressure::Pressure;
 use super::run_queue::RunQueue;
-use super::sending;
+use super::{reap, sending};
 use crate::admission::Gate;
 use crate::bucket::{Bucket, ByteBucket, Level, Moment, check_both};
 use crate::buffer::ChunkStore;
@@ -70,6 +71,8 @@ pub(super) struct Policy {
     pub(super) received: Option<ByteBucket>,
     pub(super) sent: Option<ByteBucket>,
     pub(super) enforced: bool,
+    /// How long after its accept the earliest deadline of a connection can be.
+    pub(super) first_look: Duration,
 }
 
 /// Output gathered for one connection.
@@ -485,6 +488,7 @@ impl Policy {
             sent: config.sent_rate.map(ByteBucket::new),
             enforced: config.over_rate != OverRate::Ask
                 && (config.operation_rate.is_some() || config.pool_operation_rate.is_some()),
+            first_look: reap::earliest_deadline(config),
         }
     }
 

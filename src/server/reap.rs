@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::SocketPool;
+use super::config::Config;
 use super::core::Core;
 use super::sending::{self, SHORTAGE_PAUSE};
 use crate::clock::Nanos;
@@ -77,7 +78,12 @@ enum Due {
 }
 
 impl<N: Net> Core<N> {
-    /// Sets the first timer of a connection, or one for deadlines that have changed.
+    /// Sets the first timer of a newcomer. When it fires, what is due is worked out.
+    pub(super) fn arm_newcomer<U>(&mut self, id: ConnId, record: &Record<N::Stream, U>) {
+        self.timers.arm_by(id.slot(), record.created + self.policy.first_look);
+    }
+
+    /// Sets the timer of a connection whose deadlines have changed.
     pub(super) fn arm<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let next = self.next_deadline(id, record);
         self.timers.arm(id.slot(), next);
@@ -242,6 +248,14 @@ impl<N: Net> Core<N> {
         self.enqueue(id, record);
         true
     }
+}
+
+/// How long after its accept a connection can meet the first of its deadlines.
+pub(super) fn earliest_deadline(config: &Config) -> Duration {
+    let least = 100 - u32::from(config.lifetime_jitter_percent);
+    let lifetime = config.lifetime.map(|lifetime| lifetime * least / 100);
+    let deadlines = [config.first_message_timeout, config.idle_timeout, lifetime];
+    deadlines.into_iter().flatten().min().unwrap_or(Duration::MAX)
 }
 
 /// The connection's own deadline, where it has one, else the pool's.
