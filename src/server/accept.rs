@@ -461,7 +461,7 @@ impl<U, N: Net> SocketPool<U, N> {
                 return None;
             }
             // First bytes that have come are looked at in this turn: under load that may be after its grace.
-            if is_free(record) && (record.received_bytes > 0 || self.core.is_silent(id, record)) {
+            if is_free(record) && (record.received_bytes > 0 || self.core.is_quiet(id, record)) {
                 return Some(id);
             }
         }
@@ -481,7 +481,7 @@ impl<U, N: Net> SocketPool<U, N> {
             // Whoever waits because we make him wait is not idle.
             let is_busy = record.is_busy() || record.muted.has(Muted::TIMED);
             let is_idle = !is_busy && self.core.now >= record.last_active + idle;
-            let done = |core: &mut Core<N>, record| is_idle && core.is_silent(id, record);
+            let done = |core: &mut Core<N>, record| is_idle && core.is_quiet(id, record);
             if is_free(record) && (self.core.has_hung(record) || done(&mut self.core, record)) {
                 return Some(id);
             }

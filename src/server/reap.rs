@@ -228,6 +228,13 @@ impl<N: Net> Core<N> {
         false
     }
 
+    /// The same as [`is_silent`](Self::is_silent) where the answer need not be exact: whoever is known to be readable, and
+    /// will be looked at in this turn, is taken at his word. In a flood the same ones are asked for each newcomer.
+    pub(super) fn is_quiet<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
+        let is_told = record.ready.has(Readiness::READABLE) && record.muted.is_nothing();
+        !is_told && self.is_silent(id, record)
+    }
+
     /// Whether it goes without something that has come being heard first. That happens once: `spared` remembers it.
     fn goes_unheard<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, spared: Flags) -> bool {
         if record.flags.has(spared) || self.is_silent(id, record) {
