@@ -21,6 +21,7 @@ mod receiving;
 mod report;
 mod run_queue;
 mod sending;
+mod split;
 mod startup;
 mod turn;
 
@@ -32,8 +33,10 @@ use std::time::Duration;
 pub use builder::Builder;
 pub use commands::{Gone, Handle};
 pub use config::{Config, Eviction, OutputHigh, OverRate, Proof, ReadStall, WhenFull};
-pub use conn::{Connection, Input, Sender, Sent};
+pub use conn::Connection;
 pub use event::Event;
+pub use sending::Sent;
+pub use split::{Input, Sender};
 
 use self::accept::Unwatched;
 use self::commands::Commands;
