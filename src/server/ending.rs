@@ -81,5 +81,5 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 }
 
-/// Ends carried out in one turn: some 8 µs each, so about a millisecond.
-pub(super) const MOST_A_TURN: usize = 128;
+/// Ends carried out in one turn: some 8 µs each, and now and then three times that, so about half a millisecond, seldom more than one.
+pub(super) const MOST_A_TURN: usize = 64;
