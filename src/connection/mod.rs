@@ -120,6 +120,12 @@ impl<S, U> Record<S, U> {
         facts(self.ready, self.muted, self.reading as u8, self.stage as u8)
     }
 
+    /// Whether the application, which has added it and knows its id, has not been told so far: it hears of the beginning
+    /// before it hears of the end.
+    pub(crate) fn is_to_be_announced(&self) -> bool {
+        self.muted.has(Muted::UNANNOUNCED) && self.flags.has(Flags::SHARED)
+    }
+
     /// Why it finishes, if that is where it stands.
     pub(crate) fn finishes_for(&self) -> Option<Reason> {
         (self.stage == Stage::Finishing).then_some(self.reason)

@@ -420,8 +420,10 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// Who goes for a newcomer: first whoever goes anyway.
     fn next_to_go(&mut self) -> Option<ConnId> {
-        let free =
-            |id: &&ConnId| self.table.get(**id).is_some_and(|record| !record.flags.has(Flags::TOUCHED));
+        let free = |id: &&ConnId| {
+            let record = self.table.get(**id);
+            record.is_some_and(|record| !record.flags.has(Flags::TOUCHED) && !record.is_to_be_announced())
+        };
         let ending = self.core.ending.iter().take(MOST_TOUCHED + 1).find(free).copied();
         ending.or_else(|| self.victim())
     }

@@ -341,7 +341,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn touch(&mut self) {
-        self.core.touch(self.record);
+        self.touch_now();
         self.finish_operation();
     }
 
@@ -450,8 +450,8 @@ impl<U, N: Net> Connection<'_, U, N> {
     pub fn release(&mut self) {
         if self.record.flags.has(Flags::HELD) {
             self.record.flags.remove(Flags::HELD);
-            self.record.resume_at = self.record.resume_at.max(self.core.now);
-            self.core.touch(self.record);
+            let now = self.touch_now();
+            self.record.resume_at = self.record.resume_at.max(now);
             self.core.arm(self.id, self.record);
         }
     }
@@ -875,6 +875,13 @@ impl<U, N: Net> Connection<'_, U, N> {
         if self.inbox.tell() {
             receiving::consumed(self.core, self.id, self.record, self.inbox.len());
         }
+    }
+
+    /// Counts as activity at this moment, which may be long after the turn began.
+    fn touch_now(&mut self) -> Nanos {
+        let now = self.core.clock.now();
+        self.record.last_active = self.record.last_active.max(now);
+        now
     }
 
     fn set_deadline(

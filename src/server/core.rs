@@ -325,8 +325,10 @@ impl<N: Net> Core<N> {
             return false;
         }
         self.deny(record);
-        // What waits may all have been received already: no edge will tell of it.
+        // What waits may all have been received already: no edge will tell of it, and that there is no room for more must
+        // not keep it from being told.
         record.ready = record.ready.with(Readiness::READABLE);
+        record.muted.remove(Muted::FULL);
         self.mute_until(id, record, Muted::OPERATIONS, at);
         true
     }

@@ -88,6 +88,8 @@ pub struct SocketPool<U, N: Net = Os> {
     /// Connections the application has had a handle of since they were last put in order, the one whose input is open
     /// left out; the event's own is first.
     touched: Vec<ConnId>,
+    /// Whether this turn has nothing more to tell: calls come when the application likes, and the turn's time is past.
+    between_turns: bool,
     commands: Commands<<N::Poller as Poller>::Waker>,
     accepting: Accepting,
     /// When accepting goes on: at once, at a retry, or not before an edge.
@@ -171,6 +173,7 @@ impl<U, N: Net> SocketPool<U, N> {
             listening: Vec::new(),
             closed: VecDeque::with_capacity(accept::MOST_A_TURN),
             touched: Vec::with_capacity(turn::MOST_TOUCHED),
+            between_turns: true,
             commands,
             accepting: Accepting::Open,
             accept_at: Nanos::ZERO,
@@ -256,7 +259,7 @@ impl<U, N: Net> SocketPool<U, N> {
     /// ```
     #[inline]
     pub fn get(&mut self, id: ConnId) -> Option<Connection<'_, U, N>> {
-        if self.inbox.owner() != Some(id) {
+        if self.inbox.owner() != Some(id) || self.between_turns {
             self.open_input(id)?;
         }
         let record = self.table.get_mut(id)?;

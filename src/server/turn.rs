@@ -66,7 +66,7 @@ impl<U, N: Net> SocketPool<U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn process(&mut self, reactor: &mut Reactor<N>) {
-        self.settle_touched();
+        self.settle_handled();
         self.after_wait(reactor);
     }
 
@@ -113,12 +113,13 @@ impl<U, N: Net> SocketPool<U, N> {
         if let Some(event) = self.next_closed() {
             return Some(event);
         }
+        self.between_turns = true;
         self.next_drained()
     }
 
     /// The time that a turn may sleep: not at all while something is left to do.
     fn before_wait(&mut self, timeout: Option<Duration>) -> Option<Duration> {
-        self.settle_touched();
+        self.settle_handled();
         self.sleep_at_most(timeout)
     }
 
@@ -152,6 +153,7 @@ impl<U, N: Net> SocketPool<U, N> {
 
     fn after_wait(&mut self, reactor: &mut Reactor<N>) {
         self.core.read_clock();
+        self.between_turns = false;
         self.core.health.counters.turns += 1;
         self.take_in(reactor);
         self.run_commands();
@@ -221,11 +223,13 @@ impl<U, N: Net> SocketPool<U, N> {
     /// put in order.
     pub(super) fn open_input(&mut self, id: ConnId) -> Option<()> {
         self.table.get(id)?;
-        if let Some(owner) = self.inbox.owner() {
-            self.list(owner);
-        } else if self.touched.is_empty() {
-            // Nothing is being handled: the turn's time may be long past.
+        if self.between_turns || !self.is_being_handled() {
             self.core.read_clock();
+        }
+        match self.inbox.owner() {
+            Some(owner) if owner == id => return Some(()),
+            Some(owner) => self.list(owner),
+            None => {}
         }
         hand_out(&mut self.inbox, id, self.table.get_mut(id)?);
         Some(())
@@ -267,6 +271,14 @@ impl<U, N: Net> SocketPool<U, N> {
             if !self.touched.is_empty() {
                 self.settle_listed();
             }
+        }
+    }
+
+    /// The same outside of a turn, where what was put aside may leave long after the turn began.
+    fn settle_handled(&mut self) {
+        if self.is_being_handled() {
+            self.core.read_clock();
+            self.settle_touched();
         }
     }
 

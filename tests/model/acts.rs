@@ -23,7 +23,8 @@ impl Model {
             7 => (0..n % 30).for_each(|i| self.people[index].say(index, i, true)),
             8 => self.client_leaves(index, n),
             9 => self.open_window(index, [0, usize::MAX, 10, 1][n % 4]),
-            10..=12 => rig.hand.advance(ms([1, 7, 30, 60, 130, 600][n % 6])),
+            10 | 11 => rig.hand.advance(ms([1, 7, 30, 60, 130, 600][n % 6])),
+            12 => self.slow = ms([1, 7, 30, 60, 130, 600][n % 6]),
             13 => self.set_mode(rig, index, Mode::ALL[n % Mode::ALL.len()]),
             14 => self.end(rig, index, n),
             15 => self.hold_or_release(rig, index, now),
@@ -167,8 +168,13 @@ impl Model {
     /// The application says something of its own accord.
     fn push(&mut self, rig: &mut Rig<usize>, index: usize, n: usize) {
         let Some(mut conn) = self.people[index].id.and_then(|id| rig.pool.get(id)) else { return };
+        if conn.waiting_output() == 0 {
+            self.people[index].progress = (rig.hand.now(), rig.hand.now());
+        }
         let line = format!(">{n}\n");
         let sent = if n.is_multiple_of(2) { conn.send(line.as_bytes()) } else { conn.queue(line.as_bytes()) };
+        // What is put aside leaves, and waits for room, from the next turn on.
+        self.people[index].pushed |= !n.is_multiple_of(2);
         if sent != Sent::Refused {
             self.people[index].answered.extend(line.bytes());
         }
@@ -198,6 +204,7 @@ impl Model {
         };
         rig.pool.reconfigure(change).unwrap();
         self.config = rig.pool.config().clone();
+        self.evicts |= self.config.eviction != Eviction::Off;
         self.most_connections = self.most_connections.max(self.config.max_connections as usize);
         // A limit that was off has counted nobody until now.
         self.most_per_address = match (self.most_per_address, self.config.max_per_address) {
@@ -207,6 +214,8 @@ impl Model {
     }
 
     fn broadcast(&mut self, rig: &mut Rig<usize>) {
+        // It leaves, and waits for room, from the next turn on.
+        self.people.iter_mut().for_each(|person| person.pushed = true);
         self.broadcasts += 1;
         let line = format!("!{}\n", self.broadcasts);
         if self.broadcasts.is_multiple_of(2) {

@@ -80,9 +80,13 @@ pub struct Person {
     pub let_go: Nanos,
     /// When bytes last moved.
     pub moved: Nanos,
-    /// When output last moved, or did not wait.
-    pub progress: Nanos,
+    /// When output last moved, or did not wait: not before the first, not after the second.
+    pub progress: (Nanos, Nanos),
     pub bytes_in: u64,
+    /// Whether the application has said something of its own accord since the last turn.
+    pub pushed: bool,
+    /// Whether output waited after the last turn.
+    pub waited: bool,
     /// Whether it was past its lifetime at some time.
     pub is_old: bool,
     pub spared_first: Spared,
@@ -144,8 +148,10 @@ impl Person {
             created: now,
             let_go: Nanos::ZERO,
             moved: now,
-            progress: now,
+            progress: (now, now),
             bytes_in: 0,
+            pushed: false,
+            waited: false,
             is_old: false,
             spared_first: Spared::default(),
             spared_idle: Spared::default(),

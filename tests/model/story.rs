@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use socketpool::net::sim::Call;
-use socketpool::{Config, ConnId, Event, Eviction, Nanos, OverRate, Proof, Reason, Sent, State as PoolState};
+use socketpool::{
+    Config, ConnId, Event, Eviction, Hand, Nanos, OverRate, Proof, Reason, Sent, State as PoolState,
+};
 
 use super::config;
 use super::people::{Mode, Own, Person, State};
@@ -19,11 +21,17 @@ pub fn run(dice: &[u8; config::DICE], steps: &[Step]) {
 
 /// Tells a story in a world that may have been prepared for it.
 pub fn run_in(mut rig: Rig<usize>, steps: &[Step]) {
-    let mut model = Model::new(rig.pool.config().clone());
+    let mut model = Model::new(rig.pool.config().clone(), rig.hand.clone());
     for step in steps {
+        let now = rig.hand.now();
         model.act(&mut rig, *step);
-        model.turn(&mut rig);
+        model.note_movement(now);
+        // Every fourth time something else happens before the loop turns again, and time may pass.
+        if step.2 < 0xc000 {
+            model.turn(&mut rig);
+        }
     }
+    model.turn(&mut rig);
     model.everything_is_answered_when_nothing_stands_against_it(&mut rig);
     model.the_pool_drains(&mut rig);
     drop(rig.pool);
@@ -44,12 +52,17 @@ pub struct Model {
     pub broadcasts: u32,
     /// The poller has had no memory for a newcomer, whose time for a first message began when it had.
     pub hears_late: bool,
+    pub hand: Hand,
+    /// Whether eviction was on at any time since the last turn.
+    pub evicts: bool,
+    /// How long the next handler takes.
+    pub slow: Duration,
     pub most_connections: usize,
     pub most_per_address: Option<u32>,
 }
 
 impl Model {
-    fn new(config: Config) -> Self {
+    fn new(config: Config, hand: Hand) -> Self {
         Self {
             most_connections: config.max_connections as usize,
             most_per_address: config.max_per_address,
@@ -64,14 +77,25 @@ impl Model {
             drained: 0,
             broadcasts: 0,
             hears_late: false,
+            hand,
+            evicts: true,
+            slow: Duration::ZERO,
         }
     }
 
     /// Turns the loop until it would sleep, or a few times when somebody forgets to receive, and checks everything.
     fn turn(&mut self, rig: &mut Rig<usize>) {
+        let mut began = rig.hand.now();
+        for person in self.people.iter_mut().filter(|person| person.pushed) {
+            person.pushed = false;
+            if !person.waited {
+                person.progress.1 = began;
+            }
+        }
         for _ in 0..8 {
+            began = rig.hand.now();
             rig.turn();
-            let now = rig.hand.now();
+            let now = began;
             while let Some(event) = rig.pool.next_event() {
                 self.handle(&mut rig.pool, event, now);
             }
@@ -81,7 +105,8 @@ impl Model {
                 break;
             }
         }
-        self.check_deadlines(rig);
+        self.check_deadlines(rig, began);
+        self.evicts = self.config.eviction != Eviction::Off;
         assert_eq!(rig.pool.len(), self.live.len(), "live connections");
         assert_eq!(rig.pool.state() == PoolState::Drained, self.drained == 1, "drained once it is told");
     }
@@ -91,10 +116,7 @@ impl Model {
         match event {
             Event::Opened(id) => self.opened(pool, id, now),
             Event::Readable(id) => {
-                // What is answered now waits since now, however long ago it was asked.
-                if pool.conn(id).waiting_output() == 0 {
-                    self.people[self.live[&id]].progress = now;
-                }
+                self.hand.advance(std::mem::take(&mut self.slow));
                 self.serve(pool, id);
             }
             Event::Writable(id) => self.serve(pool, id),
@@ -118,7 +140,8 @@ impl Model {
         // Whoever was added has had it since then.
         assert_eq!(conn.set_userdata(index), person.id.map(|_| index), "userdata of a newcomer");
         (person.id, person.state) = (Some(id), State::Live);
-        (person.created, person.progress) = (conn.created(), conn.created());
+        person.created = conn.created();
+        person.progress = (conn.created(), self.hand.now());
         person.moved = person.moved.max(conn.created());
         assert!(person.created <= now);
         self.opened += 1;
@@ -138,6 +161,10 @@ impl Model {
         }
         let mut conn = pool.conn(id);
         assert_eq!(conn.userdata(), Some(&index));
+        if conn.waiting_output() == 0 {
+            // What is answered now waits since now, however long ago it was asked.
+            person.progress = (self.hand.now(), self.hand.now());
+        }
         conn.receive();
         if person.mode == Mode::Hoard {
             return;
@@ -240,11 +267,11 @@ impl Model {
                 let window = config.read_stall.map(|stall| stall.window);
                 person.said.len() > person.used && due(None, window, person.created)
             }
-            Reason::WriteStall => due(person.own.stall, config.write_stall_timeout, person.progress),
+            Reason::WriteStall => due(person.own.stall, config.write_stall_timeout, person.progress.0),
             Reason::Rate => config.over_rate == OverRate::Close,
             Reason::Evicted => {
                 let unproven = now >= person.created + config.eviction_grace;
-                config.eviction != Eviction::Off && (unproven || now >= person.moved + ms(1000))
+                self.evicts && (unproven || now >= person.moved + ms(1000))
             }
             Reason::Memory => config.max_buffer_bytes.is_some(),
             Reason::Drained | Reason::Forced => self.draining,
@@ -260,20 +287,20 @@ impl Model {
             let Some(client) = &person.client else { continue };
             if client.bytes_in() != person.bytes_in {
                 person.bytes_in = client.bytes_in();
-                (person.moved, person.progress) = (now, now);
+                (person.moved, person.progress) = (now, (now, self.hand.now()));
             }
         }
     }
 
-    /// Nobody lives longer than a millisecond past a deadline.
-    fn check_deadlines(&mut self, rig: &mut Rig<usize>) {
-        let now = rig.hand.now();
+    /// Nobody lives longer than a millisecond past a deadline, as the turn that began at `now` saw it.
+    fn check_deadlines(&mut self, rig: &mut Rig<usize>, now: Nanos) {
         let config = &self.config;
         let is_timed = config.syn_protection.is_some() || config.over_rate == OverRate::Delay;
         for info in rig.pool.connections() {
             let person = &mut self.people[self.live[&info.id]];
+            person.waited = info.waiting_out > 0;
             if info.waiting_out == 0 {
-                person.progress = now;
+                person.progress = (now, now);
             }
             person.moved = person.moved.max(Nanos::new((now.as_nanos()).saturating_sub(nanos(info.idle))));
             let late = |own: Option<Option<Duration>>, pool: Option<Duration>, since: Nanos| {
@@ -295,7 +322,7 @@ impl Model {
                 "{person:?} is past its idle time at {now:?}: {info}"
             );
             assert!(
-                paced || !late(person.own.stall, config.write_stall_timeout, person.progress),
+                paced || !late(person.own.stall, config.write_stall_timeout, person.progress.1),
                 "{person:?} is past its write stall at {now:?}: {info}"
             );
             // Spread by a tenth, and one that is busy has another tenth to finish.

@@ -2,7 +2,7 @@
 //! them delays nobody but himself.
 
 use socketpool::net::sim::Client;
-use socketpool::{Builder, OverRate, Rate, Reason};
+use socketpool::{Builder, Event, OverRate, Rate, Reason, Sent};
 
 use super::{SECOND, builder, connect};
 use crate::support::{Rig, Seen, ms};
@@ -104,4 +104,29 @@ fn a_rate_that_is_lifted_lets_go_of_those_in_line() {
     rig.pool.reconfigure(|config| config.pool_operation_rate = Some(Rate::per_second(1000))).unwrap();
     rig.pass(SECOND, seen.echo());
     assert!(clients.iter().all(|client| client.bytes_in() == 4));
+}
+
+#[test]
+fn a_full_buffer_of_messages_goes_on_when_its_rate_allows() {
+    let tight = delaying().max_input(64).operation_rate(Rate::per_second(1));
+    let mut rig = Rig::new(tight);
+    let client = connect(&rig, 1);
+    client.send(&b"0123456\n".repeat(20));
+    let mut owed = Vec::new();
+    // The answer to the line before goes out first; what is left fills the buffer.
+    rig.pass(30 * SECOND, |pool, event| {
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        loop {
+            if !owed.is_empty() {
+                assert_eq!(conn.send(&owed), Sent::Now);
+                owed.clear();
+            }
+            let Some(end) = conn.input().iter().position(|byte| *byte == b'\n') else { return };
+            owed = conn.input()[..=end].to_vec();
+            conn.consume(end + 1);
+        }
+    });
+    assert_eq!(client.bytes_in(), 8 * 20);
 }

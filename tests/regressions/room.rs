@@ -165,3 +165,15 @@ fn whoever_is_kept_waiting_by_a_rate_is_not_evicted_for_it() {
     rig.pass(61 * SECOND, seen.echo());
     assert_eq!(client.take(), b"a\nb\n");
 }
+
+#[test]
+fn a_stream_that_was_added_is_told_of_though_it_makes_room_before_its_turn() {
+    let brief = builder().max_connections(1).first_message_timeout(ms(50));
+    let (mut rig, mut seen) = (Rig::new(brief), Seen::default());
+    let (stream, _client) = rig.world.pair("192.0.2.1:1");
+    let id = rig.pool.add_stream(stream, peer("192.0.2.1:1")).unwrap();
+    rig.hand.advance(SECOND);
+    let _newcomer = connect(&rig, 2);
+    rig.settle(seen.echo());
+    assert_eq!((seen.opened[0], seen.closed[0]), (id, (id, Reason::FirstMessage)));
+}

@@ -295,8 +295,8 @@ impl Ground {
     pub(super) fn open_window(&mut self, place: usize, window: usize) {
         let wire = &mut self.wires[place];
         wire.window = window;
+        // The promise stands until a send finds room: the window may be closed again before anybody looks.
         if wire.blocked && window > 0 {
-            wire.blocked = false;
             self.edge_of(place);
         }
     }
