@@ -879,7 +879,7 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// Counts as activity at this moment, which may be long after the turn began.
     fn touch_now(&mut self) -> Nanos {
-        let now = self.core.clock.now();
+        let now = self.core.this_moment();
         self.record.last_active = self.record.last_active.max(now);
         now
     }

@@ -264,7 +264,7 @@ fn transmit_in_turn<N: Net, U>(
         Payload::Shared(bytes) => output.push_shared(bytes),
     }
     if !was_waiting {
-        output.stalled_since = core.clock.now();
+        output.stalled_since = core.this_moment();
     }
     record.output = Some(output);
     if !was_waiting {
@@ -291,7 +291,7 @@ fn keep<N: Net, U>(
         Payload::Copied(bytes) => output.push(&bytes[sent..], &mut core.store),
         Payload::Shared(bytes) => output.push_shared(bytes.slice(sent..)),
     }
-    output.stalled_since = core.clock.now();
+    output.stalled_since = core.this_moment();
     record.output = Some(output);
     watch_room(core, id, record);
     mark_high(core, id, record);
@@ -330,7 +330,7 @@ pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Reco
         };
         if most == 0 {
             // The peer is not to blame for this wait.
-            output.stalled_since = core.clock.now();
+            output.stalled_since = core.this_moment();
             pace(core, id, record);
             break;
         }
@@ -339,7 +339,7 @@ pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Reco
         match send_at_most(&record.stream, &slices[..count], most) {
             Ok(n) => {
                 output.advance(n, &mut core.store);
-                output.stalled_since = core.clock.now();
+                output.stalled_since = core.this_moment();
                 sent(core, record, n);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

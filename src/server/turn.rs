@@ -305,6 +305,12 @@ pub(super) fn hand_out<S, U>(inbox: &mut Inbox, id: ConnId, record: &mut Record<
 }
 
 impl<N: Net> super::core::Core<N> {
+    /// What time it is, for what may happen long after the turn began: in a slow handler, or between turns.
+    #[inline]
+    pub(super) fn this_moment(&self) -> Nanos {
+        self.clock.now()
+    }
+
     /// Reads the clock: for a turn, and for calls that come from outside of one and set a deadline.
     pub(super) fn read_clock(&mut self) {
         self.now = self.clock.now();
