@@ -120,6 +120,18 @@ fn the_soft_mark_reaches_a_small_one_behind_many_larger() {
 }
 
 #[test]
+fn a_budget_that_is_lifted_leaves_no_alarm_behind() {
+    let tight = builder().max_buffer_bytes(500_000).first_message_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(tight), Seen::default());
+    let clients: Vec<_> = (1000..1200).map(|port| connect(&rig, port)).collect();
+    clients.iter().for_each(|client| client.send(&[b'x'; 2000]));
+    rig.settle(seen.echo());
+    rig.pool.reconfigure(|config| config.max_buffer_bytes = None).unwrap();
+    rig.pass(SECOND, seen.echo());
+    assert!(rig.is_at_rest());
+}
+
+#[test]
 fn a_full_connection_reads_on_when_there_may_be_more_input() {
     let (mut rig, mut seen) = (Rig::new(builder().max_input(64)), Seen::default());
     let client = connect(&rig, 1);
