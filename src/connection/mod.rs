@@ -151,6 +151,12 @@ impl<S, U> Record<S, U> {
         self.operation == Operation::Consumed || self.output.is_some() || self.flags.has(Flags::HELD)
     }
 
+    /// Whether the application, which has added it, has not been told of it. It hears of its end, so it must hear of its
+    /// beginning before.
+    pub(crate) fn is_added_and_untold(&self) -> bool {
+        self.flags.has(Flags::SHARED) && self.muted.has(Muted::UNANNOUNCED)
+    }
+
     /// Whether its end has been decided.
     #[inline]
     pub(crate) fn is_ending(&self) -> bool {

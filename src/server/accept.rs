@@ -418,10 +418,12 @@ impl<U, N: Net> SocketPool<U, N> {
         self.next_to_go().map_or(Seat::None, Seat::Of)
     }
 
-    /// Who goes for a newcomer: first whoever goes anyway.
+    /// Who goes for a newcomer: first whoever goes anyway, but nobody of whose end the application would not hear.
     fn next_to_go(&mut self) -> Option<ConnId> {
-        let free =
-            |id: &&ConnId| self.table.get(**id).is_some_and(|record| !record.flags.has(Flags::TOUCHED));
+        let free = |id: &&ConnId| {
+            let record = self.table.get(**id);
+            record.is_some_and(|record| !record.flags.has(Flags::TOUCHED) && !record.is_added_and_untold())
+        };
         let ending = self.core.ending.iter().take(MOST_TOUCHED + 1).find(free).copied();
         ending.or_else(|| self.victim())
     }

@@ -165,3 +165,16 @@ fn whoever_is_kept_waiting_by_a_rate_is_not_evicted_for_it() {
     rig.pass(61 * SECOND, seen.echo());
     assert_eq!(client.take(), b"a\nb\n");
 }
+
+#[test]
+fn whoever_was_added_hears_of_its_end_even_if_its_place_is_wanted() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(1)), Seen::default());
+    let (stream, _client) = rig.world.pair("192.0.2.1:1");
+    let first = rig.pool.add_stream(stream, peer("192.0.2.1:1")).unwrap();
+    rig.pool.kill(first);
+    let newcomer = connect(&rig, 2);
+    newcomer.send(b"hi\n");
+    rig.settle(seen.echo());
+    assert_eq!((seen.opened[0], seen.closed), (first, vec![(first, Reason::Killed)]));
+    assert_eq!(newcomer.take(), b"hi\n", "the place is free when it has been told");
+}
