@@ -507,7 +507,8 @@ impl<U, N: Net> SocketPool<U, N> {
         let first = self.core.order.first(PROVEN).and_then(|slot| self.table.at(slot));
         let after_idle =
             first.map_or(Nanos::MAX, |(_, record)| record.last_active + self.core.config().eviction_idle);
-        after_grace.min(after_idle).max(now + LOOK_NO_SOONER)
+        // Nobody tells when one comes back into line whom the application has read itself.
+        after_grace.min(after_idle).clamp(now + LOOK_NO_SOONER, now + LOOK_NO_LATER)
     }
 }
 
@@ -525,6 +526,8 @@ const MOST_FROM_ONE: usize = 64;
 const MOST_PASSED_OVER: usize = 64;
 /// While nobody can go, the search for somebody is not repeated in every turn.
 const LOOK_NO_SOONER: Duration = Duration::from_millis(5);
+/// While somebody waits for a place, the search is repeated at least so often.
+const LOOK_NO_LATER: Duration = Duration::from_secs(1);
 const ABORTED_PAUSE: Duration = Duration::from_millis(10);
 const BROKEN_PAUSE: Duration = Duration::from_millis(1000);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);

@@ -178,3 +178,19 @@ fn whoever_was_added_hears_of_its_end_even_if_its_place_is_wanted() {
     assert_eq!((seen.opened[0], seen.closed), (first, vec![(first, Reason::Killed)]));
     assert_eq!(newcomer.take(), b"hi\n", "the place is free when it has been told");
 }
+
+#[test]
+fn whoever_comes_back_from_the_application_can_make_room() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(1)), Seen::default());
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let id = seen.opened[0];
+    rig.pool.conn(id).leave_to_application();
+    let newcomer = connect(&rig, 2);
+    newcomer.send(b"hi\n");
+    rig.pass(SECOND, seen.echo());
+    rig.pool.conn(id).resume_reading();
+    client.send(b"back\n");
+    rig.pass(2 * SECOND, seen.echo());
+    assert_eq!((client.take(), newcomer.take()), (b"back\n".to_vec(), b"hi\n".to_vec()));
+}
