@@ -192,13 +192,13 @@ impl<N: Net> Core<N> {
         self.end_if_finished(id, record);
     }
 
-    /// Whether a message has been open for longer than a first message may be, nothing else is in flight, and it is not
-    /// we who make it wait: such a connection is busy, but only in name.
+    /// Whether a message has been open for longer than a first message may be, nothing else is in flight, and neither we
+    /// nor the application make it wait: such a connection is busy, but only in name.
     pub(super) fn has_hung<U>(&self, record: &Record<N::Stream, U>) -> bool {
         let Some(longest) = self.config.first_message_timeout else { return false };
         record.operation == Operation::Open
             && record.output.is_none()
-            && !record.muted.has(Muted::TIMED)
+            && !record.muted.has(Muted::TIMED.with(Muted::APPLICATION))
             && self.now >= record.operation_since + longest
     }
 

@@ -194,3 +194,19 @@ fn whoever_comes_back_from_the_application_can_make_room() {
     rig.pass(2 * SECOND, seen.echo());
     assert_eq!((client.take(), newcomer.take()), (b"back\n".to_vec(), b"hi\n".to_vec()));
 }
+
+#[test]
+fn a_message_that_the_application_keeps_waiting_costs_nobody_the_place() {
+    for paused in [true, false] {
+        let (mut rig, mut seen) = (Rig::new(builder().max_connections(1)), Seen::default());
+        let client = connect(&rig, 1);
+        client.send(b"a\nb");
+        rig.settle(seen.echo());
+        if paused {
+            rig.pool.conn(seen.opened[0]).pause_reading();
+        }
+        let _newcomer = connect(&rig, 2);
+        rig.pass(40 * SECOND, seen.echo());
+        assert_eq!(seen.closed.is_empty(), paused, "{:?}", seen.closed);
+    }
+}
