@@ -2,10 +2,10 @@
 //! them delays nobody but himself.
 
 use socketpool::net::sim::Client;
-use socketpool::{Builder, OverRate, Rate, Reason};
+use socketpool::{Builder, Event, OverRate, Rate, Reason};
 
 use super::{SECOND, builder, connect};
-use crate::support::{Rig, Seen, ms};
+use crate::support::{Rig, Seen, answer, ms};
 
 fn delaying() -> Builder<()> {
     builder().over_rate(OverRate::Delay)
@@ -104,4 +104,25 @@ fn a_rate_that_is_lifted_lets_go_of_those_in_line() {
     rig.pool.reconfigure(|config| config.pool_operation_rate = Some(Rate::per_second(1000))).unwrap();
     rig.pass(SECOND, seen.echo());
     assert!(clients.iter().all(|client| client.bytes_in() == 4));
+}
+
+#[test]
+fn a_message_behind_which_the_end_is_seen_keeps_its_token() {
+    let shared = builder().over_rate(OverRate::Close).pool_operation_rate(Rate::new(2, 3600 * SECOND));
+    let (mut rig, mut answers) = (Rig::new(shared), Vec::new());
+    for port in 1..=2 {
+        let client = connect(&rig, port);
+        pipeline(&client, 2);
+        client.finish();
+        rig.settle(|pool, event| {
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            let (mut input, mut output) = conn.split();
+            let _ = input.take_through(b'\n').map(|line| output.send(line));
+            answer(pool, id);
+        });
+        answers.push(client.take());
+    }
+    assert_eq!(answers, [b"x\nx\n".to_vec(), vec![]], "the first has used both");
 }
