@@ -126,3 +126,20 @@ fn a_message_behind_which_the_end_is_seen_keeps_its_token() {
     }
     assert_eq!(answers, [b"x\nx\n".to_vec(), vec![]], "the first has used both");
 }
+
+#[test]
+fn what_is_held_back_is_answered_though_the_end_behind_it_has_been_seen() {
+    let own = delaying().operation_rate(Rate::per_second(1));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    pipeline(&client, 3);
+    client.finish();
+    rig.pass(5 * SECOND, |pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            while pool.conn(id).receive() > 0 {}
+            answer(pool, id);
+        }
+    });
+    assert_eq!((client.bytes_in(), seen.read_closed, seen.reasons()), (2 * 3, 1, vec![Reason::Peer]));
+}
