@@ -290,9 +290,6 @@ impl Muted {
         self.0 == 0
     }
 
-    /// The reasons that a rate gives, and that another rate may take away.
-    pub(crate) const RATES: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0);
-
     /// The reasons that a timer ends.
     pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0 | Self::DELAYED.0);
 }

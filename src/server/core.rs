@@ -8,6 +8,7 @@ use super::config::{Config, OverRate};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
 use super::pressure::Pressure;
+use super::reap::Look;
 use super::run_queue::RunQueue;
 use super::sending;
 use crate::admission::Gate;
@@ -53,8 +54,8 @@ pub(super) struct Core<N: Net> {
     pub(super) exhaustion: Exhaustion,
     /// Output that is gathered for one connection while its event is handled.
     pub(super) stage: OutputStage,
-    /// The slot whose deadlines are gone over next, after limits have changed; `MAX` when none are left.
-    pub(super) look_again_from: u32,
+    /// How far those have been looked at who were there when limits changed.
+    pub(super) look: Look,
     /// What lifetimes are spread with.
     pub(super) seed: u64,
     /// Connections with something in flight.
@@ -111,7 +112,7 @@ impl<N: Net> Core<N> {
             closes_left: 0,
             exhaustion: Exhaustion::Enough,
             stage: OutputStage { owner: None, bytes: Vec::with_capacity(sending::MOST_GATHERED) },
-            look_again_from: u32::MAX,
+            look: Look::Done,
             seed: RandomState::new().hash_one(0),
             busy: 0,
             proven: 0,
@@ -133,12 +134,13 @@ impl<N: Net> Core<N> {
             self.gate.set_max_connections(self.config.max_connections)?;
             return Err(error);
         }
+        let rates_changed = config.operation_rates() != self.config.operation_rates();
         self.policy = Policy::of(&config);
-        if let Some(bucket) = &self.policy.pool_operation {
+        if let Some(bucket) = self.policy.pool_operation.as_ref().filter(|_| rates_changed) {
             bucket.forgive(&self.pool_level, self.moment);
         }
         self.config = config;
-        self.look_again_from = 0;
+        self.look.begin(rates_changed);
         Ok(())
     }
 
@@ -443,7 +445,8 @@ impl<N: Net> Core<N> {
             self.stage.owner = None;
             self.stage.bytes.clear();
         }
-        if record.muted.has(Muted::OPERATIONS) && record.flags.has(Flags::CHARGED) {
+        let has_reserved = record.muted.has(Muted::OPERATIONS) && record.flags.has(Flags::CHARGED);
+        if has_reserved && !self.look.is_to_forget_rates_of(slot) {
             // It did not live to see its turn.
             self.give_back_token(record);
         }

@@ -187,7 +187,7 @@ impl<U, N: Net> SocketPool<U, N> {
     fn has_sliced_work(&self) -> bool {
         let slots = self.table.slots_used();
         self.core.drain.is_sweeping(slots)
-            || self.core.look_again_from < slots
+            || self.core.look.is_going_on(slots)
             || self.commands.is_broadcasting()
     }
 

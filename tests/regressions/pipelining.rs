@@ -4,7 +4,7 @@
 use socketpool::net::sim::Client;
 use socketpool::{Builder, Event, OverRate, Rate, Reason};
 
-use super::{SECOND, builder, connect};
+use super::{SECOND, asked, builder, connect};
 use crate::support::{Rig, Seen, answer, ms};
 
 fn delaying() -> Builder<()> {
@@ -142,4 +142,63 @@ fn what_is_held_back_is_answered_though_the_end_behind_it_has_been_seen() {
         }
     });
     assert_eq!((client.bytes_in(), seen.read_closed, seen.reasons()), (2 * 3, 1, vec![Reason::Peer]));
+}
+
+/// A pool of one operation a minute, 10 clients that ask once, and how many of them have been served.
+fn line_of_ten() -> (Rig<()>, Seen, impl Fn() -> u64) {
+    let shared = delaying().pool_operation_rate(Rate::per_minute(1).burst(1));
+    let (mut rig, mut seen) = (Rig::new(shared), Seen::default());
+    let clients = asked(&rig, 1, 10);
+    rig.settle(seen.echo());
+    (rig, seen, move || clients.iter().map(|client| client.bytes_in() / 2).sum())
+}
+
+#[test]
+fn another_limit_may_change_without_letting_those_in_line_through() {
+    let (mut rig, mut seen, served) = line_of_ten();
+    for _ in 0..10 {
+        rig.pool.reconfigure(|config| config.max_input += 1).unwrap();
+        rig.settle(seen.echo());
+    }
+    assert_eq!(served(), 1);
+    rig.pass(60 * SECOND, seen.echo());
+    assert_eq!(served(), 2, "nor do they lose their place");
+}
+
+#[test]
+fn another_rate_holds_for_those_in_line() {
+    let (mut rig, mut seen, served) = line_of_ten();
+    rig.pool.reconfigure(|config| config.pool_operation_rate = Some(Rate::per_minute(2).burst(1))).unwrap();
+    rig.settle(seen.echo());
+    assert_eq!(served(), 1);
+    rig.pass(90 * SECOND, seen.echo());
+    assert_eq!(served(), 4);
+}
+
+#[test]
+fn whoever_leaves_while_rates_change_gives_back_nothing_that_was_forgotten() {
+    let (mut rig, mut seen, served) = line_of_ten();
+    rig.pool.reconfigure(|config| config.pool_operation_rate = Some(Rate::per_minute(1))).unwrap();
+    for id in &seen.opened[2..] {
+        rig.pool.kill(*id);
+    }
+    while rig.pool.next_event().is_some() {}
+    rig.settle(seen.echo());
+    assert_eq!(served(), 1);
+}
+
+#[test]
+fn a_token_that_an_earlier_rate_gave_buys_nothing_later() {
+    let own = delaying().operation_rate(Rate::new(1, 3600 * SECOND));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"a");
+    rig.settle(seen.echo());
+    for (over, sent) in [(OverRate::Ask, &b"\n"[..]), (OverRate::Delay, b"b\n")] {
+        rig.pool.reconfigure(|config| config.over_rate = over).unwrap();
+        rig.settle(seen.echo());
+        client.send(sent);
+        rig.settle(seen.echo());
+    }
+    assert_eq!(client.take(), b"a\n");
 }
