@@ -294,6 +294,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn check_operation(&mut self) -> Result<(), Duration> {
+        if self.core.look.is_to_forget_rates_of(self.id.slot()) {
+            self.core.policy.forgive(self.record, self.core.moment);
+        }
         self.core.policy.check(self.record, &self.core.pool_level, self.core.moment).map_err(|at| {
             self.core.deny(self.record);
             at.since(self.core.now)

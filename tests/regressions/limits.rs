@@ -177,3 +177,15 @@ fn asking_again_after_the_end_of_the_stream_does_not_spin() {
     });
     assert_eq!(seen.closed, []);
 }
+
+#[test]
+fn another_rate_holds_at_once_for_whoever_asks() {
+    let (mut rig, mut seen) =
+        (Rig::new(builder().operation_rate(Rate::new(1, 3600 * SECOND))), Seen::default());
+    let _client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let id = seen.opened[0];
+    rig.pool.conn(id).check_operation().unwrap();
+    rig.pool.reconfigure(|config| config.operation_rate = Some(Rate::per_second(1))).unwrap();
+    assert_eq!(rig.pool.conn(id).check_operation(), Err(SECOND));
+}

@@ -202,3 +202,14 @@ fn a_token_that_an_earlier_rate_gave_buys_nothing_later() {
     }
     assert_eq!(client.take(), b"a\n");
 }
+
+#[test]
+fn whoever_asks_for_an_operation_upsets_no_line() {
+    let (mut rig, mut seen, served) = line_of_ten();
+    let wait = rig.pool.conn(seen.opened[0]).check_operation();
+    assert_eq!(wait, Err(600 * SECOND), "nine are before it");
+    let late = connect(&rig, 100);
+    late.send(b"x\n");
+    rig.pass(120 * SECOND, seen.echo());
+    assert_eq!((served(), late.take()), (3, vec![]));
+}
