@@ -302,7 +302,7 @@ impl<N: Net> Core<N> {
     fn charge_or_close<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) -> bool {
         if self.policy.check(record, &self.pool_level, self.moment).is_ok() {
             record.flags.insert(Flags::CHARGED);
-        } else if !has_only_its_end_left(record, left) {
+        } else if !has_nothing_to_operate_on(record, left) {
             self.deny(record);
             self.end(id, record, Reason::Rate);
             return false;
@@ -319,7 +319,7 @@ impl<N: Net> Core<N> {
         left: usize,
         at: Nanos,
     ) -> bool {
-        if has_only_its_end_left(record, left) {
+        if has_nothing_to_operate_on(record, left) {
             self.give_back_token(record);
             return false;
         }
@@ -533,10 +533,10 @@ impl Policy {
     }
 }
 
-/// Whether only the end of the stream is left to be read, which is no operation. `left` bytes wait in the open input.
-fn has_only_its_end_left<S: Stream, U>(record: &Record<S, U>, left: usize) -> bool {
-    let nothing_received = left == 0 && record.input.is_none();
-    nothing_received && record.ready.has(Readiness::READ_CLOSED) && !record.stream.has_unread()
+/// Whether there is nothing that an operation could be: only the end of the stream, or not even that, after a read that
+/// took exactly what had come. `left` bytes wait in the open input.
+fn has_nothing_to_operate_on<S: Stream, U>(record: &Record<S, U>, left: usize) -> bool {
+    left == 0 && record.input.is_none() && !record.stream.has_unread()
 }
 
 pub(super) const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readiness::FAILED);

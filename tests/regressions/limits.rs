@@ -189,3 +189,16 @@ fn another_rate_holds_at_once_for_whoever_asks() {
     rig.pool.reconfigure(|config| config.operation_rate = Some(Rate::per_second(1))).unwrap();
     assert_eq!(rig.pool.conn(id).check_operation(), Err(SECOND));
 }
+
+#[test]
+fn a_message_that_fills_the_buffer_is_one_operation() {
+    for over in [OverRate::Close, OverRate::Delay] {
+        let strict = builder().over_rate(over).operation_rate(Rate::new(1, 3600 * SECOND)).max_input(64);
+        let (mut rig, mut seen) = (Rig::new(strict), Seen::default());
+        let client = connect(&rig, 1);
+        client.send(&[&[b'x'; 63][..], b"\n"].concat());
+        rig.settle(seen.echo());
+        assert_eq!((client.take().len(), seen.reasons()), (64, vec![]), "{over}");
+        assert_eq!(rig.pool.snapshot().counters.operations_denied, 0, "{over}");
+    }
+}
