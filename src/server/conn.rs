@@ -504,11 +504,10 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn close_when_done(&mut self) {
-        self.record.muted.insert(Muted::APPLICATION);
         if self.core.staged(self.id) > 0 {
             sending::flush_stage(self.core, self.id, self.record);
         }
-        self.core.finish(self.id, self.record, Reason::Closed);
+        self.core.close_when_done(self.id, self.record);
     }
 
     /// Stops reading, so that TCP holds the peer back, until [`resume_reading`](Self::resume_reading).

@@ -180,6 +180,12 @@ impl<N: Net> Core<N> {
         self.ending.push_back(id);
     }
 
+    /// Reads nothing any more and ends a connection as soon as nothing is owed to its peer.
+    pub(super) fn close_when_done<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        record.muted.insert(Muted::APPLICATION);
+        self.finish(id, record, Reason::Closed);
+    }
+
     /// Ends a connection as soon as nothing is owed to its peer.
     pub(super) fn finish<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Reason) {
         let replaces = match record.finishes_for() {
