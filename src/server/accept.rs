@@ -466,6 +466,10 @@ impl<U, N: Net> SocketPool<U, N> {
             if is_free(record) && (record.received_bytes > 0 || self.core.is_silent(id, record)) {
                 return Some(id);
             }
+            if record.flags.has(Flags::HELD) {
+                // It may stay so for long. Any number of them at the front would shield whoever stands behind.
+                self.core.order.push_back(UNPROVEN, slot);
+            }
         }
         None
     }

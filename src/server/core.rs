@@ -41,7 +41,8 @@ pub(super) struct Core<N: Net> {
     pub(super) health: Health,
     pub(super) store: ChunkStore,
     pub(super) timers: Timers,
-    /// Who is evicted first: [`UNPROVEN`] in order of arrival, [`PROVEN`] in order of last activity.
+    /// Who is evicted first: [`UNPROVEN`] in order of arrival, those behind who were held when their turn came;
+    /// [`PROVEN`] in order of last activity.
     pub(super) order: Lists<2>,
     pub(super) pressure: Pressure,
     /// Connections with something to tell, in fair order.

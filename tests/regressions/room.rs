@@ -210,3 +210,17 @@ fn a_message_that_the_application_keeps_waiting_costs_nobody_the_place() {
         assert_eq!(seen.closed.is_empty(), paused, "{:?}", seen.closed);
     }
 }
+
+#[test]
+fn those_at_work_do_not_shield_those_who_say_nothing() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(200)), Seen::default());
+    let _working = asked(&rig, 1000, 100);
+    rig.settle(hold(&mut seen));
+    let _silent: Vec<_> = (3000..3100).map(|port| connect(&rig, port)).collect();
+    rig.pass(SECOND, seen.echo());
+    let honest = connect(&rig, 1);
+    honest.send(b"hi\n");
+    rig.pass(SECOND, seen.echo());
+    assert_eq!((honest.take(), seen.closed.len()), (b"hi\n".to_vec(), 1));
+    assert!(seen.opened[100..].contains(&seen.closed[0].0), "one of the silent went");
+}
