@@ -208,6 +208,16 @@ impl ListenOptions {
     /// The permissions of a unix socket's path, for example `0o660`: to connect takes the permission to write. They hold
     /// before anybody can connect, whatever the umask; unless said otherwise they are what the umask leaves of `0o777`,
     /// with the usual one 0755, so that only the owner connects. From 0 to 0o777; without effect on all other sockets.
+    ///
+    /// ```
+    /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+    /// # use std::os::unix::fs::PermissionsExt;
+    /// # let mut pool = SocketPool::<()>::builder().build()?;
+    /// let path = std::env::temp_dir().join(format!("group-{}.sock", std::process::id()));
+    /// pool.listen_with(&format!("unix:{}", path.display()), ListenOptions::default().mode(0o660))?;
+    /// assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o660, "for the group too");
+    /// # Ok::<(), socketpool::Error>(())
+    /// ```
     #[must_use]
     pub const fn mode(mut self, permissions: u32) -> Self {
         self.mode = Some(permissions);
