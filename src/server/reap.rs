@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::SocketPool;
+use super::config::OutputHigh;
 use super::core::Core;
 use super::sending::{self, SHORTAGE_PAUSE};
 use crate::clock::Nanos;
@@ -120,6 +121,15 @@ impl<N: Net> Core<N> {
             self.unmute(id, record, Muted::OPERATIONS);
         }
         self.unmute(id, record, Muted::BYTES.with(Muted::FULL));
+        if record.flags.has(Flags::HIGH) {
+            match self.config().on_output_high {
+                OutputHigh::StopReading => record.muted.insert(Muted::BACK_PRESSURE),
+                OutputHigh::Report => self.unmute(id, record, Muted::BACK_PRESSURE),
+            }
+            // The marks are looked at with the event.
+            record.ready = record.ready.with(Readiness::WRITABLE);
+            self.enqueue(id, record);
+        }
         record.flags.remove(Flags::WINDOW);
         self.watch_read_rate(id, record);
     }

@@ -3,7 +3,8 @@
 use std::os::unix::net::UnixStream;
 
 use socket2::SockRef;
-use socketpool::{Event, Eviction, OverRate, Rate, Reason, Refusal, SocketPool};
+use socketpool::net::sim::Client;
+use socketpool::{Config, Event, Eviction, OutputHigh, OverRate, Rate, Reason, Refusal, SocketPool};
 
 use super::{SECOND, builder, connect};
 use crate::support::{Rig, Seen};
@@ -201,4 +202,38 @@ fn a_message_that_fills_the_buffer_is_one_operation() {
         assert_eq!((client.take().len(), seen.reasons()), (64, vec![]), "{over}");
         assert_eq!(rig.pool.snapshot().counters.operations_denied, 0, "{over}");
     }
+}
+
+/// A connection of which more output waits than the high mark allows, and which has more to say.
+fn past_the_high_mark(what: OutputHigh) -> (Rig<()>, Seen, Client) {
+    let marks = builder().output_high(64).output_low(32).on_output_high(what);
+    let (mut rig, mut seen) = (Rig::new(marks), Seen::default());
+    rig.world.set_window(1);
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let _ = rig.pool.conn(seen.opened[0]).send(&[b'x'; 100]);
+    rig.settle(seen.echo());
+    client.send(b"more");
+    (rig, seen, client)
+}
+
+#[test]
+fn what_happens_at_the_high_mark_may_change_for_those_who_are_past_it() {
+    use OutputHigh::{Report, StopReading};
+    for (before, after) in [(StopReading, Report), (Report, StopReading)] {
+        let (mut rig, mut seen, _client) = past_the_high_mark(before);
+        rig.pool.reconfigure(|config| config.on_output_high = after).unwrap();
+        rig.settle(seen.echo());
+        let received = rig.pool.connections().next().unwrap().bytes_in;
+        assert_eq!((received, seen.writable), (if after == Report { 4 } else { 0 }, 0), "{after}");
+    }
+}
+
+#[test]
+fn marks_may_rise_above_what_waits() {
+    let (mut rig, mut seen, _client) = past_the_high_mark(OutputHigh::StopReading);
+    let rise = |config: &mut Config| (config.output_high, config.output_low) = (1000, 500);
+    rig.pool.reconfigure(rise).unwrap();
+    rig.settle(seen.echo());
+    assert_eq!((rig.pool.connections().next().unwrap().bytes_in, seen.writable), (4, 1));
 }
