@@ -311,6 +311,10 @@ impl<N: Net> Core<N> {
             record.flags.insert(Flags::CHARGED);
         } else if !has_nothing_to_operate_on(record, left) {
             self.deny(record);
+            // What was answered within the rate leaves, whether it was sent or gathered.
+            if self.staged(id) > 0 {
+                sending::flush_stage(self, id, record);
+            }
             self.end(id, record, Reason::Rate);
             return false;
         }

@@ -46,12 +46,23 @@ fn pipelined_messages_pass_at_their_rate_and_none_is_lost() {
 
 #[test]
 fn pipelined_messages_over_the_rate_close_where_that_is_asked_for() {
-    let own = builder().over_rate(OverRate::Close).operation_rate(Rate::per_second(10).burst(5));
-    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
-    let client = connect(&rig, 1);
-    pipeline(&client, 100);
-    rig.settle(seen.echo());
-    assert_eq!((client.bytes_in(), seen.reasons()), (2 * 5, vec![Reason::Rate]));
+    for queued in [false, true] {
+        let own = builder().over_rate(OverRate::Close).operation_rate(Rate::per_second(10).burst(5));
+        let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+        let client = connect(&rig, 1);
+        pipeline(&client, 100);
+        rig.settle(|pool, event| {
+            seen.note(&event);
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            let (mut input, mut output) = conn.split();
+            while let Some(line) = input.take_through(b'\n') {
+                let _ = if queued { output.queue(line) } else { output.send(line) };
+            }
+        });
+        assert_eq!((client.bytes_in(), seen.reasons()), (2 * 5, vec![Reason::Rate]), "queued: {queued}");
+    }
 }
 
 #[test]
