@@ -270,7 +270,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     pub fn finish_operation(&mut self) {
         self.settle();
-        if self.record.operation != Operation::None {
+        // One that is held back has not begun, as far as the application knows, and what it has reserved is still to come.
+        let waits = self.record.operation == Operation::Open && self.record.muted.has(Muted::OPERATIONS);
+        if self.record.operation != Operation::None && !waits {
             self.core.complete_operation(self.id, self.record, self.inbox.len());
         }
     }

@@ -224,3 +224,17 @@ fn whoever_asks_for_an_operation_upsets_no_line() {
     rig.pass(120 * SECOND, seen.echo());
     assert_eq!((served(), late.take()), (3, vec![]));
 }
+
+#[test]
+fn what_is_held_back_is_not_finished_by_a_touch() {
+    let own = delaying().operation_rate(Rate::new(1, 60 * SECOND)).idle_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    pipeline(&client, 3);
+    for _ in 0..12 {
+        rig.pass(10 * SECOND, seen.echo());
+        rig.pool.conn(seen.opened[0]).touch();
+    }
+    assert_eq!(client.bytes_in(), 2 * 3);
+    assert_eq!(rig.pool.snapshot().counters.operations, 3);
+}
