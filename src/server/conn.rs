@@ -146,7 +146,8 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// The input and the way out at the same time, so that answers can be made from input without copying it first.
     ///
     /// Where the pool enforces operation rates, each answer takes the token of the message that waits behind it; when
-    /// there is none, the input shows nothing more until there is.
+    /// there is none, the input shows nothing more until there is. Take a message before you answer it: nothing can be
+    /// taken then, and what was answered and not taken comes again.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
