@@ -196,9 +196,20 @@ impl Bucket {
         Self { limiter, period, span: period * burst, ahead: period * (burst - 1) }
     }
 
-    /// Takes a token, or says when the next one will be there.
+    /// Takes a token, or says when the next one will be there. For levels on which nobody reserves: beyond an empty
+    /// bucket such a level has come under a slower policy that was in force before, and that is forgotten.
     #[inline]
     pub(crate) fn check(&self, level: &Level, now: Moment) -> Result<(), Nanos> {
+        if self.takes(level, now) {
+            return Ok(());
+        }
+        self.forgive(level, now);
+        self.refuse(level, now)
+    }
+
+    /// Takes a token, or says when the next one that nobody has reserved will be there.
+    #[inline]
+    fn check_unreserved(&self, level: &Level, now: Moment) -> Result<(), Nanos> {
         if self.takes(level, now) { Ok(()) } else { self.refuse(level, now) }
     }
 
@@ -228,10 +239,10 @@ impl Bucket {
         ((empty - level.tat(empty).max(now.0)) / self.period) as u32
     }
 
-    /// When the next token is there: `now` if one is.
+    /// When the next token is there that nobody has reserved: `now` if one is.
     #[inline]
     pub(crate) fn ready_at(&self, level: &Level, now: Moment) -> Nanos {
-        Nanos::new(level.tat(now.0 + self.span).saturating_sub(self.ahead).max(now.0))
+        Nanos::new(level.0.get().saturating_sub(self.ahead).max(now.0))
     }
 
     /// Takes a token if there is one: what governor would do, without asking it.
@@ -248,7 +259,6 @@ impl Bucket {
     /// There is no token: governor says until when.
     #[cold]
     fn refuse(&self, level: &Level, now: Moment) -> Result<(), Nanos> {
-        self.forgive(level, now);
         self.limiter.clock().0.set(now.0);
         self.limiter.check_key(level).map_err(|not_until| Nanos::new(not_until.earliest_possible().as_u64()))
     }
@@ -269,14 +279,14 @@ pub(crate) fn check_both(
     now: Moment,
 ) -> Result<(), Nanos> {
     let Some((bucket, level)) = own else {
-        return pool.map_or(Ok(()), |(bucket, level)| bucket.check(level, now));
+        return pool.map_or(Ok(()), |(bucket, level)| bucket.check_unreserved(level, now));
     };
     let before = level.0.get();
-    if let Err(at) = bucket.check(level, now) {
+    if let Err(at) = bucket.check_unreserved(level, now) {
         return Err(pool.map_or(at, |(bucket, level)| at.max(bucket.ready_at(level, now))));
     }
     let Some((pool_bucket, pool_level)) = pool else { return Ok(()) };
-    pool_bucket.check(pool_level, now).inspect_err(|_| level.0.set(before))
+    pool_bucket.check_unreserved(pool_level, now).inspect_err(|_| level.0.set(before))
 }
 
 /// A time so early that adding the span of a bucket to it does not overflow: made once a turn, asked for many times.

@@ -120,12 +120,6 @@ impl<S, U> Record<S, U> {
         facts(self.ready, self.muted, self.reading as u8, self.stage as u8)
     }
 
-    /// Whether the application, which has added it and knows its id, has not been told so far: it hears of the beginning
-    /// before it hears of the end.
-    pub(crate) fn is_to_be_announced(&self) -> bool {
-        self.muted.has(Muted::UNANNOUNCED) && self.flags.has(Flags::SHARED)
-    }
-
     /// Why it finishes, if that is where it stands.
     pub(crate) fn finishes_for(&self) -> Option<Reason> {
         (self.stage == Stage::Finishing).then_some(self.reason)
@@ -163,6 +157,12 @@ impl<S, U> Record<S, U> {
     /// Whether an answer is owed or on its way: busy, but for input of which no message will ever come.
     pub(crate) fn owes(&self) -> bool {
         self.operation == Operation::Consumed || self.output.is_some() || self.flags.has(Flags::HELD)
+    }
+
+    /// Whether the application, which has added it, has not been told of it. It hears of its end, so it must hear of its
+    /// beginning before.
+    pub(crate) fn is_added_and_untold(&self) -> bool {
+        self.flags.has(Flags::SHARED) && self.muted.has(Muted::UNANNOUNCED)
     }
 
     /// Whether its end has been decided.
@@ -297,9 +297,6 @@ impl Muted {
     pub(crate) const fn is_nothing(self) -> bool {
         self.0 == 0
     }
-
-    /// The reasons that a rate gives, and that another rate may take away.
-    pub(crate) const RATES: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0);
 
     /// The reasons that a timer ends.
     pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0 | Self::DELAYED.0);

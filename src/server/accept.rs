@@ -1,17 +1,17 @@
-//! From a backlog into the table: accepts in bounded batches, asks the gate, makes room, and waits the right way when
-//! it cannot go on.
+//! From a backlog into the table: accepts in bounded batches, asks the gate, and waits the right way when it cannot go
+//! on. Who makes room is decided next door, in `eviction`.
 
 use std::io;
 use std::time::Duration;
 
-use super::core::{Core, PROVEN, UNPROVEN};
+use super::core::UNPROVEN;
+use super::eviction::Seat;
 use super::exhaustion::Advice;
 use super::listen::{Accepting, Backlog};
-use super::turn::MOST_TOUCHED;
-use super::{Eviction, SocketPool, WhenFull};
+use super::{SocketPool, WhenFull};
 use crate::admission::{Decision, Intake, Permit, Proof, Room};
 use crate::clock::Nanos;
-use crate::connection::{Duplicate, Flags, Muted, Record, Standing};
+use crate::connection::{Duplicate, Flags, Muted, Standing};
 use crate::error::AddError;
 use crate::id::ConnId;
 use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify, is_shortage};
@@ -25,16 +25,6 @@ pub(super) enum Origin {
     Accepted,
     /// From the application.
     Added,
-}
-
-/// What the table has for a newcomer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seat {
-    /// A free slot.
-    Free,
-    /// The slot of a connection that has to go.
-    Of(ConnId),
-    None,
 }
 
 /// Whether a listener is to be accepted from once more.
@@ -405,126 +395,12 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.health.refused(reason, self.core.now);
         AddError { stream, reason }
     }
-
-    /// What there is for a newcomer.
-    pub(super) fn seat(&mut self) -> Seat {
-        let most = self.core.config().max_connections as usize;
-        if self.table.len() < most {
-            return Seat::Free;
-        }
-        if self.table.len() > most {
-            return Seat::None;
-        }
-        self.next_to_go().map_or(Seat::None, Seat::Of)
-    }
-
-    /// Who goes for a newcomer: first whoever goes anyway.
-    fn next_to_go(&mut self) -> Option<ConnId> {
-        let free = |id: &&ConnId| {
-            let record = self.table.get(**id);
-            record.is_some_and(|record| !record.flags.has(Flags::TOUCHED) && !record.is_to_be_announced())
-        };
-        let ending = self.core.ending.iter().take(MOST_TOUCHED + 1).find(free).copied();
-        ending.or_else(|| self.victim())
-    }
-
-    /// Closes the one that has to go for a newcomer, at once, so that its slot and its descriptor are free.
-    fn evict(&mut self, id: ConnId) {
-        self.end(id, Reason::Evicted);
-        // It was among the first of those whose end was decided before, or has just become the last.
-        let place = self.core.ending.iter().take(MOST_TOUCHED + 1).position(|other| *other == id);
-        match place {
-            Some(place) => self.core.ending.remove(place),
-            None => self.core.ending.pop_back(),
-        };
-        let event = self.carry_out(id);
-        self.closed.extend(event);
-    }
-
-    /// Who has to go for a newcomer (DECISIONS 3): the oldest that is unproven and past its grace, else the proven one
-    /// that has had nothing in flight longest. Never one of which the application has a handle or has not heard yet, nor
-    /// one that has sent something that nobody has read.
-    fn victim(&mut self) -> Option<ConnId> {
-        if self.core.config().eviction == Eviction::Off {
-            return None;
-        }
-        self.unproven_victim().or_else(|| self.proven_victim())
-    }
-
-    fn unproven_victim(&mut self) -> Option<ConnId> {
-        let youngest = self.core.config().eviction_grace;
-        let mut place = self.core.order.first(UNPROVEN);
-        for _ in 0..MOST_TOUCHED + 1 {
-            let slot = place?;
-            place = self.core.order.next(slot);
-            let (id, _) = self.table.at(slot)?;
-            let record = self.table.get_mut(id)?;
-            if self.core.now < record.created + youngest {
-                return None;
-            }
-            // First bytes that have come are looked at in this turn: under load that may be after its grace.
-            if is_free(record) && (record.received_bytes > 0 || self.core.is_quiet(id, record)) {
-                return Some(id);
-            }
-        }
-        None
-    }
-
-    fn proven_victim(&mut self) -> Option<ConnId> {
-        let now_ms = self.core.now_ms;
-        let idle = self.core.config().eviction_idle;
-        for _ in 0..MOST_PASSED_OVER {
-            let (id, record) = self.table.at(self.core.order.first(PROVEN)?)?;
-            if u128::from(now_ms.wrapping_sub(record.ranked_ms)) < idle.as_millis() {
-                // Nobody behind it has been idle for longer than it has stood here.
-                return None;
-            }
-            let record = self.table.get_mut(id)?;
-            // Whoever waits because we make him wait is not idle.
-            let is_busy = record.is_busy() || record.muted.has(Muted::TIMED);
-            let is_idle = !is_busy && self.core.now >= record.last_active + idle;
-            let done = |core: &mut Core<N>, record| is_idle && core.is_quiet(id, record);
-            if is_free(record) && (self.core.has_hung(record) || done(&mut self.core, record)) {
-                return Some(id);
-            }
-            // Busy, or active since it was put here: it goes to the back of the line.
-            record.ranked_ms = now_ms;
-            self.core.order.push_back(PROVEN, id.slot());
-        }
-        None
-    }
-
-    /// When to look for a victim again if there is none now.
-    fn next_evictable(&self) -> Nanos {
-        let now = self.core.now;
-        if self.core.config().eviction == Eviction::Off {
-            return Nanos::MAX;
-        }
-        let oldest = self.core.order.first(UNPROVEN).and_then(|slot| self.table.at(slot));
-        let after_grace =
-            oldest.map_or(Nanos::MAX, |(_, record)| record.created + self.core.config().eviction_grace);
-        // The first in line is the next to have been idle long enough, unless something of it is in flight.
-        let first = self.core.order.first(PROVEN).and_then(|slot| self.table.at(slot));
-        let after_idle =
-            first.map_or(Nanos::MAX, |(_, record)| record.last_active + self.core.config().eviction_idle);
-        after_grace.min(after_idle).max(now + LOOK_NO_SOONER)
-    }
-}
-
-/// Whether the application knows of a connection and has no use for it at this moment.
-fn is_free<S, U>(record: &Record<S, U>) -> bool {
-    let unavailable = record.flags.has(Flags::TOUCHED) || record.flags.has(Flags::HELD);
-    !record.muted.has(Muted::UNANNOUNCED) && !unavailable
 }
 
 /// Newcomers taken in one turn: some 2.5 µs each, so well under a millisecond.
 pub(super) const MOST_A_TURN: usize = 256;
 /// Of those, from one listener.
 const MOST_FROM_ONE: usize = 64;
-/// Proven connections looked at in the search for one that can go.
-const MOST_PASSED_OVER: usize = 64;
-/// While nobody can go, the search for somebody is not repeated in every turn.
-const LOOK_NO_SOONER: Duration = Duration::from_millis(5);
 const ABORTED_PAUSE: Duration = Duration::from_millis(10);
 const BROKEN_PAUSE: Duration = Duration::from_millis(1000);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);

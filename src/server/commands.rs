@@ -354,7 +354,7 @@ impl<U, N: Net> SocketPool<U, N> {
             }
             Command::CloseWhenDone(id) => {
                 if let Some(record) = self.table.get_mut(id) {
-                    self.core.finish(id, record, Reason::Closed);
+                    self.core.close_when_done(id, record);
                 }
             }
             Command::Send(id, bytes) => {

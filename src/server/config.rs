@@ -159,6 +159,11 @@ impl Config {
         }
     }
 
+    /// What operations are held to, and by whom.
+    pub(super) fn operation_rates(&self) -> (Option<Rate>, Option<Rate>, OverRate) {
+        (self.operation_rate, self.pool_operation_rate, self.over_rate)
+    }
+
     /// Buffer bytes from which connections that hold some are closed sooner.
     pub(super) fn soft_buffer_bytes(&self) -> Option<usize> {
         self.max_buffer_bytes.map(|budget| budget / 4 * 3)

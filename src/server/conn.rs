@@ -144,7 +144,8 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// The input and the way out at the same time, so that answers can be made from input without copying it first.
     ///
     /// Where the pool enforces operation rates, each answer takes the token of the message that waits behind it; when
-    /// there is none, the input shows nothing more until there is.
+    /// there is none, the input shows nothing more until there is. Take a message before you answer it: nothing can be
+    /// taken then, and what was answered and not taken comes again.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -268,7 +269,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     pub fn finish_operation(&mut self) {
         self.settle();
-        if self.record.operation != Operation::None {
+        // One that is held back has not begun, as far as the application knows, and what it has reserved is still to come.
+        let waits = self.record.operation == Operation::Open && self.record.muted.has(Muted::OPERATIONS);
+        if self.record.operation != Operation::None && !waits {
             self.core.complete_operation(self.id, self.record, self.inbox.len());
         }
     }
@@ -292,6 +295,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn check_operation(&mut self) -> Result<(), Duration> {
+        if self.core.look.is_to_forget_rates_of(self.id.slot()) {
+            self.core.policy.forgive(self.record, self.core.moment);
+        }
         self.core.policy.check(self.record, &self.core.pool_level, self.core.moment).map_err(|at| {
             self.core.deny(self.record);
             at.since(self.core.now)
@@ -499,11 +505,10 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn close_when_done(&mut self) {
-        self.record.muted.insert(Muted::APPLICATION);
         if self.core.staged(self.id) > 0 {
             sending::flush_stage(self.core, self.id, self.record);
         }
-        self.core.finish(self.id, self.record, Reason::Closed);
+        self.core.close_when_done(self.id, self.record);
     }
 
     /// Stops reading, so that TCP holds the peer back, until [`resume_reading`](Self::resume_reading).

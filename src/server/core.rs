@@ -9,6 +9,7 @@ use super::config::{Config, OverRate};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
 use super::pressure::Pressure;
+use super::reap::Look;
 use super::run_queue::RunQueue;
 use super::{reap, sending};
 use crate::admission::Gate;
@@ -41,7 +42,8 @@ pub(super) struct Core<N: Net> {
     pub(super) health: Health,
     pub(super) store: ChunkStore,
     pub(super) timers: Timers,
-    /// Who is evicted first: [`UNPROVEN`] in order of arrival, [`PROVEN`] in order of last activity.
+    /// Who is evicted first: [`UNPROVEN`] in order of arrival, those behind who were held when their turn came;
+    /// [`PROVEN`] in order of last activity.
     pub(super) order: Lists<2>,
     pub(super) pressure: Pressure,
     /// Connections with something to tell, in fair order.
@@ -54,8 +56,8 @@ pub(super) struct Core<N: Net> {
     pub(super) exhaustion: Exhaustion,
     /// Output that is gathered for one connection while its event is handled.
     pub(super) stage: OutputStage,
-    /// The slot whose deadlines are gone over next, after limits have changed; `MAX` when none are left.
-    pub(super) look_again_from: u32,
+    /// How far those have been looked at who were there when limits changed.
+    pub(super) look: Look,
     /// What lifetimes are spread with.
     pub(super) seed: u64,
     /// Connections with something in flight.
@@ -114,7 +116,7 @@ impl<N: Net> Core<N> {
             closes_left: 0,
             exhaustion: Exhaustion::Enough,
             stage: OutputStage { owner: None, bytes: Vec::with_capacity(sending::MOST_GATHERED) },
-            look_again_from: u32::MAX,
+            look: Look::Done,
             seed: RandomState::new().hash_one(0),
             busy: 0,
             proven: 0,
@@ -136,12 +138,13 @@ impl<N: Net> Core<N> {
             self.gate.set_max_connections(self.config.max_connections)?;
             return Err(error);
         }
+        let rates_changed = config.operation_rates() != self.config.operation_rates();
         self.policy = Policy::of(&config);
-        if let Some(bucket) = &self.policy.pool_operation {
+        if let Some(bucket) = self.policy.pool_operation.as_ref().filter(|_| rates_changed) {
             bucket.forgive(&self.pool_level, self.moment);
         }
         self.config = config;
-        self.look_again_from = 0;
+        self.look.begin(rates_changed);
         Ok(())
     }
 
@@ -181,6 +184,12 @@ impl<N: Net> Core<N> {
         self.ending.push_back(id);
     }
 
+    /// Reads nothing any more and ends a connection as soon as nothing is owed to its peer.
+    pub(super) fn close_when_done<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        record.muted.insert(Muted::APPLICATION);
+        self.finish(id, record, Reason::Closed);
+    }
+
     /// Ends a connection as soon as nothing is owed to its peer.
     pub(super) fn finish<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Reason) {
         let replaces = match record.finishes_for() {
@@ -195,13 +204,13 @@ impl<N: Net> Core<N> {
         self.end_if_finished(id, record);
     }
 
-    /// Whether a message has been open for longer than a first message may be, nothing else is in flight, and it is not
-    /// we who make it wait: such a connection is busy, but only in name.
+    /// Whether a message has been open for longer than a first message may be, nothing else is in flight, and neither we
+    /// nor the application make it wait: such a connection is busy, but only in name.
     pub(super) fn has_hung<U>(&self, record: &Record<N::Stream, U>) -> bool {
         let Some(longest) = self.config.first_message_timeout else { return false };
         record.operation == Operation::Open
             && record.output.is_none()
-            && !record.muted.has(Muted::TIMED)
+            && !record.muted.has(Muted::TIMED.with(Muted::APPLICATION))
             && self.now >= record.operation_since + longest
     }
 
@@ -303,8 +312,12 @@ impl<N: Net> Core<N> {
     fn charge_or_close<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) -> bool {
         if self.policy.check(record, &self.pool_level, self.moment).is_ok() {
             record.flags.insert(Flags::CHARGED);
-        } else if !has_only_its_end_left(record, left) {
+        } else if !has_nothing_to_operate_on(record, left) {
             self.deny(record);
+            // What was answered within the rate leaves, whether it was sent or gathered.
+            if self.staged(id) > 0 {
+                sending::flush_stage(self, id, record);
+            }
             self.end(id, record, Reason::Rate);
             return false;
         }
@@ -320,7 +333,7 @@ impl<N: Net> Core<N> {
         left: usize,
         at: Nanos,
     ) -> bool {
-        if has_only_its_end_left(record, left) {
+        if has_nothing_to_operate_on(record, left) {
             self.give_back_token(record);
             return false;
         }
@@ -448,7 +461,8 @@ impl<N: Net> Core<N> {
             self.stage.owner = None;
             self.stage.bytes.clear();
         }
-        if record.muted.has(Muted::OPERATIONS) && record.flags.has(Flags::CHARGED) {
+        let has_reserved = record.muted.has(Muted::OPERATIONS) && record.flags.has(Flags::CHARGED);
+        if has_reserved && !self.look.is_to_forget_rates_of(slot) {
             // It did not live to see its turn.
             self.give_back_token(record);
         }
@@ -536,10 +550,10 @@ impl Policy {
     }
 }
 
-/// Whether only the end of the stream is left to be read, which is no operation. `left` bytes wait in the open input.
-fn has_only_its_end_left<S: Stream, U>(record: &Record<S, U>, left: usize) -> bool {
-    let nothing_received = left == 0 && record.input.is_none();
-    nothing_received && record.ready.has(Readiness::READ_CLOSED) && !record.stream.has_unread()
+/// Whether there is nothing that an operation could be: only the end of the stream, or not even that, after a read that
+/// took exactly what had come. `left` bytes wait in the open input.
+fn has_nothing_to_operate_on<S: Stream, U>(record: &Record<S, U>, left: usize) -> bool {
+    left == 0 && record.input.is_none() && !record.stream.has_unread()
 }
 
 pub(super) const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readiness::FAILED);

@@ -42,7 +42,7 @@ impl<U, N: Net> SocketPool<U, N> {
     fn announce_added(&mut self) -> Option<Event<U>> {
         let id = *self.core.ending.front()?;
         let record = self.table.get_mut(id)?;
-        if !record.is_to_be_announced() {
+        if !record.is_added_and_untold() {
             return None;
         }
         record.muted.remove(Muted::UNANNOUNCED);

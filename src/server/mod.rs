@@ -1,6 +1,7 @@
 //! `SocketPool`: accepted connections, admitted, driven, limited, measured and drained.
-//! The parts: `listen` and `accept` let them in, `turn` passes readiness on, `receiving` and `sending` move bytes, `reap` keeps
-//! deadlines, `ending` closes, `draining` leaves nobody, `pressure` bounds memory, `report` tells how things are.
+//! The parts: `listen` and `accept` let them in, `eviction` makes room, `turn` passes readiness on, `receiving` and
+//! `sending` move bytes, `reap` keeps deadlines, `ending` closes, `draining` leaves nobody, `pressure` bounds memory,
+//! `report` tells how things are.
 
 mod accept;
 mod audit;
@@ -12,6 +13,7 @@ mod core;
 mod draining;
 mod ending;
 mod event;
+mod eviction;
 mod exhaustion;
 mod inbox;
 mod listen;

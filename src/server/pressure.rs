@@ -79,7 +79,11 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Closes who holds too much, if all hold too much together: past the hard mark the largest, past the soft mark
     /// those that have not moved a byte for a tenth of the idle timeout.
     pub(super) fn relieve_pressure(&mut self) {
-        let Some(hard) = self.core.config().max_buffer_bytes else { return };
+        let Some(hard) = self.core.config().max_buffer_bytes else {
+            // The budget may have been lifted while a look was due: the loop would never sleep again.
+            self.core.pressure.look_at = Nanos::MAX;
+            return;
+        };
         let held = self.core.pressure.held;
         if held > hard {
             self.close_largest(held - hard);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::SocketPool;
-use super::config::Config;
+use super::config::{Config, OutputHigh};
 use super::core::Core;
 use super::sending::{self, SHORTAGE_PAUSE};
 use crate::clock::Nanos;
@@ -50,23 +50,50 @@ impl<U, N: Net> SocketPool<U, N> {
     pub(super) fn look_again(&mut self) {
         let end = self.table.slots_used();
         for _ in 0..MOST_A_TURN {
-            if self.core.look_again_from >= end {
-                self.core.look_again_from = u32::MAX;
+            let Look::From { slot, rates_changed } = self.core.look else { return };
+            if slot >= end {
+                self.core.look = Look::Done;
                 return;
             }
-            let slot = self.core.look_again_from;
-            self.core.look_again_from += 1;
+            self.core.look = Look::From { slot: slot + 1, rates_changed };
             if let Some((id, _)) = self.table.at(slot)
                 && let Some(record) = self.table.get_mut(id)
             {
-                // Whether it is over a limit is found out anew, by the limits that hold now.
-                self.core.policy.forgive(record, self.core.moment);
-                self.core.unmute(id, record, Muted::RATES.with(Muted::FULL));
-                record.flags.remove(Flags::WINDOW);
-                self.core.watch_read_rate(id, record);
+                self.core.hold_to_new_limits(id, record, rates_changed);
             }
             self.look_at(slot);
         }
+    }
+}
+
+/// How far the look at those has come who were there when limits changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nobody is left to look at.
+    Done,
+    /// This slot is next.
+    From {
+        slot: u32,
+        /// Whether the rates of operations are others too: what was reserved under the old ones is forgotten.
+        rates_changed: bool,
+    },
+}
+
+impl Look {
+    /// Limits have changed, while the look for an earlier change may be under way.
+    pub(super) fn begin(&mut self, rates_changed: bool) {
+        let earlier = matches!(self, Self::From { rates_changed: true, .. });
+        *self = Self::From { slot: 0, rates_changed: rates_changed || earlier };
+    }
+
+    /// Whether slots are left to look at, of a table that has used `slots`.
+    pub(super) fn is_going_on(self, slots: u32) -> bool {
+        matches!(self, Self::From { slot, .. } if slot < slots)
+    }
+
+    /// Whether the connection in `slot` still shows what it has reserved under rates that hold no more.
+    pub(super) fn is_to_forget_rates_of(self, slot: u32) -> bool {
+        matches!(self, Self::From { slot: next, rates_changed: true } if slot >= next)
     }
 }
 
@@ -87,6 +114,29 @@ impl<N: Net> Core<N> {
     pub(super) fn arm<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let next = self.next_deadline(id, record);
         self.timers.arm(id.slot(), next);
+    }
+
+    /// Whether a connection is over a limit is found out anew, by the limits that hold now.
+    fn hold_to_new_limits<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, rates_changed: bool) {
+        if rates_changed {
+            self.policy.forgive(record, self.moment);
+            if record.muted.has(Muted::OPERATIONS) || !self.policy.enforced {
+                record.flags.remove(Flags::CHARGED);
+            }
+            self.unmute(id, record, Muted::OPERATIONS);
+        }
+        self.unmute(id, record, Muted::BYTES.with(Muted::FULL));
+        if record.flags.has(Flags::HIGH) {
+            match self.config().on_output_high {
+                OutputHigh::StopReading => record.muted.insert(Muted::BACK_PRESSURE),
+                OutputHigh::Report => self.unmute(id, record, Muted::BACK_PRESSURE),
+            }
+            // The marks are looked at with the event.
+            record.ready = record.ready.with(Readiness::WRITABLE);
+            self.enqueue(id, record);
+        }
+        record.flags.remove(Flags::WINDOW);
+        self.watch_read_rate(id, record);
     }
 
     /// Ends the waits that a timer ends.

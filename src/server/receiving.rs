@@ -40,7 +40,7 @@ pub(super) fn receive<N: Net, U>(
             n
         }
         Ok(_) => {
-            at_the_end(core, record);
+            at_the_end(core, record, inbox.len());
             0
         }
         Err(error) => {
@@ -106,14 +106,14 @@ fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     core.touch(record);
 }
 
-/// The peer has sent its last byte.
+/// The peer has sent its last byte; `left` bytes of input wait before it.
 #[cold]
-fn at_the_end<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>) {
+fn at_the_end<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, left: usize) {
     record.ready = record.ready.without(Readiness::READABLE);
     if record.reading == Reading::Open {
         record.reading = Reading::Ended;
     }
-    if record.flags.has(Flags::CHARGED) && record.operation == Operation::None {
+    if record.flags.has(Flags::CHARGED) && record.operation == Operation::None && left == 0 {
         core.give_back_token(record);
     }
 }

@@ -189,7 +189,7 @@ impl<U, N: Net> SocketPool<U, N> {
     fn has_sliced_work(&self) -> bool {
         let slots = self.table.slots_used();
         self.core.drain.is_sweeping(slots)
-            || self.core.look_again_from < slots
+            || self.core.look.is_going_on(slots)
             || self.commands.is_broadcasting()
     }
 
@@ -336,12 +336,12 @@ impl<N: Net> super::core::Core<N> {
                 return Some(Event::Writable(id));
             }
         }
-        if record.reading == Reading::Ended {
+        let readable =
+            record.ready.has(Readiness::READABLE) && record.muted.is_nothing() && !record.is_ending();
+        if record.reading == Reading::Ended && !is_held_back(record, readable) {
             record.reading = Reading::Reported;
             return Some(Event::ReadClosed(id));
         }
-        let readable =
-            record.ready.has(Readiness::READABLE) && record.muted.is_nothing() && !record.is_ending();
         (readable && self.may_operate(id, record)).then_some(Event::Readable(id))
     }
 
@@ -353,6 +353,12 @@ impl<N: Net> super::core::Core<N> {
         }
         self.charge(id, record, 0)
     }
+}
+
+/// Whether messages that came before the end of the stream wait for a rate that the pool enforces: the end is told after
+/// them, since it ends a connection to which nothing is owed.
+fn is_held_back<S, U>(record: &Record<S, U>, readable: bool) -> bool {
+    record.muted.has(Muted::OPERATIONS) || (readable && record.input.is_some())
 }
 
 /// A connection has nothing to tell but that it is readable if these facts, in the first, are as in the second.

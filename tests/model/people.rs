@@ -96,15 +96,15 @@ pub struct Person {
 
 /// When a turn comes late a connection is heard, or may finish, in it; it is gone with the next one.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Spared(Option<Nanos>);
+pub struct Spared(Option<(Nanos, Nanos)>);
 
 impl Spared {
-    /// Whether it holds that one who is `late` still lives at `now`.
-    pub fn holds(&mut self, late: bool, now: Nanos) -> bool {
-        if !late {
+    /// Whether it holds that one who is `late`, counted from `since`, still lives at `now`.
+    pub fn holds(&mut self, late: bool, since: Nanos, now: Nanos) -> bool {
+        if !late || self.0.is_some_and(|(_, before)| before != since) {
             self.0 = None;
         }
-        !late || *self.0.get_or_insert(now) + Duration::from_millis(1) >= now
+        !late || self.0.get_or_insert((now, since)).0 + Duration::from_millis(1) >= now
     }
 }
 

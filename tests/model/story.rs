@@ -313,12 +313,12 @@ impl Model {
             let no_first =
                 !is_timed && silent && late(person.own.first, config.first_message_timeout, first_since);
             assert!(
-                person.spared_first.holds(no_first && !self.hears_late, now),
+                person.spared_first.holds(no_first && !self.hears_late, first_since, now),
                 "{person:?} is past its first message at {now:?}: {info}"
             );
             let idle = !paced && !person.held && late(person.own.idle, config.idle_timeout, person.moved);
             assert!(
-                person.spared_idle.holds(idle, now),
+                person.spared_idle.holds(idle, person.moved, now),
                 "{person:?} is past its idle time at {now:?}: {info}"
             );
             assert!(
@@ -330,7 +330,10 @@ impl Model {
             // Whoever finishes for another reason first ends for that one.
             let finishes = self.draining || person.read_closed || person.done.closed_when_done;
             let old = !finishes && late(None, lifetime, person.created);
-            assert!(person.spared_old.holds(old, now), "{person:?} is past its lifetime at {now:?}: {info}");
+            assert!(
+                person.spared_old.holds(old, person.created, now),
+                "{person:?} is past its lifetime at {now:?}: {info}"
+            );
         }
     }
 

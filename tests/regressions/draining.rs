@@ -3,7 +3,7 @@
 use socketpool::{Event, Reason, State};
 
 use super::{SECOND, asked, builder, connect};
-use crate::support::{Rig, Seen, answer};
+use crate::support::{Pool, Rig, Seen, answer};
 
 #[test]
 fn what_is_closed_when_done_during_a_drain_ends_though_more_has_come() {
@@ -63,4 +63,38 @@ fn a_broadcast_proves_nobody() {
     assert!(!rig.pool.conn(seen.opened[0]).is_proven());
     rig.pass(30 * SECOND, seen.echo());
     assert_eq!(seen.reasons(), [Reason::FirstMessage]);
+}
+
+#[test]
+fn whoever_is_closed_when_done_is_not_read_any_more_whoever_asked_for_it() {
+    for from_outside in [true, false] {
+        let (mut rig, mut seen, mut readable) = (Rig::new(builder()), Seen::default(), 0);
+        let client = connect(&rig, 1);
+        client.send(b"first\n");
+        let mut handle = |pool: &mut Pool<()>, event: Event<()>| {
+            seen.note(&event);
+            if let Event::Readable(id) = event {
+                readable += 1;
+                let mut conn = pool.conn(id);
+                conn.receive();
+                conn.consume(usize::MAX); // the answer takes its time
+            }
+        };
+        rig.settle(&mut handle);
+        let id = rig.pool.ids().next().unwrap();
+        if from_outside {
+            rig.pool.handle().close_when_done(id).unwrap();
+        } else {
+            rig.pool.conn(id).close_when_done();
+        }
+        rig.settle(&mut handle);
+        client.send(b"second\n");
+        rig.settle(&mut handle);
+        let _ = rig.pool.conn(id).send(b"answer\n");
+        rig.settle(&mut handle);
+        assert_eq!(
+            (readable, client.take(), seen.reasons()),
+            (1, b"answer\n".to_vec(), vec![Reason::Closed])
+        );
+    }
 }

@@ -3,7 +3,8 @@
 use std::os::unix::net::UnixStream;
 
 use socket2::SockRef;
-use socketpool::{Event, Eviction, OverRate, Rate, Reason, Refusal, SocketPool};
+use socketpool::net::sim::Client;
+use socketpool::{Config, Event, Eviction, OutputHigh, OverRate, Rate, Reason, Refusal, SocketPool};
 
 use super::{SECOND, builder, connect};
 use crate::support::{Rig, Seen};
@@ -120,6 +121,18 @@ fn the_soft_mark_reaches_a_small_one_behind_many_larger() {
 }
 
 #[test]
+fn a_budget_that_is_lifted_leaves_no_alarm_behind() {
+    let tight = builder().max_buffer_bytes(500_000).first_message_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(tight), Seen::default());
+    let clients: Vec<_> = (1000..1200).map(|port| connect(&rig, port)).collect();
+    clients.iter().for_each(|client| client.send(&[b'x'; 2000]));
+    rig.settle(seen.echo());
+    rig.pool.reconfigure(|config| config.max_buffer_bytes = None).unwrap();
+    rig.pass(SECOND, seen.echo());
+    assert!(rig.is_at_rest());
+}
+
+#[test]
 fn a_full_connection_reads_on_when_there_may_be_more_input() {
     let (mut rig, mut seen) = (Rig::new(builder().max_input(64)), Seen::default());
     let client = connect(&rig, 1);
@@ -164,4 +177,63 @@ fn asking_again_after_the_end_of_the_stream_does_not_spin() {
         }
     });
     assert_eq!(seen.closed, []);
+}
+
+#[test]
+fn another_rate_holds_at_once_for_whoever_asks() {
+    let (mut rig, mut seen) =
+        (Rig::new(builder().operation_rate(Rate::new(1, 3600 * SECOND))), Seen::default());
+    let _client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let id = seen.opened[0];
+    rig.pool.conn(id).check_operation().unwrap();
+    rig.pool.reconfigure(|config| config.operation_rate = Some(Rate::per_second(1))).unwrap();
+    assert_eq!(rig.pool.conn(id).check_operation(), Err(SECOND));
+}
+
+#[test]
+fn a_message_that_fills_the_buffer_is_one_operation() {
+    for over in [OverRate::Close, OverRate::Delay] {
+        let strict = builder().over_rate(over).operation_rate(Rate::new(1, 3600 * SECOND)).max_input(64);
+        let (mut rig, mut seen) = (Rig::new(strict), Seen::default());
+        let client = connect(&rig, 1);
+        client.send(&[&[b'x'; 63][..], b"\n"].concat());
+        rig.settle(seen.echo());
+        assert_eq!((client.take().len(), seen.reasons()), (64, vec![]), "{over}");
+        assert_eq!(rig.pool.snapshot().counters.operations_denied, 0, "{over}");
+    }
+}
+
+/// A connection of which more output waits than the high mark allows, and which has more to say.
+fn past_the_high_mark(what: OutputHigh) -> (Rig<()>, Seen, Client) {
+    let marks = builder().output_high(64).output_low(32).on_output_high(what);
+    let (mut rig, mut seen) = (Rig::new(marks), Seen::default());
+    rig.world.set_window(1);
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let _ = rig.pool.conn(seen.opened[0]).send(&[b'x'; 100]);
+    rig.settle(seen.echo());
+    client.send(b"more");
+    (rig, seen, client)
+}
+
+#[test]
+fn what_happens_at_the_high_mark_may_change_for_those_who_are_past_it() {
+    use OutputHigh::{Report, StopReading};
+    for (before, after) in [(StopReading, Report), (Report, StopReading)] {
+        let (mut rig, mut seen, _client) = past_the_high_mark(before);
+        rig.pool.reconfigure(|config| config.on_output_high = after).unwrap();
+        rig.settle(seen.echo());
+        let received = rig.pool.connections().next().unwrap().bytes_in;
+        assert_eq!((received, seen.writable), (if after == Report { 4 } else { 0 }, 0), "{after}");
+    }
+}
+
+#[test]
+fn marks_may_rise_above_what_waits() {
+    let (mut rig, mut seen, _client) = past_the_high_mark(OutputHigh::StopReading);
+    let rise = |config: &mut Config| (config.output_high, config.output_low) = (1000, 500);
+    rig.pool.reconfigure(rise).unwrap();
+    rig.settle(seen.echo());
+    assert_eq!((rig.pool.connections().next().unwrap().bytes_in, seen.writable), (4, 1));
 }

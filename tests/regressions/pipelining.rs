@@ -4,8 +4,8 @@
 use socketpool::net::sim::Client;
 use socketpool::{Builder, Event, OverRate, Rate, Reason, Sent};
 
-use super::{SECOND, builder, connect};
-use crate::support::{Rig, Seen, ms};
+use super::{SECOND, asked, builder, connect};
+use crate::support::{Rig, Seen, answer, ms};
 
 fn delaying() -> Builder<()> {
     builder().over_rate(OverRate::Delay)
@@ -46,12 +46,23 @@ fn pipelined_messages_pass_at_their_rate_and_none_is_lost() {
 
 #[test]
 fn pipelined_messages_over_the_rate_close_where_that_is_asked_for() {
-    let own = builder().over_rate(OverRate::Close).operation_rate(Rate::per_second(10).burst(5));
-    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
-    let client = connect(&rig, 1);
-    pipeline(&client, 100);
-    rig.settle(seen.echo());
-    assert_eq!((client.bytes_in(), seen.reasons()), (2 * 5, vec![Reason::Rate]));
+    for queued in [false, true] {
+        let own = builder().over_rate(OverRate::Close).operation_rate(Rate::per_second(10).burst(5));
+        let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+        let client = connect(&rig, 1);
+        pipeline(&client, 100);
+        rig.settle(|pool, event| {
+            seen.note(&event);
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            let (mut input, mut output) = conn.split();
+            while let Some(line) = input.take_through(b'\n') {
+                let _ = if queued { output.queue(line) } else { output.send(line) };
+            }
+        });
+        assert_eq!((client.bytes_in(), seen.reasons()), (2 * 5, vec![Reason::Rate]), "queued: {queued}");
+    }
 }
 
 #[test]
@@ -129,4 +140,126 @@ fn a_full_buffer_of_messages_goes_on_when_its_rate_allows() {
         }
     });
     assert_eq!(client.bytes_in(), 8 * 20);
+}
+
+#[test]
+fn a_message_behind_which_the_end_is_seen_keeps_its_token() {
+    let shared = builder().over_rate(OverRate::Close).pool_operation_rate(Rate::new(2, 3600 * SECOND));
+    let (mut rig, mut answers) = (Rig::new(shared), Vec::new());
+    for port in 1..=2 {
+        let client = connect(&rig, port);
+        pipeline(&client, 2);
+        client.finish();
+        rig.settle(|pool, event| {
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            let (mut input, mut output) = conn.split();
+            let _ = input.take_through(b'\n').map(|line| output.send(line));
+            answer(pool, id);
+        });
+        answers.push(client.take());
+    }
+    assert_eq!(answers, [b"x\nx\n".to_vec(), vec![]], "the first has used both");
+}
+
+#[test]
+fn what_is_held_back_is_answered_though_the_end_behind_it_has_been_seen() {
+    let own = delaying().operation_rate(Rate::per_second(1));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    pipeline(&client, 3);
+    client.finish();
+    rig.pass(5 * SECOND, |pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            while pool.conn(id).receive() > 0 {}
+            answer(pool, id);
+        }
+    });
+    assert_eq!((client.bytes_in(), seen.read_closed, seen.reasons()), (2 * 3, 1, vec![Reason::Peer]));
+}
+
+/// A pool of one operation a minute, 10 clients that ask once, and how many of them have been served.
+fn line_of_ten() -> (Rig<()>, Seen, impl Fn() -> u64) {
+    let shared = delaying().pool_operation_rate(Rate::per_minute(1).burst(1));
+    let (mut rig, mut seen) = (Rig::new(shared), Seen::default());
+    let clients = asked(&rig, 1, 10);
+    rig.settle(seen.echo());
+    (rig, seen, move || clients.iter().map(|client| client.bytes_in() / 2).sum())
+}
+
+#[test]
+fn another_limit_may_change_without_letting_those_in_line_through() {
+    let (mut rig, mut seen, served) = line_of_ten();
+    for _ in 0..10 {
+        rig.pool.reconfigure(|config| config.max_input += 1).unwrap();
+        rig.settle(seen.echo());
+    }
+    assert_eq!(served(), 1);
+    rig.pass(60 * SECOND, seen.echo());
+    assert_eq!(served(), 2, "nor do they lose their place");
+}
+
+#[test]
+fn another_rate_holds_for_those_in_line() {
+    let (mut rig, mut seen, served) = line_of_ten();
+    rig.pool.reconfigure(|config| config.pool_operation_rate = Some(Rate::per_minute(2).burst(1))).unwrap();
+    rig.settle(seen.echo());
+    assert_eq!(served(), 1);
+    rig.pass(90 * SECOND, seen.echo());
+    assert_eq!(served(), 4);
+}
+
+#[test]
+fn whoever_leaves_while_rates_change_gives_back_nothing_that_was_forgotten() {
+    let (mut rig, mut seen, served) = line_of_ten();
+    rig.pool.reconfigure(|config| config.pool_operation_rate = Some(Rate::per_minute(1))).unwrap();
+    for id in &seen.opened[2..] {
+        rig.pool.kill(*id);
+    }
+    while rig.pool.next_event().is_some() {}
+    rig.settle(seen.echo());
+    assert_eq!(served(), 1);
+}
+
+#[test]
+fn a_token_that_an_earlier_rate_gave_buys_nothing_later() {
+    let own = delaying().operation_rate(Rate::new(1, 3600 * SECOND));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"a");
+    rig.settle(seen.echo());
+    for (over, sent) in [(OverRate::Ask, &b"\n"[..]), (OverRate::Delay, b"b\n")] {
+        rig.pool.reconfigure(|config| config.over_rate = over).unwrap();
+        rig.settle(seen.echo());
+        client.send(sent);
+        rig.settle(seen.echo());
+    }
+    assert_eq!(client.take(), b"a\n");
+}
+
+#[test]
+fn whoever_asks_for_an_operation_upsets_no_line() {
+    let (mut rig, mut seen, served) = line_of_ten();
+    let wait = rig.pool.conn(seen.opened[0]).check_operation();
+    assert_eq!(wait, Err(600 * SECOND), "nine are before it");
+    let late = connect(&rig, 100);
+    late.send(b"x\n");
+    rig.pass(120 * SECOND, seen.echo());
+    assert_eq!((served(), late.take()), (3, vec![]));
+}
+
+#[test]
+fn what_is_held_back_is_not_finished_by_a_touch() {
+    let own = delaying().operation_rate(Rate::new(1, 60 * SECOND)).idle_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    pipeline(&client, 3);
+    for _ in 0..12 {
+        rig.pass(10 * SECOND, seen.echo());
+        rig.pool.conn(seen.opened[0]).touch();
+    }
+    assert_eq!(client.bytes_in(), 2 * 3);
+    assert_eq!(rig.pool.snapshot().counters.operations, 3);
 }

@@ -177,3 +177,62 @@ fn a_stream_that_was_added_is_told_of_though_it_makes_room_before_its_turn() {
     rig.settle(seen.echo());
     assert_eq!((seen.opened[0], seen.closed[0]), (id, (id, Reason::FirstMessage)));
 }
+
+#[test]
+fn whoever_was_added_hears_of_its_end_even_if_its_place_is_wanted() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(1)), Seen::default());
+    let (stream, _client) = rig.world.pair("192.0.2.1:1");
+    let first = rig.pool.add_stream(stream, peer("192.0.2.1:1")).unwrap();
+    rig.pool.kill(first);
+    let newcomer = connect(&rig, 2);
+    newcomer.send(b"hi\n");
+    rig.settle(seen.echo());
+    assert_eq!((seen.opened[0], seen.closed), (first, vec![(first, Reason::Killed)]));
+    assert_eq!(newcomer.take(), b"hi\n", "the place is free when it has been told");
+}
+
+#[test]
+fn whoever_comes_back_from_the_application_can_make_room() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(1)), Seen::default());
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let id = seen.opened[0];
+    rig.pool.conn(id).leave_to_application();
+    let newcomer = connect(&rig, 2);
+    newcomer.send(b"hi\n");
+    rig.pass(SECOND, seen.echo());
+    rig.pool.conn(id).resume_reading();
+    client.send(b"back\n");
+    rig.pass(2 * SECOND, seen.echo());
+    assert_eq!((client.take(), newcomer.take()), (b"back\n".to_vec(), b"hi\n".to_vec()));
+}
+
+#[test]
+fn a_message_that_the_application_keeps_waiting_costs_nobody_the_place() {
+    for paused in [true, false] {
+        let (mut rig, mut seen) = (Rig::new(builder().max_connections(1)), Seen::default());
+        let client = connect(&rig, 1);
+        client.send(b"a\nb");
+        rig.settle(seen.echo());
+        if paused {
+            rig.pool.conn(seen.opened[0]).pause_reading();
+        }
+        let _newcomer = connect(&rig, 2);
+        rig.pass(40 * SECOND, seen.echo());
+        assert_eq!(seen.closed.is_empty(), paused, "{:?}", seen.closed);
+    }
+}
+
+#[test]
+fn those_at_work_do_not_shield_those_who_say_nothing() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(200)), Seen::default());
+    let _working = asked(&rig, 1000, 100);
+    rig.settle(hold(&mut seen));
+    let _silent: Vec<_> = (3000..3100).map(|port| connect(&rig, port)).collect();
+    rig.pass(SECOND, seen.echo());
+    let honest = connect(&rig, 1);
+    honest.send(b"hi\n");
+    rig.pass(SECOND, seen.echo());
+    assert_eq!((honest.take(), seen.closed.len()), (b"hi\n".to_vec(), 1));
+    assert!(seen.opened[100..].contains(&seen.closed[0].0), "one of the silent went");
+}
