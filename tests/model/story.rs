@@ -164,6 +164,8 @@ impl Model {
         if conn.waiting_output() == 0 {
             // What is answered now waits since now, however long ago it was asked.
             person.progress = (self.hand.now(), self.hand.now());
+            // What is put aside leaves, and waits for room, when the connection is put in order.
+            person.pushed |= person.mode == Mode::Queue;
         }
         conn.receive();
         if person.mode == Mode::Hoard {
