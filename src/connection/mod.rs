@@ -322,6 +322,8 @@ bit_set! {
         BUSY = 64,
         /// The application has had a handle of it since it was last put in order.
         TOUCHED = 128,
+        /// The last message was answered before it was used up, and more of them came with it.
+        ANSWERS_FIRST = 256,
         /// Its last answer may be on its way: unread bytes are dropped before it closes, so that no RST overtakes it.
         PARTING = 512,
         /// The time for its first message was over when the pool came to read it. That is overlooked once in a life:

@@ -148,6 +148,11 @@ fn complete_answered<N: Net, U>(
     left: usize,
 ) {
     core.complete_operation(id, record, left);
+    if left > 0 {
+        record.flags.insert(Flags::ANSWERS_FIRST);
+    } else {
+        record.flags.remove(Flags::ANSWERS_FIRST);
+    }
 }
 
 /// In a protocol that never answers.

@@ -397,7 +397,7 @@ fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     }
     if record.operation == Operation::Consumed {
         core.complete_operation(id, record, left);
-    } else if record.operation == Operation::Open {
+    } else if record.operation == Operation::Open || (left > 0 && record.flags.has(Flags::ANSWERS_FIRST)) {
         record.operation = Operation::Answered;
     }
 }

@@ -263,3 +263,27 @@ fn what_is_held_back_is_not_finished_by_a_touch() {
     assert_eq!(client.bytes_in(), 2 * 3);
     assert_eq!(rig.pool.snapshot().counters.operations, 3);
 }
+
+#[test]
+fn pipelined_messages_that_are_answered_before_they_are_used_up_leave_nothing_owed() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    for lines in 1..=4 {
+        pipeline(&client, lines);
+        rig.settle(|pool, event| {
+            seen.note(&event);
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            while !conn.input().is_empty() {
+                assert_eq!(conn.send(b"y\n"), Sent::Now);
+                conn.consume(2);
+            }
+        });
+    }
+    let info = rig.pool.connections().next().expect("it lives");
+    assert_eq!((info.operations, client.bytes_in()), (10, 20));
+    client.finish();
+    rig.settle(seen.echo());
+    assert_eq!(seen.reasons(), [Reason::Peer]);
+}
