@@ -2,7 +2,7 @@
 //! them delays nobody but himself.
 
 use socketpool::net::sim::Client;
-use socketpool::{Builder, Event, OverRate, Rate, Reason, Sent};
+use socketpool::{Builder, Config, Event, OverRate, Rate, Reason, Sent};
 
 use super::{SECOND, asked, builder, connect};
 use crate::support::{Rig, Seen, answer, ms};
@@ -286,4 +286,80 @@ fn pipelined_messages_that_are_answered_before_they_are_used_up_leave_nothing_ow
     client.finish();
     rig.settle(seen.echo());
     assert_eq!(seen.reasons(), [Reason::Peer]);
+}
+
+#[test]
+fn whoever_closes_his_half_behind_a_pipeline_gets_all_his_answers() {
+    let limits = [
+        delaying().operation_rate(Rate::per_second(10).burst(5)),
+        delaying().pool_operation_rate(Rate::per_second(10).burst(5)),
+        delaying().operation_rate(Rate::per_second(10).burst(5)).max_input(64),
+    ];
+    for limited in limits {
+        let (mut rig, mut seen) = (Rig::new(limited), Seen::default());
+        let client = connect(&rig, 1);
+        pipeline(&client, 45);
+        client.finish();
+        rig.pass(SECOND, seen.echo());
+        assert_eq!(
+            (client.bytes_in(), seen.read_closed),
+            (2 * 15, 0),
+            "the end is told after the last input"
+        );
+        rig.pass(3 * SECOND, seen.echo());
+        assert_eq!((client.bytes_in(), seen.reasons()), (2 * 45, vec![Reason::Peer]));
+    }
+}
+
+#[test]
+fn half_a_message_behind_a_pipeline_does_not_keep_its_sender() {
+    let own = delaying().operation_rate(Rate::per_second(10).burst(5));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(&[&b"x\n".repeat(10)[..], b"half"].concat());
+    client.finish();
+    rig.pass(SECOND, seen.echo());
+    assert_eq!((client.bytes_in(), seen.reasons()), (2 * 10, vec![Reason::Peer]));
+}
+
+#[test]
+fn a_change_of_limits_lets_nobody_past_the_line() {
+    let changes: [fn(&mut Config); 2] = [
+        |config| config.idle_timeout = Some(60 * SECOND),
+        |config| config.operation_rate = Some(Rate::per_second(1000)),
+    ];
+    for change in changes {
+        let shared = delaying().pool_operation_rate(Rate::per_second(10).burst(1));
+        let (mut rig, mut seen) = (Rig::new(shared), Seen::default());
+        let clients: Vec<Client> = (1..=50).map(|port| connect(&rig, port)).collect();
+        clients.iter().for_each(|client| client.send(b"x\n"));
+        rig.settle(seen.echo());
+        rig.pool.reconfigure(change).unwrap();
+        rig.settle(seen.echo());
+        let served = || clients.iter().filter(|client| client.bytes_in() > 0).count();
+        assert_eq!(served(), 1);
+        rig.pass(2 * SECOND, seen.echo());
+        assert_eq!(served(), 21);
+        rig.pass(3 * SECOND, seen.echo());
+        assert_eq!((served(), seen.reasons()), (50, vec![]));
+    }
+}
+
+#[test]
+fn answers_that_were_gathered_within_the_rate_leave_before_it_closes() {
+    let own = builder().over_rate(OverRate::Close).operation_rate(Rate::per_second(10).burst(5));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    pipeline(&client, 100);
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        let (mut input, mut output) = conn.split();
+        while let Some(line) = input.take_through(b'\n') {
+            let _ = output.queue(line);
+        }
+    });
+    assert_eq!((client.bytes_in(), seen.reasons()), (2 * 5, vec![Reason::Rate]));
 }
