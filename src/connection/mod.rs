@@ -273,8 +273,10 @@ bit_set! {
         APPLICATION = 32,
         /// The application does not know of it yet.
         UNANNOUNCED = 64,
+        /// The kernel has no memory for a read just now.
+        SHORTAGE = 128,
         /// Any of them.
-        ANYTHING = 127,
+        ANYTHING = 255,
     }
 }
 
@@ -288,7 +290,8 @@ impl Muted {
     pub(crate) const RATES: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0);
 
     /// The reasons that a timer ends.
-    pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0 | Self::DELAYED.0);
+    pub(crate) const TIMED: Self =
+        Self(Self::OPERATIONS.0 | Self::BYTES.0 | Self::DELAYED.0 | Self::SHORTAGE.0);
 }
 
 bit_set! {

@@ -1,7 +1,7 @@
 //! Bytes from a socket to the application: one system call into the open input, as far as buffer, rate and the
 //! connection's share of the turn allow. What is used up, and what that means, is noted here too.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use super::config::Proof;
 use super::core::{Core, UNPROVEN};
@@ -9,7 +9,7 @@ use super::inbox::Inbox;
 use super::sending;
 use crate::connection::{Flags, Muted, Operation, Reading, Record, Stage, Standing, facts};
 use crate::id::ConnId;
-use crate::net::{Net, Stream};
+use crate::net::{Net, Stream, is_shortage};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 
@@ -44,10 +44,7 @@ pub(super) fn receive<N: Net, U>(
             0
         }
         Err(error) => {
-            record.ready = record.ready.without(Readiness::READABLE);
-            if error.kind() != ErrorKind::WouldBlock {
-                core.end(id, record, Reason::Error);
-            }
+            failed(core, id, record, &error);
             0
         }
     }
@@ -104,6 +101,19 @@ fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     }
     core.open_operation(record);
     core.touch(record);
+}
+
+/// Nothing could be read. What only lacks memory is tried again after a pause: no edge will tell of it.
+#[cold]
+fn failed<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, error: &io::Error) {
+    if is_shortage(error) {
+        let at = core.now + sending::SHORTAGE_PAUSE;
+        return core.mute_until(id, record, Muted::SHORTAGE, at);
+    }
+    record.ready = record.ready.without(Readiness::READABLE);
+    if error.kind() != ErrorKind::WouldBlock {
+        core.end(id, record, Reason::Error);
+    }
 }
 
 /// The peer has sent its last byte.

@@ -472,7 +472,7 @@ pub(super) fn mark_low<N: Net, U>(
     Wrote::DownToLow
 }
 
-/// How long sending pauses when the kernel has no memory for it.
+/// How long sending or reading pauses when the kernel has no memory for it.
 pub(super) const SHORTAGE_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Output gathered before it is sent without waiting for the event's end.
