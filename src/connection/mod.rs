@@ -9,7 +9,7 @@ pub(crate) use table::{Duplicate, Table};
 
 use crate::admission::Permit;
 use crate::bucket::Level;
-use crate::buffer::{Output, Ring};
+use crate::buffer::{Lent, Output, Ring};
 use crate::clock::Nanos;
 use crate::peer::Peer;
 use crate::readiness::Readiness;
@@ -39,9 +39,9 @@ pub(crate) struct Record<S, U> {
     /// Its operations against its rate.
     pub(crate) level: Level,
     /// Bytes that arrived and were not consumed; none for an idle connection.
-    pub(crate) input: Option<Box<Ring>>,
+    pub(crate) input: Option<Lent<Ring>>,
     /// Bytes that wait to be sent; none for an idle connection.
-    pub(crate) output: Option<Box<Output>>,
+    pub(crate) output: Option<Lent<Output>>,
     pub(crate) operations: u64,
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
@@ -65,7 +65,7 @@ pub(crate) struct Record<S, U> {
     reason: Reason,
     pub(crate) userdata: Option<U>,
     /// Deadlines of its own, where they differ from the pool's.
-    pub(crate) own: Option<Box<Deadlines>>,
+    pub(crate) own: Option<Lent<Deadlines>>,
 }
 
 impl<S, U> Record<S, U> {
@@ -265,7 +265,7 @@ bit_set! {
         BACK_PRESSURE = 2,
         /// Its operations outran their rate.
         OPERATIONS = 4,
-        /// Its bytes outran their rate.
+        /// Its bytes outran their rate, or the kernel has no memory to read them just now.
         BYTES = 8,
         /// Admitted with a delay.
         DELAYED = 16,
@@ -273,10 +273,8 @@ bit_set! {
         APPLICATION = 32,
         /// The application does not know of it yet.
         UNANNOUNCED = 64,
-        /// The kernel has no memory for a read just now.
-        SHORTAGE = 128,
-        /// Any of them.
-        ANYTHING = 255,
+        /// Any of them. One bit stays free: of a whole byte the compiler makes two questions instead of one.
+        ANYTHING = 127,
     }
 }
 
@@ -286,12 +284,11 @@ impl Muted {
         self.0 == 0
     }
 
-    /// The reasons that a rate gives, and that another rate may take away.
+    /// The reasons that a rate gives, and that another rate may take away. A shortage taken away with them comes again.
     pub(crate) const RATES: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0);
 
     /// The reasons that a timer ends.
-    pub(crate) const TIMED: Self =
-        Self(Self::OPERATIONS.0 | Self::BYTES.0 | Self::DELAYED.0 | Self::SHORTAGE.0);
+    pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0 | Self::DELAYED.0);
 }
 
 bit_set! {

@@ -297,16 +297,29 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     fn complain_of(&mut self, place: usize, error: &io::Error) {
-        let what = format!("accept on {}", self.listening[place].listener.address());
-        self.complain(&what, error);
+        if self.may_complain() {
+            let what = format!("accept on {}", self.listening[place].listener.address());
+            self.complain(&what, error);
+        }
+    }
+
+    /// Says, at most once a second, what there was no memory for.
+    pub(super) fn complain_of_memory(&mut self, what: &str) {
+        if self.may_complain() {
+            self.complain_at = self.core.now + COMPLAIN_EVERY;
+            log::warn!("no memory: {what}");
+        }
+    }
+
+    fn may_complain(&self) -> bool {
+        self.core.now >= self.complain_at
     }
 
     fn complain(&mut self, what: &str, error: &io::Error) {
-        let now = self.core.now;
-        if now < self.complain_at {
+        if !self.may_complain() {
             return;
         }
-        self.complain_at = now + COMPLAIN_EVERY;
+        self.complain_at = self.core.now + COMPLAIN_EVERY;
         let failures = self.core.health.counters.accept_failures;
         log::warn!("{what}: {error}; {failures} failures so far, {} connections", self.table.len());
     }

@@ -39,12 +39,8 @@ pub(super) fn receive<N: Net, U>(
             received(core, id, record, n);
             n
         }
-        Ok(_) => {
-            at_the_end(core, record);
-            0
-        }
-        Err(error) => {
-            failed(core, id, record, &error);
+        result => {
+            nothing_came(core, id, record, asked, result);
             0
         }
     }
@@ -103,21 +99,34 @@ fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     core.touch(record);
 }
 
-/// Nothing could be read. What only lacks memory is tried again after a pause: no edge will tell of it.
+/// A read of `asked` bytes brought none.
 #[cold]
-fn failed<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, error: &io::Error) {
-    if is_shortage(error) {
-        let at = core.now + sending::SHORTAGE_PAUSE;
-        return core.mute_until(id, record, Muted::SHORTAGE, at);
-    }
-    record.ready = record.ready.without(Readiness::READABLE);
-    if error.kind() != ErrorKind::WouldBlock {
-        core.end(id, record, Reason::Error);
+fn nothing_came<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    asked: usize,
+    result: io::Result<usize>,
+) {
+    match result {
+        // Nothing could come: there was no memory to receive into. To ask here costs the way of a request nothing.
+        _ if asked == 0 => core.end(id, record, Reason::Memory),
+        Ok(_) => at_the_end(core, record),
+        Err(error) if is_shortage(&error) => {
+            // No edge will tell when there is memory again.
+            let at = core.now + sending::SHORTAGE_PAUSE;
+            core.mute_until(id, record, Muted::BYTES, at);
+        }
+        Err(error) => {
+            record.ready = record.ready.without(Readiness::READABLE);
+            if error.kind() != ErrorKind::WouldBlock {
+                core.end(id, record, Reason::Error);
+            }
+        }
     }
 }
 
 /// The peer has sent its last byte.
-#[cold]
 fn at_the_end<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>) {
     record.ready = record.ready.without(Readiness::READABLE);
     if record.reading == Reading::Open {
@@ -185,12 +194,27 @@ pub(super) fn close_input<N: Net, U>(
     if inbox.tell() {
         consumed(core, id, record, inbox.len());
     }
-    inbox.put_back(&mut record.input, &mut core.store);
+    inbox.put_back(|inbox| keep_rest(core, id, record, inbox));
     // Output is gathered only for the connection whose input is open.
     if core.stage.owner.is_some() {
         debug_assert_eq!(core.stage.owner, Some(id), "output was gathered behind somebody's back");
         sending::flush_stage(core, id, record);
         core.stage.owner = None;
+    }
+}
+
+/// What is left of the open input is kept. The connection ends if there is no memory for it, which costs nobody else
+/// anything.
+#[cold]
+fn keep_rest<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+) {
+    match inbox.rest(&mut core.store) {
+        Ok(rest) => record.input = rest,
+        Err(_) => core.end(id, record, Reason::Memory),
     }
 }
 
