@@ -16,6 +16,7 @@ use crate::error::AddError;
 use crate::id::ConnId;
 use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify, is_shortage};
 use crate::peer::Peer;
+use crate::readiness::Readiness;
 use crate::reason::{Reason, Refusal};
 
 /// How a newcomer came.
@@ -380,6 +381,10 @@ impl<U, N: Net> SocketPool<U, N> {
             }
         };
         let record = self.table.get_mut(id).expect("it was inserted just now");
+        // Of an accepted stream the peer tells what it is; of an added one it may tell whom somebody has accepted.
+        if (origin == Origin::Added || peer.is_unix()) && record.stream.stops_short() {
+            record.ready = record.ready.with(Readiness::STOPS_SHORT);
+        }
         let token = Token::connection(Kind::Server, self.core.party, id);
         let watched = self.core.registry.watch(&record.stream, token);
         // Whoever adds a stream gets it back and can do so again; whoever was accepted would be lost.

@@ -21,32 +21,66 @@ pub(super) fn receive<N: Net, U>(
     record: &mut Record<N::Stream, U>,
     inbox: &mut Inbox,
 ) -> usize {
+    if record.facts() & RECEIVES_IF.0 != RECEIVES_IF.1 {
+        return receive_otherwise(core, id, record, inbox);
+    }
+    receive_by(core, id, record, inbox, |stream, into| stream.receive(into).map(|n| (n, false)))
+}
+
+/// Receives from a stream on which a read may stop short, and from one whose end has been seen: the application may think
+/// that there is more.
+#[inline(never)]
+fn receive_otherwise<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+) -> usize {
+    if !record.ready.has(Readiness::READABLE) || !record.muted.is_nothing() || record.is_ending() {
+        return 0;
+    }
+    if record.ready.has(Readiness::STOPS_SHORT) {
+        receive_by(core, id, record, inbox, N::Stream::receive_some)
+    } else {
+        receive_by(core, id, record, inbox, |stream, into| stream.receive(into).map(|n| (n, false)))
+    }
+}
+
+/// Receives by a `read` that also tells whether it has stopped short.
+#[inline(always)] // For whatever reads plainly the second answer costs nothing then.
+fn receive_by<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+    read: impl FnOnce(&N::Stream, &mut [u8]) -> io::Result<(usize, bool)>,
+) -> usize {
     let most = allowed(core, id, record, inbox);
     if most == 0 {
         return 0;
     }
     let space = inbox.space(most, &mut core.store);
     let asked = space.len();
-    match record.stream.receive(space) {
-        Ok(n @ 1..) => {
+    match read(&record.stream, space) {
+        Ok((n @ 1.., stopped_short)) => {
             inbox.commit(n);
             // A short read has emptied the socket, and what comes next brings an edge of its own; but the end of the
             // stream, which may have been told already, is only seen by reading it, and the mark of urgent data stops
-            // a read before what lies behind it (tcp(7)).
-            if n < asked && !record.ready.has(MORE_BEHIND) {
+            // a read before what lies behind it (tcp(7)), as descriptors do behind what came with them.
+            if n < asked && !stopped_short && !record.ready.has(MORE_BEHIND) {
                 record.ready = record.ready.without(Readiness::READABLE);
             }
             received(core, id, record, n);
             n
         }
         result => {
-            nothing_came(core, id, record, asked, result);
+            nothing_came(core, id, record, asked, result.map(|(n, _)| n));
             0
         }
     }
 }
 
-/// How many bytes may be received now.
+/// How many bytes may be received now, from a connection that is read from.
 #[inline]
 fn allowed<N: Net, U>(
     core: &mut Core<N>,
@@ -54,9 +88,6 @@ fn allowed<N: Net, U>(
     record: &mut Record<N::Stream, U>,
     inbox: &Inbox,
 ) -> usize {
-    if record.facts() & RECEIVES_IF.0 != RECEIVES_IF.1 && !receives_after_the_end(record) {
-        return 0;
-    }
     let room = core.config().max_input.saturating_sub(inbox.len());
     if room == 0 {
         record.muted.insert(Muted::FULL);
@@ -71,13 +102,6 @@ fn allowed<N: Net, U>(
         return 0;
     }
     most.min(usize::try_from(allowance).unwrap_or(usize::MAX))
-}
-
-/// Whether the socket is to be asked though its end has been seen: the application may think that there is more.
-#[cold]
-fn receives_after_the_end<S, U>(record: &Record<S, U>) -> bool {
-    let readable = record.ready.has(Readiness::READABLE) && record.muted.is_nothing();
-    readable && record.reading != Reading::Open && !record.is_ending()
 }
 
 #[inline]
@@ -218,9 +242,9 @@ fn keep_rest<N: Net, U>(
     }
 }
 
-/// A connection is read from if these facts, in the first, are as in the second.
+/// A connection is read from, plainly, if these facts, in the first, are as in the second.
 const RECEIVES_IF: (u32, u32) = (
-    facts(Readiness::READABLE, Muted::ANYTHING, u8::MAX, Stage::Ending as u8),
+    facts(Readiness::READABLE.with(Readiness::STOPS_SHORT), Muted::ANYTHING, u8::MAX, Stage::Ending as u8),
     facts(Readiness::READABLE, Muted::NOTHING, Reading::Open as u8, 0),
 );
 
