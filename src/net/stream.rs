@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_no_stream_socket_comes_back_as_it_was() {
         let (reader, _writer) = io::pipe().unwrap();
-        let (packets, _other) = Socket::pair(socket2::Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        let (packets, _other) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None).unwrap();
         let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let others: [OwnedFd; 4] = [
             reader.into(),
