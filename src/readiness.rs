@@ -27,6 +27,9 @@ impl Readiness {
     pub const FAILED: Self = Self(8);
     /// The peer has sent urgent data, at whose mark a read stops short.
     pub const URGENT: Self = Self(16);
+    /// No poller tells it: the pool notes it here of a stream on which a read may stop short, where the questions of a
+    /// request ask for it in passing.
+    pub(crate) const STOPS_SHORT: Self = Self(32);
 
     /// The set as bits.
     #[inline]
@@ -89,6 +92,7 @@ impl Debug for Readiness {
             (Self::READ_CLOSED, "read closed"),
             (Self::FAILED, "failed"),
             (Self::URGENT, "urgent"),
+            (Self::STOPS_SHORT, "stops short"),
         ];
         f.debug_set().entries(names.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| name)).finish()
     }

@@ -97,7 +97,8 @@ reasons! {
         Rate = "rate",
         /// It made room for a newcomer.
         Evicted = "evicted",
-        /// All buffers together passed their hard mark and this connection held the most.
+        /// All buffers together passed their hard mark and this connection held the most, or there was no memory for its
+        /// bytes.
         Memory = "memory",
         /// The pool drained and it was not busy, or had finished.
         Drained = "drained",

@@ -18,6 +18,8 @@ fn passing() -> Vec<(Call, i32)> {
     let accept = SHORTAGES.iter().chain(&ABORTED).map(|errno| (Call::Accept, *errno));
     let others = [
         (Call::Receive, libc::EAGAIN),
+        (Call::Receive, libc::ENOMEM),
+        (Call::Receive, libc::ENOBUFS),
         (Call::Send, libc::EAGAIN),
         (Call::Send, libc::ENOBUFS),
         (Call::Watch, libc::ENOSPC),
@@ -139,6 +141,47 @@ fn a_newcomer_that_can_never_be_watched_is_refused_and_counted() {
         assert_eq!((ended, snapshot.closed_total()), (refused, 0), "nobody else is touched");
         afternoon.close();
     }
+}
+
+#[test]
+fn a_read_for_which_the_kernel_has_no_memory_is_tried_again_and_the_loop_rests_meanwhile() {
+    for errno in [libc::ENOMEM, libc::ENOBUFS] {
+        let timeouts = SocketPool::builder().first_message_timeout(ms(2000)).idle_timeout(ms(2000));
+        let (mut rig, mut seen) = (Rig::<()>::new(timeouts), Seen::default());
+        let client = rig.world.connect("192.0.2.1:1000");
+        rig.settle(seen.echo());
+        rig.world.fail_next(Call::Receive, errno, Schedule::FromNowOn);
+        client.send(b"hello\n");
+        let before = rig.world.calls(Call::Receive);
+        for _ in 0..10 {
+            // A loop that does not rest makes this panic.
+            rig.pass(ms(1000), seen.echo());
+            rig.pool.assert_invariants();
+        }
+        let tries = rig.world.calls(Call::Receive) - before;
+        assert!((100..=1001).contains(&tries), "{tries} tries in ten seconds");
+        assert_eq!(seen.reasons(), [], "that it is not heard is not held against it");
+
+        rig.world.heal(Call::Receive);
+        rig.pass(ms(20), seen.echo());
+        assert_eq!(client.take(), b"hello\n", "no edge told that there was memory again");
+    }
+}
+
+#[test]
+fn whoever_leaves_while_the_kernel_has_no_memory_to_hear_it_is_still_heard() {
+    let (mut rig, mut seen) = (Rig::<()>::new(SocketPool::builder()), Seen::default());
+    let client = rig.world.connect("192.0.2.1:1000");
+    rig.settle(seen.echo());
+    rig.world.fail_next(Call::Receive, libc::ENOMEM, Schedule::FromNowOn);
+    client.send(b"last words\n");
+    client.finish();
+    rig.settle(seen.echo());
+    assert_eq!((seen.read_closed, client.take()), (0, vec![]));
+    rig.world.heal(Call::Receive);
+    rig.pass(ms(20), seen.echo());
+    assert_eq!((seen.read_closed, client.take()), (1, b"last words\n".to_vec()));
+    assert_eq!(seen.reasons(), [Reason::Peer]);
 }
 
 /// A server that has one client, and for whose next newcomer the poller has no memory.

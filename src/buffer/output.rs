@@ -1,13 +1,12 @@
 //! What a connection has yet to send.
 
-use std::collections::VecDeque;
+use std::collections::{TryReserveError, VecDeque};
 use std::io::IoSlice;
 
 use bytes::Bytes;
 
-use super::{ChunkStore, Ring};
+use super::{ChunkStore, Lent, Ring};
 use crate::clock::Nanos;
-use crate::error::Error;
 
 /// What waits to be sent, in the order in which it was queued: copied bytes, all in one ring, and between them shared
 /// payloads that are not copied.
@@ -16,7 +15,7 @@ use crate::error::Error;
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     /// The copied bytes. Invariant: not empty; an empty ring goes back to the store.
-    copied: Option<Box<Ring>>,
+    copied: Option<Lent<Ring>>,
     /// The shared payloads. Invariant: none is empty.
     shared: VecDeque<Payload>,
     /// How much of the first payload has left. Invariant: less than its length, 0 without a payload or while copied
@@ -39,36 +38,41 @@ struct Payload {
 
 impl Output {
     /// An empty output with room for a few shared payloads.
-    pub(super) fn new() -> Result<Self, Error> {
+    pub(super) fn new() -> Result<Self, TryReserveError> {
         let mut output = Self::default();
-        output.shared.try_reserve_exact(FEW_PAYLOADS).map_err(|_| Error::Memory { what: "buffers" })?;
+        output.shared.try_reserve_exact(FEW_PAYLOADS)?;
         Ok(output)
     }
 
-    /// Queues a copy of `bytes`. Takes all of them; how much may wait is the caller's business.
-    pub(crate) fn push(&mut self, bytes: &[u8], store: &mut ChunkStore) {
+    /// Queues a copy of `bytes`. Takes all of them, or none if there is no memory for them; how much may wait is the
+    /// caller's business.
+    pub(crate) fn push(&mut self, bytes: &[u8], store: &mut ChunkStore) -> Result<(), TryReserveError> {
         if bytes.is_empty() {
-            return;
+            return Ok(());
         }
         match &mut self.copied {
-            Some(ring) => store.grow(ring, bytes.len()),
-            none => *none = Some(store.ring(bytes.len())),
+            Some(ring) => store.grow(ring, bytes.len())?,
+            none => *none = Some(store.ring(bytes.len())?),
         }
         self.copy(bytes);
+        Ok(())
     }
 
     /// Queues `bytes` without copying them, except small ones for which there is room anyway: a copy of those costs
-    /// less than to keep them apart. Empty ones vanish.
-    pub(crate) fn push_shared(&mut self, bytes: Bytes) {
+    /// less than to keep them apart. Empty ones vanish. As `push`, without memory it takes none.
+    pub(crate) fn push_shared(&mut self, bytes: Bytes) -> Result<(), TryReserveError> {
         if bytes.is_empty() {
-            return;
+            return Ok(());
         }
         let room = self.copied.as_ref().map_or(0, |ring| ring.free());
         if bytes.len() <= room.min(SMALL_PAYLOAD) {
-            return self.copy(&bytes);
+            self.copy(&bytes);
+            return Ok(());
         }
+        self.shared.try_reserve(1)?;
         self.waiting += bytes.len();
         self.shared.push_back(Payload { before: std::mem::take(&mut self.tail), bytes });
+        Ok(())
     }
 
     /// Forgets the first `n` bytes: they have left. Storage goes back as soon as it is empty.
@@ -151,10 +155,11 @@ impl Output {
         filled
     }
 
-    /// Lets go of room for more payloads than are usual, before the output is kept for another connection.
+    /// Lets go of room for more payloads than are usual, before the output is kept, empty, for another connection.
     pub(super) fn shrink(&mut self) {
         if self.shared.capacity() > MANY_PAYLOADS {
-            self.shared.shrink_to(FEW_PAYLOADS);
+            // To shrink it would be to allocate, and without memory not to return.
+            self.shared = VecDeque::new();
         }
     }
 
@@ -218,10 +223,10 @@ mod tests {
     #[test]
     fn copies_and_payloads_leave_in_the_order_in_which_they_came() {
         let mut store = ChunkStore::new(0);
-        let mut output = store.output();
-        output.push(b"head", &mut store);
-        output.push_shared(long("ab"));
-        output.push(b"tail", &mut store);
+        let mut output = store.output().unwrap();
+        output.push(b"head", &mut store).unwrap();
+        output.push_shared(long("ab")).unwrap();
+        output.push(b"tail", &mut store).unwrap();
         let whole = [b"head", &long("ab")[..], b"tail"].concat();
         assert_eq!(gathered(&output, 8), whole);
         output.advance(6, &mut store);
@@ -233,7 +238,7 @@ mod tests {
     fn a_payload_is_sent_from_where_it_lies() {
         let payload = long("x");
         let mut output = Output::default();
-        output.push_shared(payload.clone());
+        output.push_shared(payload.clone()).unwrap();
         let mut slices = [IoSlice::new(&[])];
         assert_eq!(output.gather(&mut slices), 1);
         assert_eq!(slices[0].as_ptr(), payload.as_ptr());
@@ -242,9 +247,9 @@ mod tests {
     #[test]
     fn a_small_payload_joins_the_copied_bytes_when_there_is_room() {
         let mut store = ChunkStore::new(0);
-        let mut output = store.output();
-        output.push(b"a", &mut store);
-        output.push_shared(Bytes::from_static(b"b"));
+        let mut output = store.output().unwrap();
+        output.push(b"a", &mut store).unwrap();
+        output.push_shared(Bytes::from_static(b"b")).unwrap();
         let mut slices = [IoSlice::new(&[]); 4];
         assert_eq!(output.gather(&mut slices), 1);
         assert_eq!(&*slices[0], b"ab");
@@ -253,16 +258,16 @@ mod tests {
     #[test]
     fn an_empty_payload_vanishes() {
         let mut output = Output::default();
-        output.push_shared(Bytes::new());
+        output.push_shared(Bytes::new()).unwrap();
         assert!(output.is_empty() && output.shared.is_empty());
     }
 
     #[test]
     fn the_ring_goes_back_while_payloads_still_wait() {
         let mut store = ChunkStore::new(1 << 20);
-        let mut output = store.output();
-        output.push(b"head", &mut store);
-        output.push_shared(long("xy"));
+        let mut output = store.output().unwrap();
+        output.push(b"head", &mut store).unwrap();
+        output.push_shared(long("xy")).unwrap();
         output.advance(4, &mut store);
         assert_eq!((store.lent_bytes(), output.waiting()), (0, 2 * SMALL_PAYLOAD));
     }
@@ -270,8 +275,8 @@ mod tests {
     #[test]
     fn a_payload_is_charged_in_full_until_its_last_byte_has_left() {
         let mut store = ChunkStore::new(0);
-        let mut output = store.output();
-        output.push_shared(long("xy"));
+        let mut output = store.output().unwrap();
+        output.push_shared(long("xy")).unwrap();
         let held = output.held();
         output.advance(held - 1, &mut store);
         assert_eq!((output.waiting(), output.held()), (1, held));
@@ -322,16 +327,16 @@ mod tests {
         #[test]
         fn an_output_is_a_queue_of_bytes(steps in steps()) {
             let mut store = ChunkStore::new(4096);
-            let mut output = store.output();
+            let mut output = store.output().unwrap();
             let mut model = Vec::new();
             for step in steps {
                 match step {
                     Step::Push(bytes) => {
-                        output.push(&bytes, &mut store);
+                        output.push(&bytes, &mut store).unwrap();
                         model.extend(bytes);
                     }
                     Step::Share(bytes) => {
-                        output.push_shared(Bytes::from(bytes.clone()));
+                        output.push_shared(Bytes::from(bytes.clone())).unwrap();
                         model.extend(bytes);
                     }
                     Step::Send(slices, n) => {
@@ -348,7 +353,7 @@ mod tests {
                     }
                     Step::Replace => {
                         store.give_back_output(output);
-                        output = store.output();
+                        output = store.output().unwrap();
                         model.clear();
                     }
                 }

@@ -1,18 +1,17 @@
 //! Where buffers get their memory from and bring it back to.
 
-use super::{Output, Ring};
-use crate::error::Error;
+use std::collections::TryReserveError;
+
+use super::{Lent, Output, Ring};
 
 /// Lends storage to buffers while bytes wait in them; keeps what comes back for the next one, up to a bound.
 ///
 /// Whatever was lent must be given back, to the same store: the sums only know what they are told.
 #[derive(Debug)]
 pub(crate) struct ChunkStore {
-    /// Free rings by class. Boxes, because boxes are what is lent: a ring moves by its pointer.
-    #[expect(clippy::vec_box, reason = "the boxes themselves are lent")]
-    rings: [Vec<Box<Ring>>; CLASSES],
-    #[expect(clippy::vec_box, reason = "the boxes themselves are lent")]
-    outputs: Vec<Box<Output>>,
+    /// Free rings by class.
+    rings: [Vec<Lent<Ring>>; CLASSES],
+    outputs: Vec<Lent<Output>>,
     /// Invariant: free_bytes <= retain_bytes.
     retain_bytes: usize,
     /// Invariant: the capacity of all rings in `rings`.
@@ -36,7 +35,7 @@ impl ChunkStore {
     /// Allocates rings of the smallest class and outputs until `count` of each are free, and one ring of each larger class
     /// up to what is received at a time, or as many as the store may keep. Lending up to that many of them, moving what
     /// waits in one to a larger one, and taking them back then does not allocate.
-    pub(crate) fn prepare(&mut self, count: usize) -> Result<(), Error> {
+    pub(crate) fn prepare(&mut self, count: usize) -> Result<(), TryReserveError> {
         for (class, capacity) in
             (0..CLASSES).zip(capacities()).take_while(|(_, capacity)| *capacity <= COARSE)
         {
@@ -45,55 +44,57 @@ impl ChunkStore {
             self.prepare_rings(class, capacity, wanted.saturating_sub(self.rings[class].len()).min(room))?;
         }
         let outputs = count.min(self.most_outputs()).saturating_sub(self.outputs.len());
-        self.outputs.try_reserve(outputs).map_err(|_| OUT_OF_MEMORY)?;
+        self.outputs.try_reserve(outputs)?;
         for _ in 0..outputs {
-            self.outputs.push(Box::new(Output::new()?));
+            self.outputs.push(Lent::try_new(Output::new()?)?);
         }
         Ok(())
     }
 
-    fn prepare_rings(&mut self, class: usize, capacity: usize, count: usize) -> Result<(), Error> {
-        self.rings[class].try_reserve(count).map_err(|_| OUT_OF_MEMORY)?;
+    fn prepare_rings(&mut self, class: usize, capacity: usize, count: usize) -> Result<(), TryReserveError> {
+        self.rings[class].try_reserve(count)?;
         for _ in 0..count {
-            let mut storage = Vec::new();
-            storage.try_reserve_exact(capacity).map_err(|_| OUT_OF_MEMORY)?;
-            storage.resize(capacity, 0);
-            self.rings[class].push(Box::new(Ring::new(storage.into_boxed_slice())));
+            self.rings[class].push(allocate(capacity)?);
             self.free_bytes += capacity;
         }
         Ok(())
     }
 
     /// Lends an empty ring of the smallest class in which `room` bytes fit.
-    pub(crate) fn ring(&mut self, room: usize) -> Box<Ring> {
+    pub(crate) fn ring(&mut self, room: usize) -> Result<Lent<Ring>, TryReserveError> {
         let capacity = fitting(room);
+        let ring = match self.rings.get_mut(class(capacity)).and_then(Vec::pop) {
+            Some(ring) => {
+                self.free_bytes -= capacity;
+                ring
+            }
+            None => allocate(capacity)?,
+        };
         self.lent_bytes += capacity;
-        if let Some(ring) = self.rings.get_mut(class(capacity)).and_then(Vec::pop) {
-            self.free_bytes -= capacity;
-            return ring;
-        }
-        Box::new(Ring::new(vec![0; capacity].into_boxed_slice()))
+        Ok(ring)
     }
 
     /// Makes sure that `room` more bytes fit into `ring`: if they do not, what waits in it moves to a larger one and
-    /// the old one comes back.
-    pub(crate) fn grow(&mut self, ring: &mut Box<Ring>, room: usize) {
+    /// the old one comes back. If there is no memory for a larger one, nothing has changed.
+    pub(crate) fn grow(&mut self, ring: &mut Lent<Ring>, room: usize) -> Result<(), TryReserveError> {
         if ring.free() >= room {
-            return;
+            return Ok(());
         }
-        let mut larger = self.ring(ring.len().saturating_add(room));
+        let mut larger = self.ring(ring.len().saturating_add(room))?;
         let (first, second) = ring.as_slices();
         larger.push(first);
         larger.push(second);
         self.give_back(std::mem::replace(ring, larger));
+        Ok(())
     }
 
     /// Takes a ring back. What waited in it is forgotten.
-    pub(crate) fn give_back(&mut self, mut ring: Box<Ring>) {
+    pub(crate) fn give_back(&mut self, mut ring: Lent<Ring>) {
         let capacity = ring.capacity();
         debug_assert!(capacity <= self.lent_bytes, "a ring came back that was not lent here");
         self.lent_bytes = self.lent_bytes.saturating_sub(capacity);
-        if self.make_room(capacity) {
+        // Without memory to remember it by, it goes to the allocator.
+        if self.make_room(capacity) && self.rings[class(capacity)].try_reserve(1).is_ok() {
             ring.clear();
             self.free_bytes += capacity;
             self.rings[class(capacity)].push(ring);
@@ -101,14 +102,14 @@ impl ChunkStore {
     }
 
     /// Lends an output in which nothing waits.
-    pub(crate) fn output(&mut self) -> Box<Output> {
-        self.outputs.pop().unwrap_or_default()
+    pub(crate) fn output(&mut self) -> Result<Lent<Output>, TryReserveError> {
+        self.outputs.pop().map_or_else(|| Lent::try_new(Output::default()), Ok)
     }
 
     /// Takes an output back. Whatever still waits in it is dropped.
-    pub(crate) fn give_back_output(&mut self, mut output: Box<Output>) {
+    pub(crate) fn give_back_output(&mut self, mut output: Lent<Output>) {
         output.clear(self);
-        if self.outputs.len() < self.most_outputs() {
+        if self.outputs.len() < self.most_outputs() && self.outputs.try_reserve(1).is_ok() {
             output.shrink();
             self.outputs.push(output);
         }
@@ -157,7 +158,13 @@ const COARSE: usize = 64 * 1024;
 /// Classes of which free rings are kept; the last is 2 GiB.
 const CLASSES: usize = 5 + 15;
 
-const OUT_OF_MEMORY: Error = Error::Memory { what: "buffers" };
+/// A ring that nobody has had before.
+fn allocate(capacity: usize) -> Result<Lent<Ring>, TryReserveError> {
+    let mut storage = Vec::new();
+    storage.try_reserve_exact(capacity)?;
+    storage.resize(capacity, 0);
+    Lent::try_new(Ring::new(storage.into_boxed_slice()))
+}
 
 /// The capacity of the smallest class that holds `room` bytes.
 fn fitting(room: usize) -> usize {
@@ -198,7 +205,7 @@ mod tests {
             (1_000_000, 1_048_576),
         ];
         for (room, capacity) in table {
-            assert_eq!(store.ring(room).capacity(), capacity, "for {room}");
+            assert_eq!(store.ring(room).unwrap().capacity(), capacity, "for {room}");
         }
     }
 
@@ -215,11 +222,11 @@ mod tests {
     #[test]
     fn what_comes_back_is_lent_again() {
         let mut store = ChunkStore::new(1 << 20);
-        let mut ring = store.ring(5000);
+        let mut ring = store.ring(5000).unwrap();
         ring.push(b"secret");
         let storage = ring.as_slices().0.as_ptr();
         store.give_back(ring);
-        let mut ring = store.ring(4097);
+        let mut ring = store.ring(4097).unwrap();
         assert!(ring.is_empty());
         ring.push(b"x");
         assert_eq!(ring.as_slices().0.as_ptr(), storage);
@@ -228,15 +235,25 @@ mod tests {
     #[test]
     fn a_ring_that_grows_keeps_its_bytes_and_gives_its_storage_back() {
         let mut store = ChunkStore::new(1 << 20);
-        let mut ring = store.ring(0);
+        let mut ring = store.ring(0).unwrap();
         ring.push(&[1; 250]);
         ring.consume(100);
         ring.push(&[2; 100]);
-        store.grow(&mut ring, 6);
+        store.grow(&mut ring, 6).unwrap();
         assert_eq!(ring.capacity(), 256, "there was room");
-        store.grow(&mut ring, 7);
+        store.grow(&mut ring, 7).unwrap();
         assert_eq!(ring.contiguous(), [[1; 150].as_slice(), &[2; 100]].concat());
         assert_eq!((store.lent_bytes(), store.free_bytes()), (1024, 256));
+    }
+
+    #[test]
+    fn a_ring_that_cannot_be_had_changes_nothing() {
+        let mut store = ChunkStore::new(1 << 20);
+        let mut ring = store.ring(0).unwrap();
+        ring.push(b"kept");
+        assert!(store.grow(&mut ring, 1 << 62).is_err());
+        assert!(store.ring(1 << 62).is_err());
+        assert_eq!((ring.contiguous(), store.lent_bytes(), store.free_bytes()), (&b"kept"[..], 256, 0));
     }
 
     #[test]
@@ -252,12 +269,12 @@ mod tests {
     #[test]
     fn large_free_rings_make_room_for_small_ones_and_not_the_other_way_round() {
         let mut store = ChunkStore::new(20_000);
-        let [small, medium, large] = [256, 4096, 16_384].map(|room| store.ring(room));
+        let [small, medium, large] = [256, 4096, 16_384].map(|room| store.ring(room).unwrap());
         store.give_back(large);
         store.give_back(medium);
         assert_eq!(store.free_bytes(), 4096, "the large one went to the allocator");
         store.give_back(small);
-        let large = store.ring(16_384);
+        let large = store.ring(16_384).unwrap();
         store.give_back(large);
         assert_eq!(store.free_bytes(), 256 + 4096, "the large one did not displace anything");
     }
@@ -265,12 +282,12 @@ mod tests {
     #[test]
     fn an_output_that_held_many_payloads_is_trimmed() {
         let mut store = ChunkStore::new(1 << 20);
-        let mut output = store.output();
+        let mut output = store.output().unwrap();
         for _ in 0..10_000 {
-            output.push_shared(bytes::Bytes::from_static(b"x"));
+            output.push_shared(bytes::Bytes::from_static(b"x")).unwrap();
         }
         store.give_back_output(output);
-        assert!(store.output().payload_room() < 100);
+        assert!(store.output().unwrap().payload_room() < 100);
     }
 
     #[derive(Clone, Debug)]
@@ -292,7 +309,7 @@ mod tests {
         proptest::collection::vec(step, 0..64)
     }
 
-    fn assert_sums(store: &ChunkStore, lent: &[Box<Ring>]) {
+    fn assert_sums(store: &ChunkStore, lent: &[Lent<Ring>]) {
         assert_eq!(store.lent_bytes(), lent.iter().map(|ring| ring.capacity()).sum::<usize>());
         assert_eq!(
             store.free_bytes(),
@@ -310,11 +327,11 @@ mod tests {
         #[test]
         fn the_sums_tell_what_exists(retain in 0..100_000_usize, steps in steps()) {
             let mut store = ChunkStore::new(retain);
-            let mut lent: Vec<Box<Ring>> = Vec::new();
+            let mut lent: Vec<Lent<Ring>> = Vec::new();
             for step in steps {
                 match step {
                     Step::Lend(room) => {
-                        let mut ring = store.ring(room);
+                        let mut ring = store.ring(room).unwrap();
                         prop_assert!(ring.is_empty() && ring.free() >= room);
                         prop_assert!(ring.capacity() <= SMALLEST.max(room * 4));
                         ring.push(&vec![7; room / 2]);
@@ -323,7 +340,7 @@ mod tests {
                     Step::Grow(which, room) if !lent.is_empty() => {
                         let place = which % lent.len();
                         let before = lent[place].contiguous().to_vec();
-                        store.grow(&mut lent[place], room);
+                        store.grow(&mut lent[place], room).unwrap();
                         prop_assert!(lent[place].free() >= room);
                         prop_assert_eq!(lent[place].contiguous(), before);
                     }

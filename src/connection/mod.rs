@@ -9,7 +9,7 @@ pub(crate) use table::{Duplicate, Table};
 
 use crate::admission::Permit;
 use crate::bucket::Level;
-use crate::buffer::{Output, Ring};
+use crate::buffer::{Lent, Output, Ring};
 use crate::clock::Nanos;
 use crate::peer::Peer;
 use crate::readiness::Readiness;
@@ -39,9 +39,9 @@ pub(crate) struct Record<S, U> {
     /// Its operations against its rate.
     pub(crate) level: Level,
     /// Bytes that arrived and were not consumed; none for an idle connection.
-    pub(crate) input: Option<Box<Ring>>,
+    pub(crate) input: Option<Lent<Ring>>,
     /// Bytes that wait to be sent; none for an idle connection.
-    pub(crate) output: Option<Box<Output>>,
+    pub(crate) output: Option<Lent<Output>>,
     pub(crate) operations: u64,
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
@@ -65,7 +65,7 @@ pub(crate) struct Record<S, U> {
     reason: Reason,
     pub(crate) userdata: Option<U>,
     /// Deadlines of its own, where they differ from the pool's.
-    pub(crate) own: Option<Box<Deadlines>>,
+    pub(crate) own: Option<Lent<Deadlines>>,
 }
 
 impl<S, U> Record<S, U> {
@@ -279,7 +279,7 @@ bit_set! {
         BACK_PRESSURE = 2,
         /// Its operations outran their rate.
         OPERATIONS = 4,
-        /// Its bytes outran their rate.
+        /// Its bytes outran their rate, or the kernel has no memory to read them just now.
         BYTES = 8,
         /// Admitted with a delay.
         DELAYED = 16,
@@ -287,7 +287,7 @@ bit_set! {
         APPLICATION = 32,
         /// The application does not know of it yet.
         UNANNOUNCED = 64,
-        /// Any of them.
+        /// Any of them. One bit stays free: of a whole byte the compiler makes two questions instead of one.
         ANYTHING = 127,
     }
 }

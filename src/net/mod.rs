@@ -117,6 +117,22 @@ pub trait Stream: Debug {
     /// `WouldBlock` when nothing has arrived, else what the socket said. Never `Interrupted`.
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
 
+    /// Whether a read may stop before all that has arrived is read, with no new edge for the rest: on a unix socket it
+    /// does behind a message that came with descriptors. Asked once; `receive_some` is then called in place of
+    /// `receive`.
+    fn stops_short(&self) -> bool {
+        false
+    }
+
+    /// Reads as `receive`, and tells whether it has stopped short, so that there may be more. What came with the bytes,
+    /// descriptors above all, is not taken in.
+    ///
+    /// # Errors
+    /// As `receive`.
+    fn receive_some(&self, into: &mut [u8]) -> io::Result<(usize, bool)> {
+        self.receive(into).map(|n| (n, false))
+    }
+
     /// Sends from the front of `slices` as much as the socket takes, in one system call and without SIGPIPE.
     ///
     /// # Errors

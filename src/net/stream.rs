@@ -5,9 +5,9 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use socket2::{Socket, Type};
+use socket2::{Domain, Socket, Type};
 
-use super::Stream;
+use super::{Stream, sys};
 use crate::peer::Peer;
 
 /// A connected, non-blocking, close-on-exec socket; closed when dropped.
@@ -121,6 +121,21 @@ impl Stream for OsStream {
         }
     }
 
+    fn stops_short(&self) -> bool {
+        // Whoever cannot be asked is read with more care than may be needed.
+        self.0.domain().map_or(true, |domain| domain == Domain::UNIX)
+    }
+
+    #[inline]
+    fn receive_some(&self, into: &mut [u8]) -> io::Result<(usize, bool)> {
+        loop {
+            match sys::receive_message(self.as_fd(), into) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
     #[inline]
     fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
@@ -144,15 +159,16 @@ impl Stream for OsStream {
         // Errors are of no interest: the peer may be long gone, and the close that follows settles everything.
         let _ = self.0.shutdown(Shutdown::Write);
         for _ in 0..MOST_DROPPED {
+            // A short read need not have emptied it: see `stops_short`.
             match self.receive(scratch) {
-                Ok(n) if n == scratch.len() => {}
+                Ok(1..) => {}
                 _ => return,
             }
         }
     }
 }
 
-/// Full scratch buffers that are dropped before a close, 1 MiB: who has sent more than that meanwhile gets a RST.
+/// Reads that are dropped before a close, at most 1 MiB: who has sent more than that meanwhile gets a RST.
 const MOST_DROPPED: usize = 16;
 
 /// Whether a call failed only because the kernel has no memory for it just now: nothing is wrong with the socket, and
@@ -186,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_no_stream_socket_comes_back_as_it_was() {
         let (reader, _writer) = io::pipe().unwrap();
-        let (packets, _other) = Socket::pair(socket2::Domain::UNIX, Type::SEQPACKET, None).unwrap();
+        let (packets, _other) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None).unwrap();
         let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let others: [OwnedFd; 4] = [
             reader.into(),

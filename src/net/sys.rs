@@ -27,6 +27,23 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
     Ok((stream, peer_of(&address)))
 }
 
+/// Reads bytes of a message from a socket, and tells whether something came with them for which we give no room, such as
+/// descriptors: the kernel has closed those (`scm_recv` in include/net/scm.h).
+#[inline]
+pub(crate) fn receive_message(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<(usize, bool)> {
+    let mut piece = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    let mut message = MaybeUninit::<libc::msghdr>::zeroed();
+    // SAFETY: it holds numbers and pointers, for all of which zero is a value.
+    let message = unsafe { message.assume_init_mut() };
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    // SAFETY: `message` names one piece, which is `into`, and neither an address nor control data; all of it is valid for
+    // the length of the call.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), message, 0) };
+    let n = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    Ok((n, message.msg_flags & libc::MSG_CTRUNC != 0))
+}
+
 /// Reads an address of any family, as far as it fits into an IPv6 one.
 #[inline]
 fn peer_of(address: &libc::sockaddr_in6) -> Peer {

@@ -16,6 +16,7 @@ use crate::error::AddError;
 use crate::id::ConnId;
 use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify, is_shortage};
 use crate::peer::Peer;
+use crate::readiness::Readiness;
 use crate::reason::{Reason, Refusal};
 
 /// How a newcomer came.
@@ -287,16 +288,29 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     fn complain_of(&mut self, place: usize, error: &io::Error) {
-        let what = format!("accept on {}", self.listening[place].listener.address());
-        self.complain(&what, error);
+        if self.may_complain() {
+            let what = format!("accept on {}", self.listening[place].listener.address());
+            self.complain(&what, error);
+        }
+    }
+
+    /// Says, at most once a second, what there was no memory for.
+    pub(super) fn complain_of_memory(&mut self, what: &str) {
+        if self.may_complain() {
+            self.complain_at = self.core.now + COMPLAIN_EVERY;
+            log::warn!("no memory: {what}");
+        }
+    }
+
+    fn may_complain(&self) -> bool {
+        self.core.now >= self.complain_at
     }
 
     fn complain(&mut self, what: &str, error: &io::Error) {
-        let now = self.core.now;
-        if now < self.complain_at {
+        if !self.may_complain() {
             return;
         }
-        self.complain_at = now + COMPLAIN_EVERY;
+        self.complain_at = self.core.now + COMPLAIN_EVERY;
         let failures = self.core.health.counters.accept_failures;
         log::warn!("{what}: {error}; {failures} failures so far, {} connections", self.table.len());
     }
@@ -357,6 +371,10 @@ impl<U, N: Net> SocketPool<U, N> {
             }
         };
         let record = self.table.get_mut(id).expect("it was inserted just now");
+        // Of an accepted stream the peer tells what it is; of an added one it may tell whom somebody has accepted.
+        if (origin == Origin::Added || peer.is_unix()) && record.stream.stops_short() {
+            record.ready = record.ready.with(Readiness::STOPS_SHORT);
+        }
         let token = Token::connection(Kind::Server, self.core.party, id);
         let watched = self.core.registry.watch(&record.stream, token);
         // Whoever adds a stream gets it back and can do so again; whoever was accepted would be lost.

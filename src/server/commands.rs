@@ -18,7 +18,8 @@ use crate::reason::Reason;
 /// Calls a pool from other threads. Clones call the same pool.
 ///
 /// Calls return at once; the pool does what they ask in its next turn, for which it is woken, up to 256 of them in a
-/// turn. Nothing limits how many may wait: who calls faster than that for long fills memory.
+/// turn. Nothing limits how many may wait: who calls faster than that for long fills memory. The channel takes its memory
+/// in the calling thread and, as the standard library does, aborts the process when there is none.
 ///
 /// ```
 /// use socketpool::{Event, SocketPool};
@@ -312,7 +313,8 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Sends `bytes` to every connection that is open now, without copying them, a slice of the table in each turn.
     /// A connection that has no room for them, or that is about to end, is passed over. It answers nothing: nobody is
     /// proven by it. A drain waits until everybody has been reached; once the pool drains, no more are taken. What is
-    /// sent to one connection meanwhile may overtake it.
+    /// sent to one connection meanwhile may overtake it. If there is no memory to remember it by, it reaches nobody, and the
+    /// log says so; a connection for which there is no memory to keep it ends with [`Reason::Memory`].
     ///
     /// ```
     /// # let mut pool = socketpool::SocketPool::<()>::builder().build()?;
@@ -321,10 +323,14 @@ impl<U, N: Net> SocketPool<U, N> {
     /// ```
     pub fn broadcast(&mut self, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        if !bytes.is_empty() && self.core.drain.is_active() {
-            let sent_at = self.core.now;
-            self.commands.broadcasts.push_back(Broadcast { bytes, cursor: 0, sent_at });
+        if bytes.is_empty() || !self.core.drain.is_active() {
+            return;
         }
+        let sent_at = self.core.now;
+        if self.commands.broadcasts.try_reserve(1).is_err() {
+            return self.complain_of_memory("a broadcast reaches nobody");
+        }
+        self.commands.broadcasts.push_back(Broadcast { bytes, cursor: 0, sent_at });
     }
 
     #[inline]

@@ -11,6 +11,7 @@ use super::inbox::Inbox;
 use super::sending::{self, Payload, Sent};
 use super::split::{Input, Sender};
 use super::{receiving, report};
+use crate::buffer::Lent;
 use crate::clock::Nanos;
 use crate::connection::{Deadlines, Flags, Muted, Operation, Record, Standing};
 use crate::error::Error;
@@ -896,7 +897,13 @@ impl<U, N: Net> Connection<'_, U, N> {
         place: impl Fn(&mut Deadlines) -> &mut Option<Option<Duration>>,
     ) -> Result<(), Error> {
         config::timeout(field, value)?;
-        *place(self.record.own.get_or_insert_default()) = Some(value);
+        let own = match &mut self.record.own {
+            Some(own) => own,
+            none => none.insert(
+                Lent::try_new(Deadlines::default()).map_err(|_| Error::Memory { what: "deadlines" })?,
+            ),
+        };
+        *place(own) = Some(value);
         self.core.arm(self.id, self.record);
         Ok(())
     }

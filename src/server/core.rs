@@ -92,7 +92,11 @@ impl<N: Net> Core<N> {
         let capacity = config.max_connections as usize;
         let gate = Gate::new(config.admission(), config.max_connections)?;
         let mut store = ChunkStore::new(RETAINED_BYTES);
-        store.prepare(PREPARED_CHUNKS.min(capacity))?;
+        let mut gathered = Vec::new();
+        let prepared = store.prepare(PREPARED_CHUNKS.min(capacity));
+        prepared
+            .and_then(|()| gathered.try_reserve_exact(sending::MOST_GATHERED))
+            .map_err(|_| Error::Memory { what: "buffers" })?;
         let registry = reactor.poller().registry().map_err(|error| Error::io("share the poller", error))?;
         let now = clock.now();
         let mut core = Self {
@@ -115,7 +119,7 @@ impl<N: Net> Core<N> {
             drain: Draining::default(),
             closes_left: 0,
             exhaustion: Exhaustion::Enough,
-            stage: OutputStage { owner: None, bytes: Vec::with_capacity(sending::MOST_GATHERED) },
+            stage: OutputStage { owner: None, bytes: gathered },
             look: Look::Done,
             seed: RandomState::new().hash_one(0),
             busy: 0,

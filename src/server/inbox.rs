@@ -2,15 +2,16 @@
 //! of its own when some of it stayed. Reads nothing itself.
 
 use std::cell::Cell;
+use std::collections::TryReserveError;
 
-use crate::buffer::{ChunkStore, Ring};
+use crate::buffer::{ChunkStore, Lent, Ring};
 use crate::id::ConnId;
 
 /// Whose input is open, and where it lies: in the ring of its owner if it has one, else at the front of `scratch`.
 ///
 /// What is used up is only counted, and taken off when the input is put back or added to.
 ///
-/// Invariant: while a connection is the owner its record holds no ring; `put_back` returns what is left to it. Without
+/// Invariant: while a connection is the owner its record holds no ring; `rest` is what is left to it. Without
 /// an owner there is neither ring nor input.
 #[derive(Debug)]
 pub(super) struct Inbox {
@@ -20,7 +21,7 @@ pub(super) struct Inbox {
     all: usize,
     /// Bytes that the owner may still receive in this turn.
     share: usize,
-    ring: Option<Box<Ring>>,
+    ring: Option<Lent<Ring>>,
     taken: Taken,
 }
 
@@ -53,9 +54,12 @@ impl Taken {
 }
 
 impl Inbox {
-    pub(super) fn new() -> Self {
-        let scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
-        Self { scratch, owner: None, all: 0, share: 0, ring: None, taken: Taken::default() }
+    pub(super) fn new() -> Result<Self, TryReserveError> {
+        let mut scratch = Vec::new();
+        scratch.try_reserve_exact(SCRATCH_BYTES)?;
+        scratch.resize(SCRATCH_BYTES, 0);
+        let scratch = scratch.into_boxed_slice();
+        Ok(Self { scratch, owner: None, all: 0, share: 0, ring: None, taken: Taken::default() })
     }
 
     #[inline]
@@ -65,7 +69,7 @@ impl Inbox {
 
     /// Opens the input of `id`, which is what `kept` holds. The owner before must have been put back.
     #[inline]
-    pub(super) fn open(&mut self, id: ConnId, kept: &mut Option<Box<Ring>>) {
+    pub(super) fn open(&mut self, id: ConnId, kept: &mut Option<Lent<Ring>>) {
         debug_assert!(self.owner.is_none(), "the owner before was not put back");
         self.owner = Some(id);
         self.share = SHARE_BYTES;
@@ -75,30 +79,29 @@ impl Inbox {
         }
     }
 
-    /// Closes the owner's input; what is left of it is kept in a ring.
+    /// Closes the owner's input. If something may be left of it, `keep` is asked for it before it is forgotten.
     #[inline]
-    pub(super) fn put_back(&mut self, kept: &mut Option<Box<Ring>>, store: &mut ChunkStore) {
+    pub(super) fn put_back(&mut self, keep: impl FnOnce(&mut Self)) {
         self.owner = None;
         if self.ring.is_some() || self.taken.bytes.get() < self.all {
-            *kept = self.rest(store);
+            keep(self);
         }
         self.all = 0;
         self.taken.reset();
     }
 
-    /// What is left, in a ring.
-    #[cold]
-    fn rest(&mut self, store: &mut ChunkStore) -> Option<Box<Ring>> {
-        let ring = self.in_ring(store);
+    /// What is left, in a ring, to be put back with its owner.
+    pub(super) fn rest(&mut self, store: &mut ChunkStore) -> Result<Option<Lent<Ring>>, TryReserveError> {
+        let ring = self.in_ring(store)?;
         if ring.is_empty() {
             store.give_back(ring);
-            return None;
+            return Ok(None);
         }
-        Some(ring)
+        Ok(Some(ring))
     }
 
-    /// Takes the input out, in a ring, without what is used up.
-    fn in_ring(&mut self, store: &mut ChunkStore) -> Box<Ring> {
+    /// Takes the input out, in a ring, without what is used up. If there is no memory for one, it stays where it is.
+    fn in_ring(&mut self, store: &mut ChunkStore) -> Result<Lent<Ring>, TryReserveError> {
         let taken = self.taken.bytes.get();
         let ring = match self.ring.take() {
             Some(mut ring) => {
@@ -107,18 +110,18 @@ impl Inbox {
             }
             None => {
                 let rest = &self.scratch[taken..self.all];
-                let mut ring = store.ring(rest.len());
+                let mut ring = store.ring(rest.len())?;
                 ring.push(rest);
                 ring
             }
         };
         self.all = ring.len();
         self.taken.reset();
-        ring
+        Ok(ring)
     }
 
-    /// Where up to `most` more bytes can be received, at least one of them. `most` is not 0, and no more than the share.
-    /// Whatever was used up has been told.
+    /// Where up to `most` more bytes can be received, at least one of them, or none if there is no memory for them: then the
+    /// input is as it was. `most` is not 0, and no more than the share. Whatever was used up has been told.
     #[inline]
     pub(super) fn space(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
         if self.ring.is_none() && self.taken.bytes.get() == self.all {
@@ -126,20 +129,25 @@ impl Inbox {
             self.taken.reset();
             return &mut self.scratch[..most];
         }
-        self.space_in_ring(most, store)
+        self.space_or_none(most, store)
+    }
+
+    #[cold]
+    fn space_or_none(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
+        self.space_in_ring(most, store).unwrap_or_default()
     }
 
     /// What the application left is being added to: from here on it needs a place of its own.
-    #[cold]
-    fn space_in_ring(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
-        let mut ring = self.in_ring(store);
+    fn space_in_ring(&mut self, most: usize, store: &mut ChunkStore) -> Result<&mut [u8], TryReserveError> {
+        let ring = self.in_ring(store)?;
+        let ring = self.ring.insert(ring);
         if ring.free() < most.min(LEAST_READ) {
             // Four times what waits, so that a long message is moved a logarithmic number of times.
             let more = (ring.len() * 3).clamp(LEAST_READ, SCRATCH_BYTES).min(most);
-            store.grow(&mut ring, more);
+            store.grow(ring, more)?;
         }
         let most = most.min(ring.free());
-        &mut self.ring.insert(ring).space()[..most]
+        Ok(&mut ring.space()[..most])
     }
 
     /// `n` bytes of the space were filled.

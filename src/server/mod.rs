@@ -167,10 +167,11 @@ impl<U, N: Net> SocketPool<U, N> {
         let table = Table::new(capacity)?;
         let commands = Commands::new(reactor.poller().waker());
         let core = Core::new(config, clock, reactor)?;
+        let inbox = Inbox::new().map_err(|_| Error::Memory { what: "buffers" })?;
         startup::announce(core.config());
         Ok(Self {
             table,
-            inbox: Inbox::new(),
+            inbox,
             core,
             listening: Vec::new(),
             closed: VecDeque::with_capacity(accept::MOST_A_TURN),

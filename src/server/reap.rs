@@ -202,10 +202,8 @@ impl<N: Net> Core<N> {
             return None;
         }
         let timeout = choose(record, |own| own.idle, self.config().idle_timeout)?;
-        // While we keep it waiting it is not idle.
-        let waits = record.muted.has(Muted::TIMED);
-        let start = if waits { record.last_active.max(record.resume_at) } else { record.last_active };
-        Some(start + timeout)
+        // While we keep it waiting it is not idle, nor at the moment at which that ends.
+        Some(record.last_active.max(record.resume_at) + timeout)
     }
 
     fn lifetime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {

@@ -1,7 +1,7 @@
 //! Bytes from a socket to the application: one system call into the open input, as far as buffer, rate and the
 //! connection's share of the turn allow. What is used up, and what that means, is noted here too.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use super::config::Proof;
 use super::core::{Core, UNPROVEN};
@@ -9,7 +9,7 @@ use super::inbox::Inbox;
 use super::sending;
 use crate::connection::{Flags, Muted, Operation, Reading, Record, Stage, Standing, facts};
 use crate::id::ConnId;
-use crate::net::{Net, Stream};
+use crate::net::{Net, Stream, is_shortage};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 
@@ -21,39 +21,66 @@ pub(super) fn receive<N: Net, U>(
     record: &mut Record<N::Stream, U>,
     inbox: &mut Inbox,
 ) -> usize {
+    if record.facts() & RECEIVES_IF.0 != RECEIVES_IF.1 {
+        return receive_otherwise(core, id, record, inbox);
+    }
+    receive_by(core, id, record, inbox, |stream, into| stream.receive(into).map(|n| (n, false)))
+}
+
+/// Receives from a stream on which a read may stop short, and from one whose end has been seen: the application may think
+/// that there is more.
+#[inline(never)]
+fn receive_otherwise<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+) -> usize {
+    if !record.ready.has(Readiness::READABLE) || !record.muted.is_nothing() || record.is_ending() {
+        return 0;
+    }
+    if record.ready.has(Readiness::STOPS_SHORT) {
+        receive_by(core, id, record, inbox, N::Stream::receive_some)
+    } else {
+        receive_by(core, id, record, inbox, |stream, into| stream.receive(into).map(|n| (n, false)))
+    }
+}
+
+/// Receives by a `read` that also tells whether it has stopped short.
+#[inline(always)] // For whatever reads plainly the second answer costs nothing then.
+fn receive_by<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+    read: impl FnOnce(&N::Stream, &mut [u8]) -> io::Result<(usize, bool)>,
+) -> usize {
     let most = allowed(core, id, record, inbox);
     if most == 0 {
         return 0;
     }
     let space = inbox.space(most, &mut core.store);
     let asked = space.len();
-    match record.stream.receive(space) {
-        Ok(n @ 1..) => {
+    match read(&record.stream, space) {
+        Ok((n @ 1.., stopped_short)) => {
             inbox.commit(n);
             // A short read has emptied the socket, and what comes next brings an edge of its own; but the end of the
             // stream, which may have been told already, is only seen by reading it, and the mark of urgent data stops
-            // a read before what lies behind it (tcp(7)).
-            if n < asked && !record.ready.has(MORE_BEHIND) {
+            // a read before what lies behind it (tcp(7)), as descriptors do behind what came with them.
+            if n < asked && !stopped_short && !record.ready.has(MORE_BEHIND) {
                 record.ready = record.ready.without(Readiness::READABLE);
             }
             received(core, id, record, n);
             n
         }
-        Ok(_) => {
-            at_the_end(core, record, inbox.len());
-            0
-        }
-        Err(error) => {
-            record.ready = record.ready.without(Readiness::READABLE);
-            if error.kind() != ErrorKind::WouldBlock {
-                core.end(id, record, Reason::Error);
-            }
+        result => {
+            nothing_came(core, id, record, asked, inbox.len(), result.map(|(n, _)| n));
             0
         }
     }
 }
 
-/// How many bytes may be received now.
+/// How many bytes may be received now, from a connection that is read from.
 #[inline]
 fn allowed<N: Net, U>(
     core: &mut Core<N>,
@@ -61,9 +88,6 @@ fn allowed<N: Net, U>(
     record: &mut Record<N::Stream, U>,
     inbox: &Inbox,
 ) -> usize {
-    if record.facts() & RECEIVES_IF.0 != RECEIVES_IF.1 && !receives_after_the_end(record) {
-        return 0;
-    }
     let room = core.config().max_input.saturating_sub(inbox.len());
     if room == 0 {
         record.muted.insert(Muted::FULL);
@@ -78,13 +102,6 @@ fn allowed<N: Net, U>(
         return 0;
     }
     most.min(usize::try_from(allowance).unwrap_or(usize::MAX))
-}
-
-/// Whether the socket is to be asked though its end has been seen: the application may think that there is more.
-#[cold]
-fn receives_after_the_end<S, U>(record: &Record<S, U>) -> bool {
-    let readable = record.ready.has(Readiness::READABLE) && record.muted.is_nothing();
-    readable && record.reading != Reading::Open && !record.is_ending()
 }
 
 #[inline]
@@ -106,8 +123,35 @@ fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     core.touch(record);
 }
 
-/// The peer has sent its last byte; `left` bytes of input wait before it.
+/// A read of `asked` bytes brought none; `left` bytes of input wait.
 #[cold]
+fn nothing_came<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    asked: usize,
+    left: usize,
+    result: io::Result<usize>,
+) {
+    match result {
+        // Nothing could come: there was no memory to receive into. To ask here costs the way of a request nothing.
+        _ if asked == 0 => core.end(id, record, Reason::Memory),
+        Ok(_) => at_the_end(core, record, left),
+        Err(error) if is_shortage(&error) => {
+            // No edge will tell when there is memory again.
+            let at = core.now + sending::SHORTAGE_PAUSE;
+            core.mute_until(id, record, Muted::BYTES, at);
+        }
+        Err(error) => {
+            record.ready = record.ready.without(Readiness::READABLE);
+            if error.kind() != ErrorKind::WouldBlock {
+                core.end(id, record, Reason::Error);
+            }
+        }
+    }
+}
+
+/// The peer has sent its last byte; `left` bytes of input wait before it.
 fn at_the_end<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, left: usize) {
     record.ready = record.ready.without(Readiness::READABLE);
     if record.reading == Reading::Open {
@@ -180,7 +224,7 @@ pub(super) fn close_input<N: Net, U>(
     if inbox.tell() {
         consumed(core, id, record, inbox.len());
     }
-    inbox.put_back(&mut record.input, &mut core.store);
+    inbox.put_back(|inbox| keep_rest(core, id, record, inbox));
     // Output is gathered only for the connection whose input is open.
     if core.stage.owner.is_some() {
         debug_assert_eq!(core.stage.owner, Some(id), "output was gathered behind somebody's back");
@@ -189,9 +233,24 @@ pub(super) fn close_input<N: Net, U>(
     }
 }
 
-/// A connection is read from if these facts, in the first, are as in the second.
+/// What is left of the open input is kept. The connection ends if there is no memory for it, which costs nobody else
+/// anything.
+#[cold]
+fn keep_rest<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    inbox: &mut Inbox,
+) {
+    match inbox.rest(&mut core.store) {
+        Ok(rest) => record.input = rest,
+        Err(_) => core.end(id, record, Reason::Memory),
+    }
+}
+
+/// A connection is read from, plainly, if these facts, in the first, are as in the second.
 const RECEIVES_IF: (u32, u32) = (
-    facts(Readiness::READABLE, Muted::ANYTHING, u8::MAX, Stage::Ending as u8),
+    facts(Readiness::READABLE.with(Readiness::STOPS_SHORT), Muted::ANYTHING, u8::MAX, Stage::Ending as u8),
     facts(Readiness::READABLE, Muted::NOTHING, Reading::Open as u8, 0),
 );
 

@@ -1,9 +1,10 @@
 //! Bytes from the application to a socket: straight through if nothing waits before them, and what the socket does not
 //! take waits in a buffer until there is room. One system call for whatever leaves together.
 
+use std::collections::TryReserveError;
 use std::io::{self, ErrorKind, IoSlice};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::config::OutputHigh;
 use super::core::Core;
@@ -254,19 +255,9 @@ fn transmit_in_turn<N: Net, U>(
     payload: Payload<'_>,
 ) -> Sent {
     let was_waiting = record.output.is_some();
-    let mut output = record.output.take().unwrap_or_else(|| core.store.output());
-    if core.staged(id) > 0 {
-        output.push(&core.stage.bytes, &mut core.store);
-        core.stage.bytes.clear();
+    if append(core, id, record, payload).is_err() {
+        return without_memory(core, id, record);
     }
-    match payload {
-        Payload::Copied(bytes) => output.push(bytes, &mut core.store),
-        Payload::Shared(bytes) => output.push_shared(bytes),
-    }
-    if !was_waiting {
-        output.stalled_since = core.this_moment();
-    }
-    record.output = Some(output);
     if !was_waiting {
         flush(core, id, record);
     }
@@ -275,6 +266,40 @@ fn transmit_in_turn<N: Net, U>(
     }
     mark_high(core, id, record);
     if record.output.is_some() { Sent::Queued } else { Sent::Now }
+}
+
+/// Puts what was gathered, and `payload` behind it, behind what waits. After an error some of it may be missing.
+#[inline(never)]
+fn append<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    payload: Payload<'_>,
+) -> Result<(), TryReserveError> {
+    let gathered = core.staged(id) > 0;
+    let output = match &mut record.output {
+        Some(output) => output,
+        none => {
+            let output = none.insert(core.store.output()?);
+            output.stalled_since = core.this_moment();
+            output
+        }
+    };
+    if gathered {
+        output.push(&core.stage.bytes, &mut core.store)?;
+        core.stage.bytes.clear();
+    }
+    match payload {
+        Payload::Copied(bytes) => output.push(bytes, &mut core.store),
+        Payload::Shared(bytes) => output.push_shared(bytes),
+    }
+}
+
+/// There is no memory for its output, which costs nobody else anything.
+#[cold]
+fn without_memory<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) -> Sent {
+    core.end(id, record, Reason::Memory);
+    Sent::Refused
 }
 
 /// Keeps what the socket did not take of `payload`.
@@ -286,13 +311,17 @@ fn keep<N: Net, U>(
     payload: Payload<'_>,
     sent: usize,
 ) -> Sent {
-    let mut output = core.store.output();
-    match payload {
-        Payload::Copied(bytes) => output.push(&bytes[sent..], &mut core.store),
-        Payload::Shared(bytes) => output.push_shared(bytes.slice(sent..)),
+    let rest = match payload {
+        Payload::Copied(bytes) => Payload::Copied(&bytes[sent..]),
+        Payload::Shared(mut bytes) => {
+            // To slice it might be to allocate, and without memory not to return.
+            bytes.advance(sent);
+            Payload::Shared(bytes)
+        }
+    };
+    if append(core, id, record, rest).is_err() {
+        return without_memory(core, id, record);
     }
-    output.stalled_since = core.this_moment();
-    record.output = Some(output);
     watch_room(core, id, record);
     mark_high(core, id, record);
     Sent::Queued
@@ -472,7 +501,7 @@ pub(super) fn mark_low<N: Net, U>(
     Wrote::DownToLow
 }
 
-/// How long sending pauses when the kernel has no memory for it.
+/// How long sending or reading pauses when the kernel has no memory for it.
 pub(super) const SHORTAGE_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Output gathered before it is sent without waiting for the event's end.

@@ -2,13 +2,16 @@
 
 use std::io::{IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockRef, Socket, Type};
-use socketpool::{Event, Eviction, Reason, Refusal, Sent, SocketPool};
+use socket2::{Domain, MsgHdr, SockRef, Socket, Type};
+use socketpool::net::OsStream;
+use socketpool::{Event, Eviction, Peer, Reason, Refusal, Sent, SocketPool};
 
 use super::{listening_pool, opened, served};
 use crate::real::{PATIENCE, echo_lines, echo_turn, read_to_fin, turn_until, wait_until};
@@ -213,4 +216,105 @@ fn a_mebibyte_comes_back_byte_for_byte_through_a_window_of_four_kibibytes() {
     assert!(client.join().unwrap() == expected, "another byte than was sent");
     println!("at most {most_waiting} bytes waited");
     pool.assert_invariants();
+}
+
+/// Sends `bytes` and, with them, a copy of `descriptor`.
+fn send_with_descriptor(to: &UnixStream, bytes: &[u8], descriptor: &impl AsRawFd) {
+    let len = size_of::<libc::cmsghdr>() + size_of::<i32>();
+    let mut control = Vec::new();
+    control.extend_from_slice(&len.to_ne_bytes());
+    control.extend_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
+    control.extend_from_slice(&libc::SCM_RIGHTS.to_ne_bytes());
+    control.extend_from_slice(&descriptor.as_raw_fd().to_ne_bytes());
+    control.resize(len.next_multiple_of(size_of::<usize>()), 0);
+    let buffers = [IoSlice::new(bytes)];
+    let message = MsgHdr::new().with_buffers(&buffers).with_control(&control);
+    assert_eq!(SockRef::from(to).sendmsg(&message, 0).unwrap(), bytes.len());
+}
+
+/// Turns until the client has got so many bytes and the loop rests.
+fn answers(pool: &mut SocketPool<u32>, mut client: &UnixStream, len: usize) -> Vec<u8> {
+    client.set_nonblocking(true).unwrap();
+    let (mut got, mut bytes) = (Vec::new(), [0; 4096]);
+    wait_until("the answers, and rest", || {
+        echo_turn(pool, Duration::from_millis(1));
+        let n = client.read(&mut bytes).unwrap_or(0);
+        got.extend_from_slice(&bytes[..n]);
+        got.len() >= len && pool.next_timeout() != Some(Duration::ZERO)
+    });
+    pool.assert_invariants();
+    got
+}
+
+/// Two lines, each with a descriptor, sent before the server reads; and then one without.
+fn answers_behind_descriptors(pool: &mut SocketPool<u32>, client: &UnixStream) {
+    let file = std::fs::File::open("/dev/null").unwrap();
+    send_with_descriptor(client, b"one\n", &file);
+    send_with_descriptor(client, b"two\n", &file);
+    assert_eq!(answers(pool, client, 8), b"one\ntwo\n");
+    (&mut &*client).write_all(b"three\n").unwrap();
+    assert_eq!(answers(pool, client, 6), b"three\n");
+}
+
+#[test]
+fn what_lies_behind_a_message_with_a_descriptor_is_answered_without_another_send() {
+    let mut pool = SocketPool::<u32>::builder().build().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    pool.add(ours).unwrap();
+    answers_behind_descriptors(&mut pool, &theirs);
+
+    // One that says to come from elsewhere is a unix socket all the same.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let peer = Peer::from("192.0.2.7:4711".parse::<std::net::SocketAddr>().unwrap());
+    pool.add_stream(OsStream::adopt(ours).unwrap(), peer).unwrap();
+    answers_behind_descriptors(&mut pool, &theirs);
+
+    let name = format!("descriptors-{}", std::process::id());
+    pool.listen(&format!("unix:@{name}")).unwrap();
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+    answers_behind_descriptors(&mut pool, &UnixStream::connect_addr(&address).unwrap());
+}
+
+#[test]
+fn what_lies_behind_the_urgent_byte_of_a_unix_peer_is_answered_too() {
+    let mut pool = SocketPool::<u32>::builder().build().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    pool.add(ours).unwrap();
+    (&theirs).write_all(b"one\n").unwrap();
+    if SockRef::from(&theirs).send_out_of_band(b"!").is_err() {
+        return; // kernels before 5.15
+    }
+    (&theirs).write_all(b"two\n").unwrap();
+    assert_eq!(answers(&mut pool, &theirs, 8), b"one\ntwo\n");
+}
+
+#[test]
+fn a_descriptor_that_a_peer_sends_is_closed_as_soon_as_its_bytes_are_read() {
+    let mut pool = SocketPool::<u32>::builder().build().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    pool.add(ours).unwrap();
+    let (sent, mut other_end) = UnixStream::pair().unwrap();
+    send_with_descriptor(&theirs, b"hello\n", &sent);
+    drop(sent);
+    assert_eq!(answers(&mut pool, &theirs, 6), b"hello\n");
+    other_end.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(other_end.read(&mut [0; 1]).expect("nobody holds it open"), 0);
+}
+
+#[test]
+fn a_close_behind_messages_with_descriptors_is_no_reset() {
+    let mut pool = SocketPool::<u32>::builder().build().unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let id = pool.add(ours).unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    for _ in 0..3 {
+        send_with_descriptor(&theirs, b"unread\n", &file);
+    }
+    assert_eq!(pool.conn(id).send(b"no\n"), Sent::Now);
+    pool.conn(id).close();
+    turn_until(&mut pool, |_, event| matches!(event, Event::Closed { reason: Reason::Closed, .. }));
+    let mut got = Vec::new();
+    theirs.set_read_timeout(Some(PATIENCE)).unwrap();
+    theirs.read_to_end(&mut got).expect("not a reset");
+    assert_eq!(got, b"no\n");
 }

@@ -45,7 +45,7 @@ fn buffers(criterion: &mut Criterion) {
         let mut store = ChunkStore::new(1 << 20);
         group.bench_function("input ring: borrow, fill, empty, give back", |b| {
             b.iter(|| {
-                let mut ring = store.ring(len);
+                let mut ring = store.ring(len).expect("memory");
                 ring.push(black_box(&source));
                 let seen = black_box(ring.contiguous()).len();
                 ring.consume(seen);
@@ -54,8 +54,8 @@ fn buffers(criterion: &mut Criterion) {
         });
         group.bench_function("output: borrow, fill, empty, give back", |b| {
             b.iter(|| {
-                let mut output = store.output();
-                output.push(black_box(&source), &mut store);
+                let mut output = store.output().expect("memory");
+                output.push(black_box(&source), &mut store).expect("memory");
                 output.advance(len, &mut store);
                 store.give_back_output(output);
             });
