@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use counts::{Mill, Plant, Protections, READY_A_TURN, REQUEST_BYTES, echo};
@@ -94,20 +94,23 @@ fn hear(plant: &mut Plant) -> usize {
     told
 }
 
-/// 64 connections over socketpairs, each served 125 times.
+/// 64 connections over the loopback, each served 125 times.
 struct Shop {
     pool: SocketPool<()>,
-    clients: Vec<UnixStream>,
+    clients: Vec<TcpStream>,
 }
 
 impl Shop {
     fn new(protections: Protections) -> Self {
         let mut pool = protections.builder(1024).build().expect("limits of a bench are valid");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback is there");
+        let address = listener.local_addr().expect("it is bound");
         let clients = (0..READY_A_TURN)
             .map(|_| {
-                let (ours, theirs) = UnixStream::pair().expect("a socketpair");
-                pool.add(ours).expect("there is room");
-                theirs
+                let client = TcpStream::connect(address).expect("the listener has room");
+                client.set_nodelay(true).expect("a TCP socket");
+                pool.add(listener.accept().expect("a client waits").0).expect("there is room");
+                client
             })
             .collect();
         let mut shop = Self { pool, clients };
