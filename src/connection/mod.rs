@@ -335,6 +335,8 @@ bit_set! {
         ROOM_WATCHED = 4096,
         /// Arriving bytes are counted against the least read rate.
         WINDOW = 8192,
+        /// It is on the list of those to be put in order.
+        LISTED = 16384,
     }
 }
 

@@ -237,13 +237,15 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// Closes the input of `owner`, which is still being handled.
     fn list(&mut self, owner: ConnId) {
-        if let Some(record) = self.table.get_mut(owner) {
-            receiving::close_input(&mut self.core, owner, record, &mut self.inbox);
-        }
-        debug_assert!(self.inbox.owner().is_none(), "its input is closed before a connection leaves");
-        if self.touched.contains(&owner) {
+        let Some(record) = self.table.get_mut(owner) else {
+            debug_assert!(false, "its input is closed before a connection leaves");
+            return;
+        };
+        receiving::close_input(&mut self.core, owner, record, &mut self.inbox);
+        if record.flags.has(Flags::LISTED) {
             return;
         }
+        record.flags.insert(Flags::LISTED);
         if self.touched.len() == MOST_TOUCHED {
             // The event's own was the first.
             for place in (1..MOST_TOUCHED).rev() {
@@ -291,7 +293,7 @@ impl<U, N: Net> SocketPool<U, N> {
 
     fn settle_one(&mut self, id: ConnId) {
         if let Some(record) = self.table.get_mut(id) {
-            record.flags.remove(Flags::TOUCHED);
+            record.flags.remove(Flags::TOUCHED.with(Flags::LISTED));
             self.core.settle(id, record);
         }
     }
