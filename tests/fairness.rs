@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::net::SocketAddr;
+
 use socketpool::net::sim::Call;
-use socketpool::{Event, Sent, SocketPool};
+use socketpool::{Address, Event, Sent, SocketPool};
 use support::{Rig, Seen, answer, ms};
 
 #[test]
@@ -78,7 +80,7 @@ fn a_crowd_at_one_listener_does_not_keep_another_waiting() {
     let other = rig.pool.listen("127.0.0.1:7001").unwrap();
     let crowd: Vec<_> =
         (0..1000).map(|port| rig.world.connect(&format!("192.0.2.1:{}", 1000 + port))).collect();
-    let peer = "192.0.2.2:1".parse::<std::net::SocketAddr>().unwrap().into();
+    let peer = "192.0.2.2:1".parse::<SocketAddr>().unwrap().into();
     let single = rig.world.connect_to(&other, peer).unwrap();
     single.send(b"hello\n");
     rig.step(seen.echo());
@@ -89,6 +91,41 @@ fn a_crowd_at_one_listener_does_not_keep_another_waiting() {
     rig.settle(seen.echo());
     assert_eq!(seen.opened.len(), 1001);
     drop(crowd);
+}
+
+/// Newcomers that wait at each of so many listeners, and how many of each were accepted in one turn.
+fn accepted_in_a_turn(waiting: &[usize]) -> Vec<usize> {
+    let mut rig = Rig::<()>::new(SocketPool::builder());
+    let others = (1..waiting.len()).map(|index| format!("127.0.0.1:{}", 7000 + index));
+    let mut addresses: Vec<Address> = rig.pool.addresses().cloned().collect();
+    addresses.extend(others.map(|address| rig.pool.listen(&address).unwrap()));
+    let mut crowds = Vec::new();
+    for (index, (address, crowd)) in addresses.iter().zip(waiting).enumerate() {
+        let peer = |port| SocketAddr::from(([192, 0, 2, index as u8], 1000 + port as u16)).into();
+        crowds.extend((0..*crowd).map(|port| rig.world.connect_to(address, peer(port)).unwrap()));
+    }
+    rig.turn();
+    let mut accepted = vec![0; waiting.len()];
+    rig.pool.for_each(|conn| accepted[usize::from(conn.peer().to_string().as_bytes()[8] - b'0')] += 1);
+    accepted
+}
+
+#[test]
+fn a_listener_alone_has_all_the_accepts_of_a_turn() {
+    assert_eq!(accepted_in_a_turn(&[1000]), [256]);
+    assert_eq!(accepted_in_a_turn(&[1000, 0, 0]), [256, 0, 0], "nobody waits at the others");
+}
+
+#[test]
+fn listeners_share_the_accepts_of_a_turn_equally() {
+    assert_eq!(accepted_in_a_turn(&[1000; 4]), [64; 4]);
+}
+
+#[test]
+fn what_one_listener_leaves_the_others_may_have() {
+    // To find that a backlog is empty takes an accept, too.
+    assert_eq!(accepted_in_a_turn(&[1000, 5, 1000, 0]), [125, 5, 125, 0]);
+    assert_eq!(accepted_in_a_turn(&[5, 9, 1000]), [5, 9, 240]);
 }
 
 #[test]

@@ -73,7 +73,8 @@ impl<U, N: Net> SocketPool<U, N> {
         self.accepting == Accepting::Open && (self.core.drain.is_active() || self.core.drain.last_call > 0)
     }
 
-    /// Accepts what waits: a batch from each listener, in turn, so that none starves another.
+    /// Accepts what waits. The listeners at which somebody waits share what a turn takes equally, and what one of them
+    /// leaves the others may have.
     pub(super) fn accept(&mut self) {
         self.watch_again();
         if self.unwatched.is_some() {
@@ -83,21 +84,43 @@ impl<U, N: Net> SocketPool<U, N> {
             return self.end_last_call();
         }
         self.accept_at = Nanos::MAX;
+        let mut in_line = self.line_up();
         let mut left = MOST_A_TURN;
-        let count = self.listening.len();
-        for step in 0..count {
-            let place = (self.first_listener + step) % count;
-            let listening = &self.listening[place];
-            match listening.backlog {
-                Backlog::Empty => {}
-                Backlog::Waiting if self.core.now < listening.broken_until => {
-                    self.accept_at = self.accept_at.min(listening.broken_until);
-                }
-                Backlog::Waiting => self.accept_from(place, &mut left),
+        while in_line > 0 && left > 0 {
+            in_line = self.accept_round((left / in_line).max(1), &mut left);
+        }
+        if in_line > 0 {
+            self.accept_at = Nanos::ZERO;
+        }
+        self.first_listener = (self.first_listener + 1) % self.listening.len().max(1);
+        self.end_last_call();
+    }
+
+    /// Puts the listeners in line at which somebody may wait. Returns how many these are.
+    fn line_up(&mut self) -> usize {
+        let now = self.core.now;
+        for listening in &mut self.listening {
+            let waits = listening.backlog == Backlog::Waiting;
+            listening.in_line = waits && now >= listening.broken_until;
+            if waits && !listening.in_line {
+                self.accept_at = self.accept_at.min(listening.broken_until);
             }
         }
-        self.first_listener = (self.first_listener + 1) % count.max(1);
-        self.end_last_call();
+        self.listening.iter().filter(|listening| listening.in_line).count()
+    }
+
+    /// Accepts at most `share` from each listener that is in line. Returns how many are still in line.
+    fn accept_round(&mut self, share: usize, left: &mut usize) -> usize {
+        let count = self.listening.len();
+        let mut in_line = 0;
+        for step in 0..count {
+            let place = (self.first_listener + step) % count;
+            if self.listening[place].in_line {
+                self.listening[place].in_line = self.accept_from(place, share.min(*left), left);
+                in_line += usize::from(self.listening[place].in_line);
+            }
+        }
+        in_line
     }
 
     /// A drain begins: takes those who are in the backlogs already, and then closes the listeners.
@@ -141,34 +164,23 @@ impl<U, N: Net> SocketPool<U, N> {
         }
     }
 
-    fn accept_from(&mut self, place: usize, left: &mut usize) {
-        let batch = MOST_FROM_ONE.min(*left);
-        let aborted = self.core.health.counters.accept_aborted;
-        for _ in 0..batch {
+    /// Accepts at most `most` from one listener. Returns whether more may wait there that can be taken.
+    fn accept_from(&mut self, place: usize, most: usize, left: &mut usize) -> bool {
+        for _ in 0..most {
             *left -= 1;
             let mut next = self.accept_one(place);
             if !self.core.drain.is_active() {
                 next = self.during_last_call(next);
             }
             match next {
-                Next::More => {}
-                Next::Empty => {
-                    self.listening[place].backlog = Backlog::Empty;
-                    return;
-                }
-                Next::Later(at) => {
-                    self.accept_at = self.accept_at.min(at);
-                    return;
-                }
-                Next::Broken(until) => return self.leave_alone(place, until),
+                Next::More => continue,
+                Next::Empty => self.listening[place].backlog = Backlog::Empty,
+                Next::Later(at) => self.accept_at = self.accept_at.min(at),
+                Next::Broken(until) => self.leave_alone(place, until),
             }
+            return false;
         }
-        // Newcomers that abort leave the backlog one by one. Where a whole batch did, it may be an error that takes
-        // nobody off it, and would be met again for ever.
-        if batch == MOST_FROM_ONE && self.core.health.counters.accept_aborted - aborted == batch as u64 {
-            return self.leave_alone(place, self.core.now + ABORTED_PAUSE);
-        }
-        self.accept_at = Nanos::ZERO;
+        true
     }
 
     fn leave_alone(&mut self, place: usize, until: Nanos) {
@@ -236,6 +248,7 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         match self.listening[place].listener.accept() {
             Ok((stream, peer)) => {
+                self.listening[place].aborted = 0;
                 self.core.exhaustion.accepted();
                 self.core.health.counters.accepted += 1;
                 if let Err(refused) = self.admit(stream, peer, Origin::Accepted, seat) {
@@ -250,10 +263,13 @@ impl<U, N: Net> SocketPool<U, N> {
 
     fn after_failed_accept(&mut self, place: usize, error: &io::Error) -> Next {
         match classify(error) {
-            AcceptFailure::Empty => Next::Empty,
+            AcceptFailure::Empty => {
+                self.listening[place].aborted = 0;
+                Next::Empty
+            }
             AcceptFailure::Aborted => {
                 self.core.health.counters.accept_aborted += 1;
-                Next::More
+                self.after_abort(place)
             }
             AcceptFailure::Exhausted => {
                 self.core.health.counters.accept_failures += 1;
@@ -271,6 +287,18 @@ impl<U, N: Net> SocketPool<U, N> {
                 Next::Broken(self.core.now + BROKEN_PAUSE)
             }
         }
+    }
+
+    /// Newcomers that abort leave the backlog one by one. Where very many do in a row, it may be an error that takes
+    /// nobody off it, and would be met again for ever.
+    fn after_abort(&mut self, place: usize) -> Next {
+        let aborted = &mut self.listening[place].aborted;
+        *aborted += 1;
+        if *aborted < MOST_ABORTED {
+            return Next::More;
+        }
+        *aborted = 0;
+        Next::Broken(self.core.now + ABORTED_PAUSE)
     }
 
     /// There is no descriptor for a newcomer unless somebody goes.
@@ -417,8 +445,8 @@ impl<U, N: Net> SocketPool<U, N> {
 
 /// Newcomers taken in one turn: some 2.5 µs each, so well under a millisecond.
 pub(super) const MOST_A_TURN: usize = 256;
-/// Of those, from one listener.
-const MOST_FROM_ONE: usize = 64;
+/// Newcomers of one listener that may be gone, one after the other, before it rests.
+const MOST_ABORTED: u32 = 64;
 const ABORTED_PAUSE: Duration = Duration::from_millis(10);
 const BROKEN_PAUSE: Duration = Duration::from_millis(1000);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(1);

@@ -12,6 +12,10 @@ pub(super) struct Listening<N: Net> {
     pub(super) backlog: Backlog,
     /// Until when it is left alone for not working.
     pub(super) broken_until: Nanos,
+    /// Newcomers that were gone when they were accepted, since one was not.
+    pub(super) aborted: u32,
+    /// Whether it is accepted from once more in this turn.
+    pub(super) in_line: bool,
 }
 
 /// What is known of a backlog. The poller tells each edge once, so what is not accepted now must be remembered.
@@ -177,7 +181,13 @@ impl<U, N: Net> SocketPool<U, N> {
             .watch_listener(&listener, token)
             .map_err(|error| Error::io(format!("watch the listener on {address}"), error))?;
         log::info!("listening on {address}, backlog {}", listener.backlog());
-        self.listening.push(Listening { listener, backlog: Backlog::Empty, broken_until: Nanos::ZERO });
+        self.listening.push(Listening {
+            listener,
+            backlog: Backlog::Empty,
+            broken_until: Nanos::ZERO,
+            aborted: 0,
+            in_line: false,
+        });
         Ok(address)
     }
 
