@@ -3,8 +3,9 @@
 
 mod support;
 
-use socketpool::{ConnId, Event, Reason, SocketPool};
-use support::{Rig, ms};
+use socketpool::net::Party;
+use socketpool::{ConnId, Error, Event, Peer, Reason, SocketPool};
+use support::{Pool, Rig, ms};
 
 const ROUNDS: u64 = 1000;
 
@@ -119,6 +120,70 @@ fn what_is_told_of_a_closed_descriptor_reaches_nobody() {
         (ROUNDS, ROUNDS),
         "each round had its stale event, for a slot in use"
     );
+}
+
+fn pool_at(rig: &mut Rig<&'static str>, limit: u32) -> Result<Pool<()>, Error> {
+    SocketPool::builder().max_connections(limit).build_over(&mut rig.reactor, rig.world.clone())
+}
+
+#[test]
+fn pools_that_come_and_go_at_a_reactor_give_their_places_back() {
+    let mut rig = rig();
+    for _ in 0..100 {
+        pool_at(&mut rig, 1).unwrap();
+        pool_at(&mut rig, 0).unwrap_err();
+    }
+    let others: Vec<_> = (1..Party::MAX).map(|_| pool_at(&mut rig, 1).unwrap()).collect();
+    assert!(matches!(pool_at(&mut rig, 1), Err(Error::State { .. })), "32 at a time");
+    drop(others);
+    pool_at(&mut rig, 1).unwrap();
+}
+
+/// Two pools that had the same number at the reactor, and a connection in the same slot of the same generation.
+#[test]
+fn what_was_collected_for_a_pool_that_was_dropped_does_not_reach_the_next_one() {
+    for copies_are_held in [false, true] {
+        let mut rig = rig();
+        let peer = "192.0.2.1:1".parse::<std::net::SocketAddr>().unwrap().into();
+        for _ in 0..ROUNDS {
+            let (mut before, (stream, client)) =
+                (pool_at(&mut rig, 1).unwrap(), rig.world.pair("192.0.2.1:1"));
+            let gone = before.add_stream(stream, peer).unwrap();
+            client.reset();
+            if copies_are_held {
+                rig.world.hold_copies(true);
+                drop(before);
+                rig.world.hold_copies(false);
+                rig.reactor.turn(None).unwrap();
+            } else {
+                rig.reactor.turn(None).unwrap();
+                drop(before);
+            }
+            let (mut after, (stream, _other)) =
+                (pool_at(&mut rig, 1).unwrap(), rig.world.pair("192.0.2.1:2"));
+            let id = after.add_stream(stream, peer).unwrap();
+            assert_eq!(id, gone, "the token would be the same");
+            after.process(&mut rig.reactor);
+            assert_eq!(after.next_event(), Some(Event::Opened(id)));
+            rig.reactor.turn(None).unwrap();
+            after.process(&mut rig.reactor);
+            assert_eq!(after.next_event(), None);
+        }
+    }
+}
+
+#[test]
+fn a_pool_that_is_dropped_leaves_nothing_at_a_reactor_it_has_shared() {
+    let mut rig = rig();
+    rig.world.hold_copies(true);
+    let mut before = pool_at(&mut rig, 1).unwrap();
+    let address = before.listen("127.0.0.1:7001").unwrap();
+    let (stream, client) = rig.world.pair("unix");
+    before.add_stream(stream, Peer::UNIX).unwrap();
+    client.send(b"x");
+    let _waiting = rig.world.connect_to(&address, Peer::UNIX);
+    drop(before);
+    assert!(!rig.world.has_events());
 }
 
 #[test]

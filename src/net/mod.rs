@@ -19,6 +19,7 @@ use std::time::Duration;
 pub use address::{Address, Families, ListenOptions, PortSharing};
 pub use listener::OsListener;
 pub(crate) use listener::{AcceptFailure, classify};
+pub(crate) use reactor::Place;
 pub use reactor::{OsPoller, OsRegistry, OsWaker, Reactor};
 pub use stream::OsStream;
 pub(crate) use stream::is_shortage;

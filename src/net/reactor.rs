@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -39,7 +40,10 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Reactor<N: Net = Os> {
     poller: N::Poller,
-    parties: u8,
+    /// Numbers of parties that are in use, a bit each; a party that goes clears its own, whatever thread it is on.
+    taken: Arc<AtomicU32>,
+    /// How often each number has been handed out.
+    holders: [u32; Party::MAX as usize],
 }
 
 impl Reactor {
@@ -76,7 +80,7 @@ impl<N: Net> Reactor<N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn over(poller: N::Poller) -> Self {
-        Self { poller, parties: 0 }
+        Self { poller, taken: Arc::default(), holders: [0; Party::MAX as usize] }
     }
 
     /// Sleeps until a descriptor of any party is ready, a handle calls, or `timeout` has passed; `None` is for ever.
@@ -99,13 +103,17 @@ impl<N: Net> Reactor<N> {
         self.poller.wait(timeout).map_err(|error| Error::io("wait for readiness", error))
     }
 
-    /// A number for one more user of this reactor.
-    pub(crate) fn join(&mut self) -> Result<Party, Error> {
-        if self.parties == Party::MAX {
-            return Err(Error::State { what: "join the reactor", why: "32 parties have shared it already" });
-        }
-        self.parties += 1;
-        Ok(Party(self.parties - 1))
+    /// A number for one more user of this reactor, until its place is dropped.
+    pub(crate) fn join(&mut self) -> Result<Place, Error> {
+        let number = self.taken.load(Ordering::Acquire).trailing_ones();
+        let Some(holders) = self.holders.get_mut(number as usize) else {
+            return Err(Error::State { what: "join the reactor", why: "32 parties share it already" });
+        };
+        let party = Party::new(number as u8, *holders);
+        *holders = holders.wrapping_add(1);
+        let bit = 1 << number;
+        self.taken.fetch_or(bit, Ordering::AcqRel);
+        Ok(Place { party, bit, taken: self.taken.clone() })
     }
 
     pub(crate) fn poller(&self) -> &N::Poller {
@@ -120,6 +128,26 @@ where
     /// The descriptor of the poller, for nesting this loop in another one: watch it there level-triggered for input.
     fn as_raw_fd(&self) -> RawFd {
         self.poller.as_raw_fd()
+    }
+}
+
+/// A party's place at a reactor, which is another's when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    party: Party,
+    bit: u32,
+    taken: Arc<AtomicU32>,
+}
+
+impl Place {
+    pub(crate) fn party(&self) -> Party {
+        self.party
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_and(!self.bit, Ordering::AcqRel);
     }
 }
 
@@ -294,7 +322,7 @@ mod tests {
         })
     }
 
-    const TOKEN: Token = Token::connection(Kind::Server, Party(0), ConnId::new(7, 1).unwrap());
+    const TOKEN: Token = Token::connection(Kind::Server, Party::new(0, 0), ConnId::new(7, 1).unwrap());
 
     #[test]
     fn a_stream_that_was_never_watched_can_be_watched_for_room_and_is_for_input_too() {

@@ -10,7 +10,7 @@ use crate::id::ConnId;
 ///
 /// match token.class() {
 ///     class if class == Token::class_of(Kind::Listener, party) => println!("somebody comes"),
-///     class if class == Token::class_of(Kind::Server, party) => println!("{:?} is ready", token.id()),
+///     class if class == Token::class_of(Kind::Server, party) => println!("{:?} is ready", token.id(party)),
 ///     _ => println!("another party's"),
 /// }
 /// # }
@@ -30,29 +30,48 @@ pub enum Kind {
     Waker = 5,
 }
 
-/// One of up to 32 users of a reactor. A reactor hands them out.
+/// One of up to 32 users that a reactor has at a time. A reactor hands them out, and the number of one that has gone to
+/// whoever comes next.
 ///
 /// ```
 /// assert_eq!(socketpool::net::Party::MAX, 32, "pools that can share one reactor");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Party(pub(crate) u8);
+pub struct Party {
+    number: u8,
+    /// What the generations in its tokens are changed by. Those that had the number before have had other marks: an event
+    /// of theirs that is still on its way, or that a copy of a descriptor brings about for ever, shows a generation that
+    /// nobody has.
+    mark: u32,
+}
 
 impl Party {
     /// How many parties can share one reactor.
     pub const MAX: u8 = 32;
+
+    /// The holder of `number` that comes after `before` others.
+    pub(crate) const fn new(number: u8, before: u32) -> Self {
+        // Generations count up from below, marks down from above: they meet when a slot has been used 2^16 times and a
+        // number handed out 2^16 times, and even then must be exactly alike.
+        Self { number, mark: before.reverse_bits() }
+    }
+
+    const fn mask(self) -> u64 {
+        (self.mark as u64) << GENERATION_SHIFT
+    }
 }
 
 /// Kind (3 bits), party (5 bits), generation (32 bits) and slot (24 bits), as one `mio::Token`.
 ///
-/// The generation is what keeps an event of a closed descriptor from reaching the connection that got its slot.
+/// The generation is what keeps an event of a closed descriptor from reaching the connection that got its slot, or the
+/// slot of the same number in a pool that came after its own.
 ///
 /// ```
 /// # fn show(party: socketpool::net::Party, id: socketpool::ConnId) {
 /// use socketpool::net::{Kind, Token};
 ///
 /// let token = Token::connection(Kind::Server, party, id);
-/// assert_eq!((token.class(), token.id()), (Token::class_of(Kind::Server, party), Some(id)));
+/// assert_eq!((token.class(), token.id(party)), (Token::class_of(Kind::Server, party), Some(id)));
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +86,14 @@ impl Token {
     ///
     /// let (before, after) = (ConnId::from_u64(1 << 24 | 7), ConnId::from_u64(2 << 24 | 7)); // one slot, twice
     /// let token = Token::connection(Kind::Server, party, before.unwrap());
-    /// assert_eq!(token.id(), before);
+    /// assert_eq!(token.id(party), before);
     /// assert_ne!(token, Token::connection(Kind::Server, party, after.unwrap()));
     /// # }
     /// ```
     #[must_use]
     #[inline]
     pub const fn connection(kind: Kind, party: Party, id: ConnId) -> Self {
-        Self::pack(kind, party, id.as_u64())
+        Self::pack(kind, party, id.as_u64() ^ party.mask())
     }
 
     /// The token of the listener in place `place`. A party closes its listeners all together, so a place is not
@@ -94,7 +113,7 @@ impl Token {
     }
 
     pub(crate) const fn waker() -> Self {
-        Self::pack(Kind::Waker, Party(0), 0)
+        Self::pack(Kind::Waker, Party::new(0, 0), 0)
     }
 
     /// Kind and party in one byte: one compare tells whose an event is.
@@ -105,7 +124,7 @@ impl Token {
     ///
     /// let connections = Token::class_of(Kind::Server, party);
     /// if token.class() == connections {
-    ///     println!("an event of {:?}", token.id());
+    ///     println!("an event of {:?}", token.id(party));
     /// }
     /// # }
     /// ```
@@ -127,22 +146,24 @@ impl Token {
     /// ```
     #[must_use]
     pub const fn class_of(kind: Kind, party: Party) -> u8 {
-        (kind as u8) << 5 | party.0
+        (kind as u8) << 5 | party.number
     }
 
-    /// The connection; `None` if the bits are no id.
+    /// The connection, of a token that is `party`'s; `None` if the bits are no id. Of a party that had the number before
+    /// it is an id that no connection has.
     ///
     /// ```
-    /// # fn show(party: socketpool::net::Party) {
-    /// use socketpool::net::Token;
+    /// # fn show(party: socketpool::net::Party, before: socketpool::net::Party, id: socketpool::ConnId) {
+    /// use socketpool::net::{Kind, Token};
     ///
-    /// assert_eq!(Token::listener(party, 0).id(), None, "generation 0 is nobody's");
+    /// assert_eq!(Token::connection(Kind::Server, party, id).id(party), Some(id));
+    /// assert_ne!(Token::connection(Kind::Server, before, id).id(party), Some(id));
     /// # }
     /// ```
     #[must_use]
     #[inline]
-    pub const fn id(self) -> Option<ConnId> {
-        ConnId::from_u64(self.0 & ((1 << CLASS_SHIFT) - 1))
+    pub const fn id(self, party: Party) -> Option<ConnId> {
+        ConnId::from_u64(self.0 & ((1 << CLASS_SHIFT) - 1) ^ party.mask())
     }
 
     /// The place of a listener.
@@ -175,6 +196,7 @@ impl Token {
 }
 
 const CLASS_SHIFT: u32 = 56;
+const GENERATION_SHIFT: u32 = 24;
 
 // Tokens need all 64 bits of a `usize`: on a 32-bit machine generations would be cut off in silence.
 const _: () = assert!(usize::BITS >= 64, "socketpool needs a 64-bit target");
@@ -185,11 +207,23 @@ mod tests {
 
     #[test]
     fn a_connection_token_gives_back_its_id_and_class() {
-        for party in [Party(0), Party(Party::MAX - 1)] {
+        for party in [Party::new(0, 0), Party::new(Party::MAX - 1, 1), Party::new(3, u32::MAX)] {
             for id in [ConnId::new(0, 1).unwrap(), ConnId::new(ConnId::MAX_SLOTS - 1, u32::MAX).unwrap()] {
                 let token = Token::from_mio(Token::connection(Kind::Server, party, id).to_mio());
-                assert_eq!(token.id(), Some(id));
+                assert_eq!(token.id(party), Some(id));
                 assert_eq!(token.class(), Token::class_of(Kind::Server, party));
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_party_of_a_number_finds_nobody_in_the_tokens_of_those_before() {
+        for before in 0..1000 {
+            let (old, new) = (Party::new(3, before), Party::new(3, before + 1));
+            assert_eq!(Token::class_of(Kind::Server, old), Token::class_of(Kind::Server, new));
+            for generation in [1, 2, 3, before + 1, 0xffff] {
+                let token = Token::connection(Kind::Server, old, ConnId::new(7, generation).unwrap());
+                assert!(token.id(new).is_none_or(|id| id.generation() > 0xffff), "{token:?}");
             }
         }
     }
@@ -199,15 +233,15 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for kind in [Kind::Listener, Kind::Server, Kind::Upstream, Kind::Door, Kind::Waker] {
             for party in 0..Party::MAX {
-                assert!(seen.insert(Token::class_of(kind, Party(party))));
+                assert!(seen.insert(Token::class_of(kind, Party::new(party, 0))));
             }
         }
     }
 
     #[test]
     fn a_listener_token_gives_back_its_place() {
-        let token = Token::listener(Party(3), 5);
+        let token = Token::listener(Party::new(3, 7), 5);
         assert_eq!(token.listener_place(), 5);
-        assert_eq!(token.class(), Token::class_of(Kind::Listener, Party(3)));
+        assert_eq!(token.class(), Token::class_of(Kind::Listener, Party::new(3, 7)));
     }
 }

@@ -544,17 +544,19 @@ impl<U> Builder<U> {
     /// A pool that shares `reactor` with others, driven by [`process`](SocketPool::process) after each turn of it.
     ///
     /// # Errors
-    /// As [`build`](Self::build); [`Error::State`] if the reactor has had 32 parties already, those that were dropped
-    /// included.
+    /// As [`build`](Self::build); [`Error::State`] if 32 parties share the reactor already.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
     /// let mut reactor = Reactor::new()?;
+    /// let small = SocketPool::<()>::builder().max_connections(1);
+    /// let mut pools = Vec::new();
     /// for _ in 0..Party::MAX {
-    ///     SocketPool::<()>::builder().max_connections(1).build_on(&mut reactor)?;
+    ///     pools.push(small.clone().build_on(&mut reactor)?);
     /// }
-    /// let one_too_many = SocketPool::<()>::builder().max_connections(1).build_on(&mut reactor);
-    /// assert!(matches!(one_too_many, Err(Error::State { .. })), "places are not given back");
+    /// assert!(matches!(small.clone().build_on(&mut reactor), Err(Error::State { .. })));
+    /// pools.pop();
+    /// assert!(small.build_on(&mut reactor).is_ok(), "whoever goes gives his place back");
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn build_on(self, reactor: &mut Reactor) -> Result<SocketPool<U>, Error> {

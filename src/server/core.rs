@@ -88,7 +88,12 @@ pub(super) const UNPROVEN: usize = 0;
 pub(super) const PROVEN: usize = 1;
 
 impl<N: Net> Core<N> {
-    pub(super) fn new(config: Config, clock: Clock, reactor: &mut Reactor<N>) -> Result<Self, Error> {
+    pub(super) fn new(
+        config: Config,
+        clock: Clock,
+        reactor: &Reactor<N>,
+        party: Party,
+    ) -> Result<Self, Error> {
         let capacity = config.max_connections as usize;
         let gate = Gate::new(config.admission(), config.max_connections)?;
         let mut store = ChunkStore::new(RETAINED_BYTES);
@@ -107,7 +112,7 @@ impl<N: Net> Core<N> {
             moment: Moment::of(now),
             now_ms: now.as_millis() as u32,
             registry,
-            party: reactor.join()?,
+            party,
             gate,
             health: Health::new(now),
             store,

@@ -46,11 +46,11 @@ use self::core::Core;
 use self::inbox::Inbox;
 use self::listen::{Accepting, Listening};
 use crate::clock::{Clock, Nanos};
-use crate::connection::Table;
+use crate::connection::{Flags, Table};
 use crate::drain::State;
 use crate::error::{AddError, Error};
 use crate::id::ConnId;
-use crate::net::{Net, Os, OsStream, Poller, Reactor};
+use crate::net::{Net, Os, OsStream, Place, Poller, Reactor, Registry};
 use crate::peer::Peer;
 use crate::reason::{Reason, Refusal};
 
@@ -102,7 +102,10 @@ pub struct SocketPool<U, N: Net = Os> {
     /// When the next complaint about accept may be logged.
     complain_at: Nanos,
     ground: N::Ground,
+    /// Its own; none if it shares one.
     reactor: Option<Reactor<N>>,
+    /// Its number at the reactor, for as long as it lives.
+    _place: Place,
     /// Calls since the last walk through everything.
     #[cfg(feature = "audit")]
     calls: u32,
@@ -166,7 +169,8 @@ impl<U, N: Net> SocketPool<U, N> {
         let capacity = config.max_connections as usize;
         let table = Table::new(capacity)?;
         let commands = Commands::new(reactor.poller().waker());
-        let core = Core::new(config, clock, reactor)?;
+        let place = reactor.join()?;
+        let core = Core::new(config, clock, reactor, place.party())?;
         let inbox = Inbox::new().map_err(|_| Error::Memory { what: "buffers" })?;
         startup::announce(core.config());
         Ok(Self {
@@ -185,6 +189,7 @@ impl<U, N: Net> SocketPool<U, N> {
             complain_at: Nanos::ZERO,
             ground,
             reactor: None,
+            _place: place,
             #[cfg(feature = "audit")]
             calls: 0,
         })
@@ -490,6 +495,20 @@ impl<U, N: Net> SocketPool<U, N> {
         let Some(record) = self.table.get_mut(id) else { return false };
         self.core.end(id, record, reason);
         true
+    }
+}
+
+impl<U, N: Net> Drop for SocketPool<U, N> {
+    /// A shared reactor outlives the pool, and so may copies of descriptors that somebody else holds: it is told to forget
+    /// them.
+    fn drop(&mut self) {
+        if self.reactor.is_some() {
+            return;
+        }
+        self.close_listeners();
+        for (_, record) in self.table.iter().filter(|(_, record)| record.flags.has(Flags::SHARED)) {
+            self.core.registry.forget(&record.stream);
+        }
     }
 }
 

@@ -168,12 +168,14 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// Notes what the poller has found. An event whose generation is over is dropped here and nowhere else.
     fn take_in(&mut self, reactor: &Reactor<N>) {
-        let connections = Token::class_of(Kind::Server, self.core.party);
-        let listeners = Token::class_of(Kind::Listener, self.core.party);
+        let party = self.core.party;
+        let connections = Token::class_of(Kind::Server, party);
+        let listeners = Token::class_of(Kind::Listener, party);
         for (token, readiness) in reactor.poller().events() {
             let class = token.class();
             if class == connections {
-                let Some((id, record)) = token.id().and_then(|id| Some((id, self.table.get_mut(id)?))) else {
+                let found = token.id(party).and_then(|id| Some((id, self.table.get_mut(id)?)));
+                let Some((id, record)) = found else {
                     self.core.health.counters.stale_events += 1;
                     continue;
                 };
