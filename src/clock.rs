@@ -206,8 +206,8 @@ impl Hand {
     /// assert_eq!(clock.now(), Nanos::MAX, "there it stays");
     /// ```
     pub fn advance(&self, span: Duration) {
-        let now = self.now() + span;
-        self.0.store(now.0, Ordering::Relaxed);
+        let later = |now| Some((Nanos(now) + span).0);
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 
     /// What the clock shows.
@@ -259,6 +259,17 @@ mod tests {
         hand.advance(Duration::from_millis(2));
         other.advance(Duration::from_millis(3));
         assert_eq!(clock.now(), Nanos::from_millis(5));
+    }
+
+    #[test]
+    fn hands_that_turn_at_the_same_time_lose_nothing() {
+        let (clock, hand) = Clock::manual();
+        std::thread::scope(|scope| {
+            for hand in [hand.clone(), hand.clone(), hand] {
+                scope.spawn(move || (0..100_000).for_each(|_| hand.advance(Duration::from_nanos(1))));
+            }
+        });
+        assert_eq!(clock.now(), Nanos::new(300_000));
     }
 
     #[test]
