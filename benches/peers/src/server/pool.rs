@@ -81,7 +81,8 @@ impl Pool {
                         let (mut input, mut output) = conn.split();
                         let bytes = input.take(n).expect("what was received is there");
                         if output.send(bytes) == Sent::Refused {
-                            return Err(io::Error::other("the pool refused to send"));
+                            // It has reset its connection, or does not read what it asked for; the load sees it.
+                            conn.close();
                         }
                     }
                 }
