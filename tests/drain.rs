@@ -176,6 +176,46 @@ fn force_close_all_does_not_wait_for_anybody() {
 }
 
 #[test]
+fn nothing_is_read_after_close_when_done_whoever_asked_for_it() {
+    for by_handle in [false, true] {
+        let (mut rig, mut seen) = (Rig::<()>::new(SocketPool::builder()), Seen::default());
+        let client = rig.world.connect("192.0.2.1:1");
+        rig.settle(seen.echo());
+        let id = seen.opened[0];
+        rig.pool.conn(id).hold();
+        if by_handle {
+            rig.pool.handle().close_when_done(id).unwrap();
+            rig.settle(seen.echo());
+        } else {
+            rig.pool.conn(id).close_when_done();
+        }
+        client.send(b"not heard\n");
+        rig.pool.conn(id).resume_reading();
+        rig.settle(seen.echo());
+        assert_eq!((rig.pool.conn(id).receive(), client.bytes_in()), (0, 0), "by handle: {by_handle}");
+        rig.pool.conn(id).release();
+        rig.settle(seen.echo());
+        assert_eq!((seen.reasons(), client.take()), (vec![Reason::Closed], vec![]));
+    }
+}
+
+#[test]
+fn a_drain_does_not_keep_a_paused_connection_from_being_read_again() {
+    let (mut rig, mut seen) = (Rig::<()>::new(SocketPool::builder()), Seen::default());
+    let client = rig.world.connect("192.0.2.1:1");
+    rig.settle(seen.echo());
+    client.send(b"half ");
+    rig.settle(seen.echo());
+    rig.pool.conn(seen.opened[0]).pause_reading();
+    rig.pool.drain(None);
+    client.send(b"whole\n");
+    rig.settle(seen.echo());
+    rig.pool.conn(seen.opened[0]).resume_reading();
+    rig.settle(seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"half whole\n".to_vec(), vec![Reason::Drained]));
+}
+
+#[test]
 fn close_when_done_sends_what_waits_and_kill_does_not() {
     let (mut rig, mut seen) = (server(), Seen::default());
     rig.world.set_window(4);

@@ -485,7 +485,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.core.end(self.id, self.record, Reason::Closed);
     }
 
-    /// Closes the connection when its output has left and its operation is answered. Nothing is read any more.
+    /// Closes the connection when its output has left and its operation is answered. Nothing is read any more, and
+    /// [`resume_reading`](Self::resume_reading) does not change that.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -506,9 +507,6 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn close_when_done(&mut self) {
-        if self.core.staged(self.id) > 0 {
-            sending::flush_stage(self.core, self.id, self.record);
-        }
         self.core.close_when_done(self.id, self.record);
     }
 
@@ -533,7 +531,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.record.muted.insert(Muted::APPLICATION);
     }
 
-    /// Reads again, as far as no limit stands against it.
+    /// Reads again, as far as no limit stands against it. Without effect after
+    /// [`close_when_done`](Self::close_when_done).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -552,7 +551,10 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn resume_reading(&mut self) {
-        self.core.unmute(self.id, self.record, Muted::APPLICATION);
+        // A drain and a lifetime that is over wait for the message that is under way; other ends read nothing more.
+        if !matches!(self.record.finishes_for(), Some(Reason::Closed | Reason::Peer)) {
+            self.core.unmute(self.id, self.record, Muted::APPLICATION);
+        }
     }
 
     /// What the application has hung on the connection.

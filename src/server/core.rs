@@ -196,6 +196,9 @@ impl<N: Net> Core<N> {
     /// Reads nothing any more and ends a connection as soon as nothing is owed to its peer.
     pub(super) fn close_when_done<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         record.muted.insert(Muted::APPLICATION);
+        if self.staged(id) > 0 {
+            sending::flush_stage(self, id, record);
+        }
         self.finish(id, record, Reason::Closed);
     }
 
