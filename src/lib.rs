@@ -74,6 +74,7 @@ mod server;
 
 pub use admission::{Cidr, ParseCidrError, SynProtection};
 pub use bucket::{ByteRate, Rate};
+pub use bytes::Bytes;
 pub use clock::{Clock, Hand, Nanos};
 pub use drain::State;
 pub use error::{AddError, Error};
