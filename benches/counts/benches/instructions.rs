@@ -227,7 +227,7 @@ fn drain(mut plant: Plant) -> Plant {
     while !plant.pool.is_empty() {
         longest = longest.max(counted::drain(&mut plant));
     }
-    assert!(longest <= 129, "{longest} ends in one turn");
+    assert!(longest <= 65, "{longest} ends in one turn");
     plant
 }
 
