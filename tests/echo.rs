@@ -234,7 +234,9 @@ fn a_line_without_an_end_closes_its_connection() {
 
 #[test]
 fn a_request_whose_answer_finds_no_room_ends_its_connection() {
-    let server = Server::start(&["--max-output=256", "--output-high=200", "--output-low=100"], None);
+    // Reading goes on at the high mark: to stop there would leave it to how the lines arrive whether one is refused.
+    let report = "--on-output-high=report";
+    let server = Server::start(&["--max-output=256", "--output-high=200", "--output-low=100", report], None);
     let mut stream = connect(&server);
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     let lines = line_of(100).repeat(1_000);
