@@ -14,7 +14,7 @@ use crate::connection::{Muted, Record};
 use crate::id::ConnId;
 use crate::net::{Net, Os};
 
-/// The input of a connection while its output is open too; see [`Connection::split`]. Dereferences to what is left of
+/// The input of a connection while its output is open too; see [`Connection::split`](crate::Connection::split). Dereferences to what is left of
 /// it.
 ///
 /// ```
@@ -101,7 +101,7 @@ impl Deref for Input<'_> {
     }
 }
 
-/// The way out of a connection while its input is open too; see [`Connection::split`].
+/// The way out of a connection while its input is open too; see [`Connection::split`](crate::Connection::split).
 ///
 /// ```
 /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -128,7 +128,7 @@ pub struct Sender<'a, U, N: Net = Os> {
 }
 
 impl<U, N: Net> Sender<'_, U, N> {
-    /// See [`Connection::send`].
+    /// See [`Connection::send`](crate::Connection::send).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -152,7 +152,7 @@ impl<U, N: Net> Sender<'_, U, N> {
         sent
     }
 
-    /// See [`Connection::send_bytes`].
+    /// See [`Connection::send_bytes`](crate::Connection::send_bytes).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -178,7 +178,7 @@ impl<U, N: Net> Sender<'_, U, N> {
         sent
     }
 
-    /// See [`Connection::queue`].
+    /// See [`Connection::queue`](crate::Connection::queue).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
