@@ -86,8 +86,8 @@ pub use net::{Address, Families, ListenOptions, PortSharing, Reactor};
 pub use peer::Peer;
 pub use reason::{Reason, Refusal};
 pub use server::{
-    Builder, Config, Connection, Event, Eviction, Gone, Handle, Input, OutputHigh, OverRate, Proof,
-    ReadStall, Sender, Sent, SocketPool, WhenFull,
+    Builder, CallError, Config, Connection, Event, Eviction, Handle, Input, OutputHigh, OverRate, Proof,
+    ReadStall, SendError, Sender, Sent, SocketPool, WhenFull,
 };
 
 /// How many cases a model test runs: `SOCKETPOOL_CASES`, or enough for an edit-and-run loop.

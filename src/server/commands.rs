@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -18,8 +18,15 @@ use crate::reason::Reason;
 /// Calls a pool from other threads. Clones call the same pool.
 ///
 /// Calls return at once; the pool does what they ask in its next turn, for which it is woken, up to 256 of them in a
-/// turn. Nothing limits how many may wait: who calls faster than that for long fills memory. The channel takes its memory
-/// in the calling thread and, as the standard library does, aborts the process when there is none.
+/// turn. If the operating system fails to wake it, for which there is no reason that could be foreseen, that is logged, and
+/// what was asked is done whenever the next turn comes.
+///
+/// What waits is bounded: 65,536 commands of all handles (5 MiB), and 64 MiB of bytes to be sent, a payload that is shared
+/// counted each time. A broadcast counts until it has reached everybody. Whoever calls faster than the pool turns is told
+/// so by [`CallError::Full`] and has his bytes back, so a thread that has run wild takes no more memory than that. It
+/// cannot keep an operator out either: 1,024 more places are kept for calls that drain, close everything, pause or resume.
+/// The channel takes its memory in the calling thread and, as the standard library does, aborts the process when there
+/// is none.
 ///
 /// ```
 /// use socketpool::{Event, SocketPool};
@@ -39,7 +46,7 @@ use crate::reason::Reason;
 /// ```
 #[derive(Clone)]
 pub struct Handle<W: Wake = OsWaker> {
-    commands: Sender<Command>,
+    commands: Sender<Queued>,
     call: Arc<Call<W>>,
 }
 
@@ -47,7 +54,7 @@ impl<W: Wake> Handle<W> {
     /// See [`SocketPool::drain`].
     ///
     /// # Errors
-    /// [`Gone`] if the pool was dropped.
+    /// [`CallError`] if the pool was dropped, or too much waits already.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -62,14 +69,14 @@ impl<W: Wake> Handle<W> {
     /// assert_ne!(pool.state(), State::Active);
     /// # Ok::<(), socketpool::Error>(())
     /// ```
-    pub fn drain(&self, deadline: impl Into<Option<Duration>>) -> Result<(), Gone> {
+    pub fn drain(&self, deadline: impl Into<Option<Duration>>) -> Result<(), CallError> {
         self.ask(Command::Drain(deadline.into()))
     }
 
     /// See [`SocketPool::force_close_all`].
     ///
     /// # Errors
-    /// [`Gone`] if the pool was dropped.
+    /// [`CallError`] if the pool was dropped, or too much waits already.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -83,14 +90,14 @@ impl<W: Wake> Handle<W> {
     /// assert_eq!((pool.state(), pool.snapshot().closed(Reason::Forced)), (State::Drained, 1));
     /// # Ok::<(), socketpool::Error>(())
     /// ```
-    pub fn force_close_all(&self) -> Result<(), Gone> {
+    pub fn force_close_all(&self) -> Result<(), CallError> {
         self.ask(Command::ForceCloseAll)
     }
 
     /// See [`Connection::close_when_done`](crate::Connection::close_when_done); an id that is gone is passed over.
     ///
     /// # Errors
-    /// [`Gone`] if the pool was dropped.
+    /// [`CallError`] if the pool was dropped, or too much waits already.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -109,14 +116,14 @@ impl<W: Wake> Handle<W> {
     /// assert_eq!(client.read(&mut got).unwrap(), 4, "calls are carried out in their order");
     /// # Ok::<(), socketpool::Error>(())
     /// ```
-    pub fn close_when_done(&self, id: ConnId) -> Result<(), Gone> {
+    pub fn close_when_done(&self, id: ConnId) -> Result<(), CallError> {
         self.ask(Command::CloseWhenDone(id))
     }
 
     /// See [`SocketPool::kill`]; an id that is gone is passed over.
     ///
     /// # Errors
-    /// [`Gone`] if the pool was dropped.
+    /// [`CallError`] if the pool was dropped, or too much waits already.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -132,7 +139,7 @@ impl<W: Wake> Handle<W> {
     /// assert_eq!(pool.snapshot().closed(Reason::Killed), 1);
     /// # Ok::<(), socketpool::Error>(())
     /// ```
-    pub fn kill(&self, id: ConnId) -> Result<(), Gone> {
+    pub fn kill(&self, id: ConnId) -> Result<(), CallError> {
         self.ask(Command::Kill(id))
     }
 
@@ -140,7 +147,7 @@ impl<W: Wake> Handle<W> {
     /// answer, as what [`Connection::send_bytes`](crate::Connection::send_bytes) sends.
     ///
     /// # Errors
-    /// [`Gone`] if the pool was dropped.
+    /// [`SendError`], with the bytes in it, if the pool was dropped, or too much waits already.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -155,14 +162,14 @@ impl<W: Wake> Handle<W> {
     /// assert_eq!(client.read(&mut got).unwrap(), 3);
     /// # Ok::<(), socketpool::Error>(())
     /// ```
-    pub fn send(&self, id: ConnId, bytes: Bytes) -> Result<(), Gone> {
-        self.ask(Command::Send(id, bytes))
+    pub fn send(&self, id: ConnId, bytes: Bytes) -> Result<(), SendError> {
+        self.ask_to_send(Command::Send(id, bytes))
     }
 
     /// See [`SocketPool::broadcast`].
     ///
     /// # Errors
-    /// [`Gone`] if the pool was dropped.
+    /// [`SendError`], with the bytes in it, if the pool was dropped, or too much waits already.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -177,14 +184,14 @@ impl<W: Wake> Handle<W> {
     /// assert!(!pool.get(id).unwrap().is_proven(), "it was no answer");
     /// # Ok::<(), socketpool::Error>(())
     /// ```
-    pub fn broadcast(&self, bytes: Bytes) -> Result<(), Gone> {
-        self.ask(Command::Broadcast(bytes))
+    pub fn broadcast(&self, bytes: Bytes) -> Result<(), SendError> {
+        self.ask_to_send(Command::Broadcast(bytes))
     }
 
     /// See [`SocketPool::pause_accepting`].
     ///
     /// # Errors
-    /// [`Gone`] if the pool was dropped.
+    /// [`CallError`] if the pool was dropped, or too much waits already.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -196,14 +203,14 @@ impl<W: Wake> Handle<W> {
     /// assert!(pool.is_empty(), "it waits in the backlog");
     /// # Ok::<(), socketpool::Error>(())
     /// ```
-    pub fn pause_accepting(&self) -> Result<(), Gone> {
+    pub fn pause_accepting(&self) -> Result<(), CallError> {
         self.ask(Command::PauseAccepting)
     }
 
     /// See [`SocketPool::resume_accepting`].
     ///
     /// # Errors
-    /// [`Gone`] if the pool was dropped.
+    /// [`CallError`] if the pool was dropped, or too much waits already.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -218,14 +225,14 @@ impl<W: Wake> Handle<W> {
     /// assert_eq!(pool.len(), 1);
     /// # Ok::<(), socketpool::Error>(())
     /// ```
-    pub fn resume_accepting(&self) -> Result<(), Gone> {
+    pub fn resume_accepting(&self) -> Result<(), CallError> {
         self.ask(Command::ResumeAccepting)
     }
 
     /// Makes the pool's turn return, the next one if none waits now.
     ///
     /// # Errors
-    /// [`Gone`] if the pool was dropped.
+    /// [`CallError::Gone`] if the pool was dropped.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -234,20 +241,29 @@ impl<W: Wake> Handle<W> {
     /// handle.wake().unwrap();
     /// pool.turn(None)?; // would wait for ever
     /// drop(pool);
-    /// assert_eq!(handle.wake(), Err(Gone));
+    /// assert_eq!(handle.wake(), Err(CallError::Gone));
     /// # Ok::<(), socketpool::Error>(())
     /// ```
-    pub fn wake(&self) -> Result<(), Gone> {
-        self.ask(Command::Wake)
+    pub fn wake(&self) -> Result<(), CallError> {
+        // Who waits already has woken it, or could not.
+        self.ask(Command::Wake).or_else(|error| match error {
+            CallError::Full => Ok(()),
+            gone @ CallError::Gone => Err(gone),
+        })
     }
 
-    fn ask(&self, command: Command) -> Result<(), Gone> {
-        self.commands.send(command).map_err(|_| Gone)?;
-        // One wake-up is enough for all commands that come before the pool looks.
-        if !self.call.waiting.swap(true, Ordering::AcqRel) && self.call.waker.wake().is_err() {
-            self.call.waiting.store(false, Ordering::Release);
-            return Err(Gone);
-        }
+    fn ask(&self, command: Command) -> Result<(), CallError> {
+        self.submit(command).map_err(|(_, reason)| reason)
+    }
+
+    fn ask_to_send(&self, command: Command) -> Result<(), SendError> {
+        self.submit(command).map_err(|(command, reason)| SendError { bytes: command.into_bytes(), reason })
+    }
+
+    fn submit(&self, command: Command) -> Result<(), (Command, CallError)> {
+        let Some(share) = self.call.load.take(&command) else { return Err((command, CallError::Full)) };
+        self.commands.send(Queued { command, share }).map_err(|error| (error.0.command, CallError::Gone))?;
+        self.call.tell();
         Ok(())
     }
 }
@@ -258,32 +274,68 @@ impl<W: Wake> fmt::Debug for Handle<W> {
     }
 }
 
-/// The pool that a [`Handle`] belongs to was dropped.
+/// Why a pool does not do what a [`Handle`] asks.
 ///
 /// ```
 /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
 /// # let mut pool = SocketPool::<()>::builder().build()?;
 /// let handle = pool.handle();
 /// drop(pool);
-/// assert_eq!(handle.drain(None), Err(Gone));
+/// assert_eq!(handle.drain(None), Err(CallError::Gone));
 /// # Ok::<(), socketpool::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gone;
+#[non_exhaustive]
+pub enum CallError {
+    /// The pool was dropped.
+    Gone,
+    /// As much waits as may: see [`Handle`]. There is room again when the pool has turned.
+    Full,
+}
 
-impl fmt::Display for Gone {
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the pool is gone")
+        f.write_str(match self {
+            Self::Gone => "the pool is gone",
+            Self::Full => "too many commands wait for the pool",
+        })
     }
 }
 
-impl std::error::Error for Gone {}
+impl std::error::Error for CallError {}
+
+/// Bytes that a pool does not send for a [`Handle`], handed back with the reason.
+///
+/// ```
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// # let mut pool = SocketPool::<()>::builder().build()?;
+/// let handle = pool.handle();
+/// drop(pool);
+/// let unsent = handle.broadcast("news\n".into()).unwrap_err();
+/// assert_eq!((unsent.reason, &unsent.bytes[..]), (CallError::Gone, &b"news\n"[..]));
+/// # Ok::<(), socketpool::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendError {
+    /// What was to be sent.
+    pub bytes: Bytes,
+    /// Why it is not.
+    pub reason: CallError,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes not sent: {}", self.bytes.len(), self.reason)
+    }
+}
+
+impl std::error::Error for SendError {}
 
 /// The pool's end of its handles, and the broadcasts that are under way.
 #[derive(Debug)]
 pub(super) struct Commands<W: Wake> {
-    receiver: Receiver<Command>,
-    sender: Sender<Command>,
+    receiver: Receiver<Queued>,
+    sender: Sender<Queued>,
     call: Arc<Call<W>>,
     broadcasts: std::collections::VecDeque<Broadcast>,
 }
@@ -291,7 +343,13 @@ pub(super) struct Commands<W: Wake> {
 impl<W: Wake> Commands<W> {
     pub(super) fn new(waker: W) -> Self {
         let (sender, receiver) = channel();
-        let call = Arc::new(Call { waiting: AtomicBool::new(false), waker });
+        let call = Call {
+            waiting: AtomicBool::new(false),
+            unwoken: AtomicBool::new(false),
+            waker,
+            load: Arc::default(),
+        };
+        let call = Arc::new(call);
         Self { receiver, sender, call, broadcasts: std::collections::VecDeque::new() }
     }
 
@@ -322,7 +380,10 @@ impl<U, N: Net> SocketPool<U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn broadcast(&mut self, bytes: impl Into<Bytes>) {
-        let bytes = bytes.into();
+        self.begin_broadcast(bytes.into(), None);
+    }
+
+    fn begin_broadcast(&mut self, bytes: Bytes, share: Option<Share>) {
         if bytes.is_empty() || !self.core.drain.is_active() {
             return;
         }
@@ -330,7 +391,7 @@ impl<U, N: Net> SocketPool<U, N> {
         if self.commands.broadcasts.try_reserve(1).is_err() {
             return self.complain_of_memory("a broadcast reaches nobody");
         }
-        self.commands.broadcasts.push_back(Broadcast { bytes, cursor: 0, sent_at });
+        self.commands.broadcasts.push_back(Broadcast { bytes, cursor: 0, sent_at, _share: share });
     }
 
     #[inline]
@@ -345,13 +406,13 @@ impl<U, N: Net> SocketPool<U, N> {
         // A swap on both sides: whoever comes second sees what the first has done.
         self.commands.call.waiting.swap(false, Ordering::AcqRel);
         for _ in 0..COMMANDS_A_TURN {
-            let Ok(command) = self.commands.receiver.try_recv() else { return };
-            self.run_command(command);
+            let Ok(queued) = self.commands.receiver.try_recv() else { return };
+            self.run_command(queued);
         }
         self.commands.call.waiting.store(true, Ordering::Release);
     }
 
-    fn run_command(&mut self, command: Command) {
+    fn run_command(&mut self, Queued { command, share }: Queued) {
         match command {
             Command::Drain(deadline) => self.drain(deadline),
             Command::ForceCloseAll => self.force_close_all(),
@@ -366,7 +427,7 @@ impl<U, N: Net> SocketPool<U, N> {
             Command::Send(id, bytes) => {
                 let _ = self.send_to(id, bytes);
             }
-            Command::Broadcast(bytes) => self.broadcast(bytes),
+            Command::Broadcast(bytes) => self.begin_broadcast(bytes, Some(share)),
             Command::PauseAccepting => self.pause_accepting(),
             Command::ResumeAccepting => self.resume_accepting(),
             Command::Wake => {}
@@ -411,9 +472,80 @@ impl<U, N: Net> SocketPool<U, N> {
 
 #[derive(Debug)]
 struct Call<W> {
-    /// Whether commands wait that the pool has not been woken for, or has not looked at yet.
+    /// Whether commands wait that the pool has not looked at yet.
     waiting: AtomicBool,
+    /// Whether the last attempt to wake it has failed.
+    unwoken: AtomicBool,
     waker: W,
+    load: Arc<Load>,
+}
+
+impl<W: Wake> Call<W> {
+    /// Makes the pool look: one wake-up is enough for all commands that come before it does.
+    fn tell(&self) {
+        let is_told = self.waiting.swap(true, Ordering::AcqRel);
+        let was_unwoken = self.unwoken.load(Ordering::Acquire);
+        if is_told && !was_unwoken {
+            return;
+        }
+        let result = self.waker.wake();
+        self.unwoken.store(result.is_err(), Ordering::Release);
+        if let Err(error) = result
+            && !was_unwoken
+        {
+            log::warn!("cannot wake the pool, commands wait for its next turn: {error}");
+        }
+    }
+}
+
+/// What waits of all handles: commands, and the bytes in them.
+#[derive(Debug, Default)]
+struct Load {
+    commands: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Load {
+    /// A share for one more command; `None` if that would be too much.
+    fn take(self: &Arc<Self>, command: &Command) -> Option<Share> {
+        let (bytes, most) = match command {
+            Command::Send(_, bytes) | Command::Broadcast(bytes) => (bytes.len(), MOST_COMMANDS),
+            Command::Kill(_) | Command::CloseWhenDone(_) => (0, MOST_COMMANDS),
+            _ => (0, MOST_COMMANDS + KEPT_FOR_OPERATORS),
+        };
+        let add = |place: &AtomicUsize, n: usize, most: usize| {
+            let fits = |now: usize| now.checked_add(n).filter(|sum| *sum <= most);
+            place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+        };
+        if !add(&self.bytes, bytes, MOST_BYTES) {
+            return None;
+        }
+        if !add(&self.commands, 1, most) {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return None;
+        }
+        Some(Share { load: self.clone(), bytes })
+    }
+}
+
+/// One command's share of what may wait, given back when it is dropped.
+#[derive(Debug)]
+struct Share {
+    load: Arc<Load>,
+    bytes: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.load.commands.fetch_sub(1, Ordering::Relaxed);
+        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Queued {
+    command: Command,
+    share: Share,
 }
 
 #[derive(Debug)]
@@ -429,6 +561,16 @@ enum Command {
     Wake,
 }
 
+impl Command {
+    /// What it was to send.
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Send(_, bytes) | Self::Broadcast(bytes) => bytes,
+            _ => Bytes::new(),
+        }
+    }
+}
+
 /// One payload on its way to everybody who was there when it was sent.
 #[derive(Debug)]
 struct Broadcast {
@@ -436,9 +578,67 @@ struct Broadcast {
     cursor: u32,
     /// Whoever came in a later turn does not get it.
     sent_at: Nanos,
+    /// It came from a handle, and still counts as what waits.
+    _share: Option<Share>,
 }
 
+/// Commands that may wait: those of 256 turns.
+const MOST_COMMANDS: usize = 65_536;
+/// Places beyond those for calls that are rare and must get through.
+const KEPT_FOR_OPERATORS: usize = 1_024;
+/// Bytes that may wait in commands: several of the largest payloads that a connection can take.
+const MOST_BYTES: usize = 64 << 20;
 /// Commands carried out in a turn; the rest in the next.
 const COMMANDS_A_TURN: usize = 256;
 /// Slots that a broadcast reaches in a turn: some 3 µs each for a send.
 const SENDS_A_TURN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// A waker that the operating system may refuse to serve.
+    #[derive(Clone, Debug, Default)]
+    struct Moody {
+        refuses: Arc<AtomicBool>,
+        woken: Arc<AtomicUsize>,
+    }
+
+    impl Wake for Moody {
+        fn wake(&self) -> io::Result<()> {
+            if self.refuses.load(Ordering::Relaxed) {
+                return Err(io::Error::other("not now"));
+            }
+            self.woken.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn all_the_commands_that_may_wait_take_five_mib() {
+        // The channel keeps a word of state beside each.
+        assert!(
+            MOST_COMMANDS * (size_of::<Queued>() + size_of::<usize>()) <= 5 << 20,
+            "{}",
+            size_of::<Queued>()
+        );
+    }
+
+    #[test]
+    fn a_command_that_could_not_wake_the_pool_is_taken_and_waits_for_its_next_turn() {
+        let waker = Moody::default();
+        let commands = Commands::new(waker.clone());
+        let handle = commands.handle();
+        waker.refuses.store(true, Ordering::Relaxed);
+        assert_eq!(handle.drain(None), Ok(()), "it will run");
+        assert!(commands.are_waiting(), "the next turn looks at it");
+        assert_eq!(handle.force_close_all(), Ok(()));
+        waker.refuses.store(false, Ordering::Relaxed);
+        assert_eq!(handle.drain(None), Ok(()));
+        assert_eq!(handle.drain(None), Ok(()));
+        assert_eq!(waker.woken.load(Ordering::Relaxed), 1, "the first that can wakes it for all of them");
+        assert_eq!(commands.receiver.try_iter().count(), 4, "in the order in which they were given");
+    }
+}

@@ -33,7 +33,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 pub use builder::Builder;
-pub use commands::{Gone, Handle};
+pub use commands::{CallError, Handle, SendError};
 pub use config::{Config, Eviction, OutputHigh, OverRate, Proof, ReadStall, WhenFull};
 pub use conn::Connection;
 pub use event::Event;
