@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::config;
 use super::core::Core;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Shown};
 use super::sending::{self, Payload, Sent};
 use super::split::{Input, Sender};
 use super::{receiving, report};
@@ -145,8 +145,8 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// The input and the way out at the same time, so that answers can be made from input without copying it first.
     ///
     /// Where the pool enforces operation rates, each answer takes the token of the message that waits behind it; when
-    /// there is none, the input shows nothing more until there is. Take a message before you answer it: nothing can be
-    /// taken then, and what was answered and not taken comes again.
+    /// there is none, the input shows nothing more until there is, but for a message that has been answered already and
+    /// is still to be taken.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -170,7 +170,7 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.settle();
         let all = self.inbox.len_with_taken();
         let (bytes, taken) = self.inbox.open_view();
-        taken.stopped.set(self.record.muted.has(Muted::OPERATIONS));
+        taken.shown.set(if self.record.muted.has(Muted::OPERATIONS) { Shown::Nothing } else { Shown::All });
         let input = Input { bytes, taken };
         let sender = Sender { id: self.id, record: self.record, core: self.core, taken, all };
         (input, sender)

@@ -31,8 +31,18 @@ pub(super) struct Taken {
     pub(super) bytes: Cell<usize>,
     /// How many of them the record knows of.
     told: Cell<usize>,
-    /// Whether what is left may not be looked at yet.
-    pub(super) stopped: Cell<bool>,
+    /// How much of what is left may be looked at.
+    pub(super) shown: Cell<Shown>,
+}
+
+/// How much of the input may be looked at, where a rate holds messages back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Shown {
+    #[default]
+    All,
+    /// The message that has been answered already, which must be used up; nothing behind it.
+    Answered,
+    Nothing,
 }
 
 impl Taken {

@@ -7,10 +7,10 @@ use std::ops::Deref;
 use bytes::Bytes;
 
 use super::core::Core;
-use super::inbox::Taken;
+use super::inbox::{Shown, Taken};
 use super::receiving;
 use super::sending::{self, Payload, Sent};
-use crate::connection::{Muted, Record};
+use crate::connection::{Muted, Operation, Record};
 use crate::id::ConnId;
 use crate::net::{Net, Os};
 
@@ -57,10 +57,13 @@ impl<'a> Input<'a> {
     /// ```
     #[inline]
     pub fn take(&mut self, n: usize) -> Option<&'a [u8]> {
-        if self.taken.stopped.get() {
+        if self.taken.shown.get() == Shown::Nothing {
             return None;
         }
         let (head, rest) = self.bytes.split_at_checked(n)?;
+        if self.taken.shown.get() == Shown::Answered {
+            self.taken.shown.set(Shown::Nothing);
+        }
         self.bytes = rest;
         self.taken.bytes.set(self.taken.bytes.get() + n);
         Some(head)
@@ -97,7 +100,7 @@ impl Deref for Input<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        if self.taken.stopped.get() { &[] } else { self.bytes }
+        if self.taken.shown.get() == Shown::Nothing { &[] } else { self.bytes }
     }
 }
 
@@ -220,7 +223,8 @@ impl<U, N: Net> Sender<'_, U, N> {
     #[inline]
     fn stop_if_over_rate(&self) {
         if self.record.muted.has(Muted::OPERATIONS) || self.record.is_ending() {
-            self.taken.stopped.set(true);
+            let is_answered = self.record.operation == Operation::Answered && !self.record.is_ending();
+            self.taken.shown.set(if is_answered { Shown::Answered } else { Shown::Nothing });
         }
     }
 }

@@ -363,3 +363,24 @@ fn answers_that_were_gathered_within_the_rate_leave_before_it_closes() {
     });
     assert_eq!((client.bytes_in(), seen.reasons()), (2 * 5, vec![Reason::Rate]));
 }
+
+#[test]
+fn whoever_answers_before_he_takes_answers_each_message_once() {
+    let mut rig = Rig::new(delaying().operation_rate(Rate::per_second(1)));
+    let client = connect(&rig, 1);
+    let lines: Vec<u8> = (0..6).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+    client.send(&lines);
+    rig.pass(10 * SECOND, |pool, event| {
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        let (mut input, mut output) = conn.split();
+        while input.len() >= 2 {
+            let line = [input[0], input[1]];
+            assert_eq!(output.send(&line), Sent::Now);
+            assert_eq!(input.take(2), Some(&line[..]), "what is answered can be used up");
+        }
+    });
+    assert_eq!(client.take(), lines);
+    assert_eq!(rig.pool.snapshot().counters.operations, 6);
+}
