@@ -551,8 +551,8 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn resume_reading(&mut self) {
-        // A drain and a lifetime that is over wait for the message that is under way; other ends read nothing more.
-        if !matches!(self.record.finishes_for(), Some(Reason::Closed | Reason::Peer)) {
+        // Every other end waits for the message that is under way, or for one that a rate holds back.
+        if self.record.finishes_for() != Some(Reason::Closed) {
             self.core.unmute(self.id, self.record, Muted::APPLICATION);
         }
     }

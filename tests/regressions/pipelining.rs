@@ -384,3 +384,28 @@ fn whoever_answers_before_he_takes_answers_each_message_once() {
     assert_eq!(client.take(), lines);
     assert_eq!(rig.pool.snapshot().counters.operations, 6);
 }
+
+#[test]
+fn what_is_held_back_behind_the_end_is_told_to_one_that_was_paused() {
+    let own = delaying().operation_rate(Rate::per_second(1));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    let id = {
+        rig.settle(seen.echo());
+        seen.opened[0]
+    };
+    rig.pool.conn(id).hold();
+    pipeline(&client, 3);
+    client.finish();
+    // The end is seen while nothing is used up, so what waits is in the buffer already.
+    rig.settle(|pool, event| {
+        if let Event::Readable(id) = event {
+            while pool.conn(id).receive() > 0 {}
+        }
+    });
+    rig.pool.conn(id).pause_reading();
+    answer(&mut rig.pool, id);
+    rig.pool.conn(id).resume_reading();
+    rig.pass(5 * SECOND, seen.echo());
+    assert_eq!(client.bytes_in(), 2 * 3);
+}
