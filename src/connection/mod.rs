@@ -131,7 +131,7 @@ impl<S, U> Record<S, U> {
     }
 
     /// It comes to `stage`, for this reason.
-    pub(crate) fn leave(&mut self, stage: Stage, reason: Reason) {
+    pub(crate) fn advance_to(&mut self, stage: Stage, reason: Reason) {
         (self.stage, self.reason) = (stage, reason);
     }
 

@@ -183,7 +183,7 @@ impl<N: Net> Core<N> {
         if record.is_ending() {
             return;
         }
-        record.leave(Stage::Ending, reason);
+        record.advance_to(Stage::Ending, reason);
         self.order.remove(id.slot());
         // What cannot be sent any more need not be kept until the end is carried out.
         if let Some(output) = record.output.take() {
@@ -211,7 +211,7 @@ impl<N: Net> Core<N> {
             None => record.stage == Stage::Open,
         };
         if replaces {
-            record.leave(Stage::Finishing, reason);
+            record.advance_to(Stage::Finishing, reason);
         }
         self.end_if_finished(id, record);
     }

@@ -346,25 +346,6 @@ fn a_change_of_limits_lets_nobody_past_the_line() {
 }
 
 #[test]
-fn answers_that_were_gathered_within_the_rate_leave_before_it_closes() {
-    let own = builder().over_rate(OverRate::Close).operation_rate(Rate::per_second(10).burst(5));
-    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
-    let client = connect(&rig, 1);
-    pipeline(&client, 100);
-    rig.settle(|pool, event| {
-        seen.note(&event);
-        let Event::Readable(id) = event else { return };
-        let mut conn = pool.conn(id);
-        conn.receive();
-        let (mut input, mut output) = conn.split();
-        while let Some(line) = input.take_through(b'\n') {
-            let _ = output.queue(line);
-        }
-    });
-    assert_eq!((client.bytes_in(), seen.reasons()), (2 * 5, vec![Reason::Rate]));
-}
-
-#[test]
 fn whoever_answers_before_he_takes_answers_each_message_once() {
     let mut rig = Rig::new(delaying().operation_rate(Rate::per_second(1)));
     let client = connect(&rig, 1);
