@@ -245,9 +245,15 @@ impl Bucket {
         Nanos::new(level.0.get().saturating_sub(self.ahead).max(now.0))
     }
 
+    /// When a token is there that nobody has reserved, and that `others` do not take before.
+    pub(crate) fn ready_after(&self, level: &Level, others: u32, now: Moment) -> Nanos {
+        let ready = self.ready_at(level, now).as_nanos();
+        Nanos::new(ready.saturating_add(self.period.saturating_mul(u64::from(others))))
+    }
+
     /// Takes a token if there is one: what governor would do, without asking it.
     #[inline]
-    fn takes(&self, level: &Level, now: Moment) -> bool {
+    pub(crate) fn takes(&self, level: &Level, now: Moment) -> bool {
         let tat = level.0.get();
         if tat > now.0 + self.ahead {
             return false;

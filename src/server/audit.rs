@@ -4,7 +4,8 @@
 use super::SocketPool;
 use super::core::{Core, PROVEN, UNPROVEN};
 use super::inbox::Inbox;
-use crate::connection::{Flags, Standing, Table};
+use crate::clock::Nanos;
+use crate::connection::{Flags, Muted, Standing, Table};
 use crate::net::{Net, Stream};
 
 impl<U, N: Net> SocketPool<U, N> {
@@ -52,7 +53,7 @@ impl<N: Net> Core<N> {
 
     fn assert_invariants<U>(&self, table: &Table<N::Stream, U>, inbox: &Inbox) {
         self.assert_sums(table.len());
-        let (mut busy, mut proven, mut held, mut queued, mut ending) = (0, 0, 0, 0, 0);
+        let (mut busy, mut proven, mut held, mut queued, mut ending, mut in_line) = (0, 0, 0, 0, 0, 0);
         for (id, record) in table.iter() {
             busy += usize::from(record.flags.has(Flags::BUSY));
             proven += usize::from(record.standing == Standing::Proven);
@@ -64,15 +65,20 @@ impl<N: Net> Core<N> {
                 (_, Standing::Unproven) => Some(UNPROVEN),
                 (_, Standing::Proven) => Some(PROVEN),
             };
+            let waits_in_line = record.muted.has(Muted::OPERATIONS) && record.resume_at == Nanos::MAX;
+            assert_eq!(self.line.has(id.slot()), waits_in_line && !record.is_ending(), "{id} in line");
+            in_line += usize::from(self.line.has(id.slot()));
             assert_eq!(self.order.list_of(id.slot()), ranked, "place of {id} in the order of eviction");
             assert!(inbox.owner() != Some(id) || record.input.is_none(), "input of {id} lies in two places");
         }
         assert_eq!(self.busy, busy, "connections that are busy");
         assert_eq!(self.proven, proven, "connections that are proven");
         assert_eq!(self.ending.len(), ending, "connections whose end is decided");
+        assert_eq!(self.line.len() as usize, in_line, "connections in line");
         assert_eq!(self.pressure.held_bytes(), held, "bytes charged to connections");
         assert!(self.run.len() >= queued, "connections that say they are queued");
         self.order.assert_invariants();
+        self.line.assert_invariants();
         self.pressure.assert_invariants();
         self.timers.assert_invariants();
         self.gate.assert_invariants();

@@ -164,6 +164,12 @@ impl Config {
         (self.operation_rate, self.pool_operation_rate, self.over_rate)
     }
 
+    /// How many may have to stand in line for the pool's own rate.
+    pub(super) fn most_in_line(&self) -> usize {
+        let waits = self.over_rate == OverRate::Delay && self.pool_operation_rate.is_some();
+        if waits { self.max_connections as usize } else { 0 }
+    }
+
     /// Buffer bytes from which connections that hold some are closed sooner.
     pub(super) fn soft_buffer_bytes(&self) -> Option<usize> {
         self.max_buffer_bytes.map(|budget| budget / 4 * 3)

@@ -299,10 +299,7 @@ impl<U, N: Net> Connection<'_, U, N> {
         if self.core.look.is_to_forget_rates_of(self.id.slot()) {
             self.core.policy.forgive(self.record, self.core.moment);
         }
-        self.core.policy.check(self.record, &self.core.pool_level, self.core.moment).map_err(|at| {
-            self.core.deny(self.record);
-            at.since(self.core.now)
-        })
+        self.core.check_operation(self.record).map_err(|at| at.since(self.core.now))
     }
 
     /// Says that this is a client, for protocols in which no answer proves it (DECISIONS 3): it is safe from the first

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::config::{Config, OverRate};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
+use super::line::Line;
 use super::pressure::Pressure;
 use super::reap::Look;
 use super::run_queue::RunQueue;
@@ -46,6 +47,8 @@ pub(super) struct Core<N: Net> {
     /// [`PROVEN`] in order of last activity.
     pub(super) order: Lists<2>,
     pub(super) pressure: Pressure,
+    /// Who waits for the pool's own rate of operations.
+    pub(super) line: Line,
     /// Connections with something to tell, in fair order.
     pub(super) run: RunQueue,
     /// Connections whose end is decided.
@@ -94,7 +97,7 @@ impl<N: Net> Core<N> {
         reactor: &Reactor<N>,
         party: Party,
     ) -> Result<Self, Error> {
-        let capacity = config.max_connections as usize;
+        let (capacity, in_line) = (config.max_connections as usize, config.most_in_line());
         let gate = Gate::new(config.admission(), config.max_connections)?;
         let mut store = ChunkStore::new(RETAINED_BYTES);
         let mut gathered = Vec::new();
@@ -119,6 +122,7 @@ impl<N: Net> Core<N> {
             timers: Timers::new(),
             order: Lists::new(),
             pressure: Pressure::new(),
+            line: Line::new(),
             run: RunQueue::default(),
             ending: VecDeque::new(),
             drain: Draining::default(),
@@ -131,7 +135,7 @@ impl<N: Net> Core<N> {
             proven: 0,
             config,
         };
-        core.try_reserve(capacity)?;
+        core.try_reserve(capacity, in_line)?;
         Ok(core)
     }
 
@@ -140,7 +144,7 @@ impl<N: Net> Core<N> {
     }
 
     pub(super) fn set_config(&mut self, config: Config) -> Result<(), Error> {
-        self.try_reserve(config.max_connections as usize)?;
+        self.try_reserve(config.max_connections as usize, config.most_in_line())?;
         self.gate.set_max_connections(config.max_connections)?;
         if let Err(error) = self.gate.set_limits(config.admission()) {
             // It only takes back what it has just reserved.
@@ -157,13 +161,14 @@ impl<N: Net> Core<N> {
         Ok(())
     }
 
-    fn try_reserve(&mut self, capacity: usize) -> Result<(), Error> {
+    fn try_reserve(&mut self, capacity: usize, in_line: usize) -> Result<(), Error> {
         let mut reserve = || {
             self.timers.try_reserve(capacity)?;
             self.order.try_reserve(capacity)?;
             self.pressure.try_reserve(capacity)?;
             // A connection may stand in the run queue once under its living id, and once more as one that has ended.
             self.run.try_reserve(capacity + capacity / 2)?;
+            self.line.try_reserve(in_line)?;
             self.ending.try_reserve(capacity.saturating_sub(self.ending.len()))
         };
         reserve().map_err(|_| Error::Memory { what: "timers and queues" })
@@ -185,6 +190,7 @@ impl<N: Net> Core<N> {
         }
         record.advance_to(Stage::Ending, reason);
         self.order.remove(id.slot());
+        self.line.remove(id.slot());
         // What cannot be sent any more need not be kept until the end is carried out.
         if let Some(output) = record.output.take() {
             self.store.give_back_output(output);
@@ -313,11 +319,11 @@ impl<N: Net> Core<N> {
         if self.config.over_rate == OverRate::Close {
             return self.charge_or_close(id, record, left);
         }
-        let reserved = self.policy.reserve(record, &self.pool_level, self.moment);
+        let own = self.policy.reserve(record, self.moment);
         record.flags.insert(Flags::CHARGED);
-        match reserved {
-            Ok(()) => true,
-            Err(at) => !self.hold_back(id, record, left, at),
+        match own {
+            Ok(()) if self.passes_line() => true,
+            own => !self.hold_back(id, record, left, own.err()),
         }
     }
 
@@ -336,32 +342,44 @@ impl<N: Net> Core<N> {
         true
     }
 
-    /// The token that was taken counts only from `at` on. Returns whether there is something to hold back until then.
+    /// The token of its own counts only from `counts_from` on, or there is none of the pool's. Returns whether there is
+    /// something to hold back until there are both.
     #[cold]
     fn hold_back<U>(
         &mut self,
         id: ConnId,
         record: &mut Record<N::Stream, U>,
         left: usize,
-        at: Nanos,
+        counts_from: Option<Nanos>,
     ) -> bool {
-        if has_nothing_to_operate_on(record, left) {
-            self.give_back_token(record);
+        if has_nothing_to_operate_on(record, left) || record.is_ending() {
+            record.flags.remove(Flags::CHARGED);
+            self.policy.give_back(record);
             return false;
         }
         self.deny(record);
+        if record.muted.has(Muted::OPERATIONS) {
+            // The message before went ahead of its turn, as one does that is answered before it is taken.
+            self.policy.take_ahead(&self.pool_level, self.moment);
+        }
         // What waits may all have been received already: no edge will tell of it, and that there is no room for more must
         // not keep it from being told.
         record.ready = record.ready.with(Readiness::READABLE);
         record.muted.remove(Muted::FULL);
-        self.mute_until(id, record, Muted::OPERATIONS, at);
+        match counts_from {
+            Some(at) => self.mute_until(id, record, Muted::OPERATIONS, at),
+            None => self.join_line(id, record),
+        }
         true
     }
 
     /// Puts back what was taken for an operation that did not come.
-    pub(super) fn give_back_token<U>(&mut self, record: &mut Record<N::Stream, U>) {
+    pub(super) fn give_back_tokens<U>(&mut self, record: &mut Record<N::Stream, U>) {
         record.flags.remove(Flags::CHARGED);
-        self.policy.give_back(record, &self.pool_level);
+        self.policy.give_back(record);
+        if let Some(bucket) = &self.policy.pool_operation {
+            bucket.give_back(&self.pool_level);
+        }
     }
 
     pub(super) fn deny<U>(&mut self, record: &mut Record<N::Stream, U>) {
@@ -473,11 +491,6 @@ impl<N: Net> Core<N> {
             self.stage.owner = None;
             self.stage.bytes.clear();
         }
-        let has_reserved = record.muted.has(Muted::OPERATIONS) && record.flags.has(Flags::CHARGED);
-        if has_reserved && !self.look.is_to_forget_rates_of(slot) {
-            // It did not live to see its turn.
-            self.give_back_token(record);
-        }
     }
 
     /// Bytes gathered for this connection and not sent yet.
@@ -528,20 +541,28 @@ impl Policy {
         check_both(own, pool, now)
     }
 
+    /// When the connection's own rate allows an operation.
+    pub(super) fn ready_at<S, U>(&self, record: &Record<S, U>, now: Moment) -> Nanos {
+        self.operation.as_ref().map_or(Nanos::ZERO, |bucket| bucket.ready_at(&record.level, now))
+    }
+
     /// Whether the byte rate lets `len` bytes go at once.
     #[inline]
     pub(super) fn lets_out<S, U>(&self, record: &Record<S, U>, len: usize, now: Moment) -> bool {
         self.sent.as_ref().is_none_or(|bucket| bucket.allowance(&record.sent_level, now) >= len as u64)
     }
 
-    /// Takes a token from each bucket, there or not. If not, the error says from when on the operation may run.
+    /// Takes a token of the connection's own, there or not. If not, the error says from when on it counts.
     #[inline]
-    fn reserve<S, U>(&self, record: &Record<S, U>, pool: &Level, now: Moment) -> Result<(), Nanos> {
-        let own = self.operation.as_ref().map_or(Ok(()), |bucket| bucket.reserve(&record.level, now));
-        let pool = self.pool_operation.as_ref().map_or(Ok(()), |bucket| bucket.reserve(pool, now));
-        match (own, pool) {
-            (Ok(()), other) | (other, Ok(())) => other,
-            (Err(own), Err(pool)) => Err(own.max(pool)),
+    fn reserve<S, U>(&self, record: &Record<S, U>, now: Moment) -> Result<(), Nanos> {
+        self.operation.as_ref().map_or(Ok(()), |bucket| bucket.reserve(&record.level, now))
+    }
+
+    /// Takes a token from the pool, there or not.
+    fn take_ahead(&self, pool: &Level, now: Moment) {
+        if let Some(bucket) = &self.pool_operation {
+            // Whoever stands in line waits for it.
+            let _ = bucket.reserve(pool, now);
         }
     }
 
@@ -552,12 +573,9 @@ impl Policy {
         }
     }
 
-    fn give_back<S, U>(&self, record: &Record<S, U>, pool: &Level) {
+    fn give_back<S, U>(&self, record: &Record<S, U>) {
         if let Some(bucket) = &self.operation {
             bucket.give_back(&record.level);
-        }
-        if let Some(bucket) = &self.pool_operation {
-            bucket.give_back(pool);
         }
     }
 }

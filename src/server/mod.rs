@@ -16,6 +16,7 @@ mod event;
 mod eviction;
 mod exhaustion;
 mod inbox;
+mod line;
 mod listen;
 mod pressure;
 mod reap;

@@ -28,6 +28,9 @@ impl<U, N: Net> SocketPool<U, N> {
     fn look_at(&mut self, slot: u32) {
         let Some((id, _)) = self.table.at(slot) else { return };
         let Some(record) = self.table.get_mut(id) else { return };
+        if record.is_ending() {
+            return;
+        }
         let core = &mut self.core;
         core.resume(id, record);
         match core.verdict(id, record) {
@@ -120,10 +123,7 @@ impl<N: Net> Core<N> {
     fn hold_to_new_limits<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, rates_changed: bool) {
         if rates_changed {
             self.policy.forgive(record, self.moment);
-            if record.muted.has(Muted::OPERATIONS) || !self.policy.enforced {
-                record.flags.remove(Flags::CHARGED);
-            }
-            self.unmute(id, record, Muted::OPERATIONS);
+            self.charge_anew(id, record);
         }
         self.unmute(id, record, Muted::BYTES.with(Muted::FULL));
         if record.flags.has(Flags::HIGH) {
@@ -139,10 +139,31 @@ impl<N: Net> Core<N> {
         self.watch_read_rate(id, record);
     }
 
+    /// A token that was reserved under other rates means nothing any more. Whoever stands in line has come to the end of
+    /// that wait, and keeps its place while there is a line.
+    fn charge_anew<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        let stands_in_line = self.line.has(id.slot());
+        if stands_in_line && self.config().most_in_line() > 0 {
+            return;
+        }
+        if record.muted.has(Muted::OPERATIONS) || !self.policy.enforced {
+            record.flags.remove(Flags::CHARGED);
+        }
+        if stands_in_line {
+            self.leave_line(id, record);
+        } else {
+            self.unmute(id, record, Muted::OPERATIONS);
+        }
+    }
+
     /// Ends the waits that a timer ends.
     fn resume<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         if record.muted.has(Muted::TIMED) && self.now >= record.resume_at {
-            self.unmute(id, record, Muted::TIMED);
+            if record.muted.has(Muted::OPERATIONS) && !self.passes_line() {
+                self.join_line(id, record);
+            } else {
+                self.unmute(id, record, Muted::TIMED);
+            }
         }
         if record.flags.has(Flags::SEND_PACED) {
             record.flags.remove(Flags::SEND_PACED);

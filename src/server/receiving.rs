@@ -158,7 +158,7 @@ fn at_the_end<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, 
         record.reading = Reading::Ended;
     }
     if record.flags.has(Flags::CHARGED) && record.operation == Operation::None && left == 0 {
-        core.give_back_token(record);
+        core.give_back_tokens(record);
     }
 }
 

@@ -86,7 +86,7 @@ impl<U, N: Net> SocketPool<U, N> {
         let core = &self.core;
         let queues = core.run.memory_bytes() + core.ending.capacity() * size_of::<ConnId>();
         Memory {
-            table: self.table.memory_bytes() + core.order.memory_bytes(),
+            table: self.table.memory_bytes() + core.order.memory_bytes() + core.line.memory_bytes(),
             timers: core.timers.memory_bytes(),
             admission: core.gate.memory_bytes(),
             buffers_lent: core.store.lent_bytes(),

@@ -142,6 +142,7 @@ impl<U, N: Net> SocketPool<U, N> {
             .min(self.accept_deadline())
             .min(core.drain.deadline)
             .min(core.pressure.look_at)
+            .min(core.line_deadline())
         {
             Nanos::MAX => timeout,
             deadline => {
@@ -158,6 +159,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.take_in(reactor);
         self.run_commands();
         self.keep_deadlines();
+        self.serve_line();
         self.relieve_pressure();
         self.work_in_slices();
         self.accept();

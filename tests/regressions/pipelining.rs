@@ -92,6 +92,59 @@ fn whoever_leaves_the_line_leaves_his_place_to_the_next() {
 }
 
 #[test]
+fn places_that_are_left_make_no_burst() {
+    let shared = delaying().pool_operation_rate(Rate::per_second(10).burst(1)).max_connections(2000);
+    let (mut rig, mut seen) = (Rig::new(shared), Seen::default());
+    let (mut waiting, mut served) = (Vec::new(), Vec::new());
+    for round in 0..9 {
+        waiting.extend(asked(&rig, 1 + 100 * round, 100));
+        rig.settle(seen.echo());
+        let leaves = waiting.split_off(waiting.len() - 90);
+        leaves.iter().for_each(Client::reset);
+        rig.settle(seen.echo());
+    }
+    for _ in 0..10 {
+        let before: u64 = waiting.iter().map(Client::bytes_in).sum();
+        rig.pass(SECOND, seen.echo());
+        served.push((waiting.iter().map(Client::bytes_in).sum::<u64>() - before) / 2);
+    }
+    assert_eq!(served, [[10; 8].as_slice(), &[9, 0]].concat(), "90 stayed, one of whom was served at once");
+}
+
+#[test]
+fn whoever_waits_for_its_own_rate_stands_in_line_only_then() {
+    let both =
+        delaying().operation_rate(Rate::per_second(1)).pool_operation_rate(Rate::per_second(2).burst(1));
+    let (mut rig, mut seen) = (Rig::new(both), Seen::default());
+    let (greedy, modest) = (connect(&rig, 1), connect(&rig, 2));
+    pipeline(&greedy, 10);
+    rig.settle(seen.echo());
+    modest.send(b"x\n");
+    rig.pass(ms(600), seen.echo());
+    assert_eq!(
+        (greedy.bytes_in(), modest.bytes_in()),
+        (2, 2),
+        "its own rate keeps the first from the pool's"
+    );
+    rig.pass(9 * SECOND, seen.echo());
+    assert_eq!(greedy.bytes_in(), 2 * 10);
+}
+
+#[test]
+fn a_line_of_a_mode_that_is_over_lets_go() {
+    for over in [OverRate::Ask, OverRate::Close] {
+        let (mut rig, mut seen, served) = line_of_ten();
+        rig.pool.reconfigure(|config| (config.over_rate, config.pool_operation_rate) = (over, None)).unwrap();
+        rig.settle(seen.echo());
+        assert_eq!((served(), seen.reasons()), (10, vec![]));
+    }
+    let (mut rig, mut seen, served) = line_of_ten();
+    rig.pool.reconfigure(|config| config.over_rate = OverRate::Close).unwrap();
+    rig.settle(seen.echo());
+    assert_eq!((served(), seen.reasons()), (1, vec![Reason::Rate; 9]));
+}
+
+#[test]
 fn a_wait_that_we_impose_is_no_idleness() {
     let slow = delaying().operation_rate(Rate::new(1, 600 * SECOND)).idle_timeout(60 * SECOND);
     let (mut rig, mut seen) = (Rig::new(slow), Seen::default());
