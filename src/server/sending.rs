@@ -426,9 +426,14 @@ fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     }
     if record.operation == Operation::Consumed {
         core.complete_operation(id, record, left);
-    } else if record.operation == Operation::Open || (left > 0 && record.flags.has(Flags::ANSWERS_FIRST)) {
+    } else if may_be_answered(record) || (left > 0 && record.flags.has(Flags::ANSWERS_FIRST)) {
         record.operation = Operation::Answered;
     }
+}
+
+/// Whether a message is open that the application knows of: what it sends while a rate holds one back is no answer to it.
+fn may_be_answered<S, U>(record: &Record<S, U>) -> bool {
+    record.operation == Operation::Open && !record.muted.has(Muted::OPERATIONS)
 }
 
 /// Sending goes on when the byte rate allows.

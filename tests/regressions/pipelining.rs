@@ -443,3 +443,25 @@ fn what_is_held_back_behind_the_end_is_told_to_one_that_was_paused() {
     rig.pass(5 * SECOND, seen.echo());
     assert_eq!(client.bytes_in(), 2 * 3);
 }
+
+#[test]
+fn what_is_sent_meanwhile_is_no_answer_to_what_is_held_back() {
+    let (mut rig, mut seen) = (Rig::new(delaying().operation_rate(Rate::per_second(1))), Seen::default());
+    let client = connect(&rig, 1);
+    pipeline(&client, 2);
+    rig.settle(seen.echo());
+    let id = seen.opened[0];
+    assert_eq!(rig.pool.conn(id).send(b"news\n"), Sent::Now);
+    // The answer is made elsewhere, and takes its time.
+    rig.pass(SECOND, |pool, event| {
+        if let Event::Readable(id) = event {
+            pool.conn(id).receive();
+            pool.conn(id).consume(2);
+        }
+    });
+    rig.pool.drain(None);
+    rig.settle(seen.echo());
+    assert_eq!(rig.pool.conn(id).send(b"x\n"), Sent::Now);
+    rig.settle(seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"x\nnews\nx\n".to_vec(), vec![Reason::Drained]));
+}
