@@ -190,7 +190,9 @@ impl<N: Net> Core<N> {
         }
         record.advance_to(Stage::Ending, reason);
         self.order.remove(id.slot());
-        self.line.remove(id.slot());
+        if record.muted.has(Muted::OPERATIONS) {
+            self.line.remove(id.slot());
+        }
         // What cannot be sent any more need not be kept until the end is carried out.
         if let Some(output) = record.output.take() {
             self.store.give_back_output(output);
