@@ -382,7 +382,7 @@ pub(super) fn flush<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Reco
             Err(_) => core.end(id, record, Reason::Error),
         }
     }
-    if output.is_empty() {
+    if output.is_empty() || record.is_ending() {
         core.store.give_back_output(output);
     } else {
         record.output = Some(output);

@@ -337,6 +337,9 @@ impl<N: Net> super::core::Core<N> {
         if record.ready.has(WRITABLE_OR_FAILED) {
             let wrote = sending::on_writable(self, id, record);
             self.settle(id, record);
+            if record.is_ending() {
+                return None;
+            }
             if wrote == sending::Wrote::DownToLow {
                 self.enqueue(id, record);
                 return Some(Event::Writable(id));
