@@ -4,14 +4,14 @@
 use std::io;
 use std::time::Duration;
 
-use super::core::UNPROVEN;
+use super::core::{Core, UNPROVEN};
 use super::eviction::Seat;
 use super::exhaustion::Advice;
 use super::listen::{Accepting, Backlog};
 use super::{SocketPool, WhenFull};
 use crate::admission::{Decision, Intake, Permit, Proof, Room};
 use crate::clock::Nanos;
-use crate::connection::{Duplicate, Flags, Muted, Standing};
+use crate::connection::{Duplicate, Flags, Muted, Record, Standing};
 use crate::error::AddError;
 use crate::id::ConnId;
 use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify, is_shortage};
@@ -441,6 +441,14 @@ impl<U, N: Net> SocketPool<U, N> {
     fn refuse(&mut self, stream: N::Stream, reason: Refusal) -> AddError<N::Stream> {
         self.core.health.refused(reason, self.core.now);
         AddError { stream, reason }
+    }
+}
+
+impl<N: Net> Core<N> {
+    /// Whether the poller does not tell of a connection, for want of memory.
+    pub(super) fn is_unwatched<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> bool {
+        let is_next = self.unwatched.is_some_and(|unwatched| unwatched.id == id);
+        is_next && !record.flags.has(Flags::ROOM_WATCHED)
     }
 }
 

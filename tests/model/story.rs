@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use socketpool::net::sim::Call;
 use socketpool::{
-    Config, ConnId, Event, Eviction, Hand, Nanos, OverRate, Proof, Reason, Sent, State as PoolState,
+    Config, ConnId, Event, Eviction, Hand, Nanos, OverRate, Phase, Proof, Reason, Sent, State as PoolState,
 };
 
 use super::config;
@@ -309,7 +309,12 @@ impl Model {
                 own.unwrap_or(pool).is_some_and(|timeout| now > since + timeout + ms(1))
             };
             person.is_old |= person.is_past_lifetime(config.lifetime, now);
-            let silent = info.state == socketpool::Phase::Unproven && person.used == 0;
+            let silent = match info.state {
+                Phase::Unproven => person.used == 0,
+                // That nobody reads it spares it no deadline, unless it was heard before or something is in flight.
+                Phase::Paused => info.bytes_in == 0 && info.waiting_out == 0 && !person.held,
+                _ => false,
+            };
             let first_since = person.created.max(person.let_go);
             let paced = config.sent_rate.is_some() || config.received_rate.is_some() || is_timed;
             let no_first =
