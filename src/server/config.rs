@@ -39,7 +39,7 @@ pub struct Config {
     pub eviction: Eviction,
     /// How long a newcomer is safe from eviction; 20 ms, enough for one round trip to a near client and for its first
     /// message. Under attack an honest client lives at least this long, and until the first bytes that have come from it
-    /// were looked at.
+    /// were looked at, unless reading it is delayed for a suspicious address.
     pub eviction_grace: Duration,
     /// How long a proven connection with nothing in flight must have been idle before it can go for a newcomer, which
     /// it does after all that are unproven, the least recently active first; 20 ms. Attackers who complete one message
