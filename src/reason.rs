@@ -44,7 +44,7 @@ reasons! {
     ///
     /// ```
     /// use socketpool::Refusal;
-    /// assert_eq!(Refusal::PerAddress.as_str(), "per_address");
+    /// assert_eq!(Refusal::PerIp.as_str(), "per_ip");
     /// assert_eq!(Refusal::ALL.len(), Refusal::COUNT);
     /// ```
     Refusal {
@@ -55,7 +55,7 @@ reasons! {
         /// The address is in the deny list, or there is an allow list and it is not in it.
         Denied = "denied",
         /// The address already has as many connections as one address may have.
-        PerAddress = "per_address",
+        PerIp = "per_ip",
         /// More accepts a second than the pool allows.
         AcceptRate = "accept_rate",
         /// The flood score of the address is too low, or it is still blocked.

@@ -188,7 +188,7 @@ fn a_stream_that_somebody_else_accepted_is_told_of_and_served() {
 fn an_added_stream_that_is_refused_comes_back_open_with_the_reason() {
     let cases = [
         (server().deny(["192.0.2.0/24".parse().unwrap()]), Refusal::Denied),
-        (server().max_per_ip(1), Refusal::PerAddress),
+        (server().max_per_ip(1), Refusal::PerIp),
         (server().max_connections(1), Refusal::Full),
     ];
     for (builder, expected) in cases {

@@ -5,7 +5,9 @@ mod support;
 use std::time::Duration;
 
 use socketpool::net::sim::{Client, End};
-use socketpool::{Builder, ConnId, Event, Eviction, Proof, Reason, Refusal, SocketPool, WhenFull};
+use socketpool::{
+    Builder, ConnId, Event, Eviction, Proof, Reason, Refusal, SocketPool, SynProtection, WhenFull,
+};
 use support::{Rig, Seen, ms};
 
 fn tiny(most: u32) -> Builder<()> {
@@ -151,6 +153,41 @@ fn the_connection_whose_event_is_handled_is_not_evicted_by_an_add() {
     drop(refused);
     rig.settle(seen.echo());
     assert_eq!(seen.closed.len(), 0);
+}
+
+#[test]
+fn what_has_come_and_is_not_read_since_the_application_paused_keeps_a_place_for_nobody_but_a_hold_does() {
+    for (held, evicted) in [(false, 1), (true, 0)] {
+        let (mut rig, mut seen) = (Rig::new(tiny(1)), Seen::default());
+        let first = connect(&rig, 1);
+        first.send(b"hello\n");
+        rig.settle(seen.echo());
+        let mut conn = rig.pool.conn(seen.opened[0]);
+        conn.pause_reading();
+        if held {
+            conn.hold();
+        }
+        first.send(b"are you there?\n");
+        rig.pass(ms(2000), seen.echo());
+        let _second = connect(&rig, 2);
+        rig.pass(ms(10), seen.echo());
+        assert_eq!((seen.closed.len(), rig.world.waiting()), (evicted, 1 - evicted), "held: {held}");
+    }
+}
+
+#[test]
+fn what_a_suspect_has_sent_during_its_delay_keeps_it_no_place() {
+    let everybody = SynProtection::default().throttle_below(1.0).throttle_delay(ms(1000));
+    for (suspects, evicted) in [(Some(everybody), 1), (None, 0)] {
+        let builder = tiny(1).eviction_idle(ms(1000)).syn_protection(suspects);
+        let (mut rig, mut seen) = (Rig::new(builder), Seen::default());
+        let first = connect(&rig, 1);
+        first.send(b"hello\n");
+        rig.pass(ms(30), seen.echo());
+        let _second = connect(&rig, 2);
+        rig.pass(ms(10), seen.echo());
+        assert_eq!(seen.closed.len(), evicted, "{:?}", rig.pool.config().syn_protection);
+    }
 }
 
 /// Whom honest clients meet: 2,000 attackers at 1,024 slots, each of whom comes again as soon as it is closed.

@@ -193,7 +193,7 @@ const BAD: &[(Spoil, &str)] = &[
         |c| c.sent_rate = Some(ByteRate::per_second(1).burst(u64::MAX)),
         "sent_rate is 1 B/s, burst 18446744073709551615 B, must be so that the burst refills within 4 years",
     ),
-    (|c| c.max_per_address = Some(0), "max_per_address is 0, must be at least 1 (use None for no limit)"),
+    (|c| c.max_per_ip = Some(0), "max_per_ip is 0, must be at least 1 (use None for no limit)"),
     (|c| c.v4_prefix = 0, "v4_prefix is 0, must be from 1 to 32"),
     (|c| c.v4_prefix = 33, "v4_prefix is 33, must be from 1 to 32"),
     (|c| c.v6_prefix = 0, "v6_prefix is 0, must be from 1 to 128"),

@@ -32,7 +32,7 @@ pub(crate) struct Limits {
     /// These may not, even if they are allowed above.
     pub(crate) deny: Vec<Cidr>,
     /// Connections that one address may have at a time.
-    pub(crate) max_per_address: Option<u32>,
+    pub(crate) max_per_ip: Option<u32>,
     /// Addresses that agree in so many bits count as one.
     pub(crate) v4_prefix: u8,
     pub(crate) v6_prefix: u8,
@@ -46,7 +46,7 @@ impl Default for Limits {
         Self {
             allow: Vec::new(),
             deny: Vec::new(),
-            max_per_address: None,
+            max_per_ip: None,
             v4_prefix: 32,
             v6_prefix: 64,
             accept_rate: None,
@@ -57,8 +57,8 @@ impl Default for Limits {
 
 impl Limits {
     pub(crate) fn validate(&self) -> Result<(), Error> {
-        if self.max_per_address == Some(0) {
-            return Err(Error::config("max_per_address", 0, "at least 1 (use None for no limit)"));
+        if self.max_per_ip == Some(0) {
+            return Err(Error::config("max_per_ip", 0, "at least 1 (use None for no limit)"));
         }
         if !(1..=32).contains(&self.v4_prefix) {
             return Err(Error::config("v4_prefix", self.v4_prefix, "from 1 to 32"));
@@ -72,7 +72,7 @@ impl Limits {
 
     /// Whether connections are counted by address.
     fn counts_addresses(&self) -> bool {
-        self.max_per_address.is_some() || self.syn.is_some()
+        self.max_per_ip.is_some() || self.syn.is_some()
     }
 }
 
@@ -304,7 +304,7 @@ impl Gate {
         let spot = self.addresses.find(key);
         if self.is_at_limit(spot) {
             self.note_attempt(address, spot, now);
-            return Decision::Refuse(Refusal::PerAddress);
+            return Decision::Refuse(Refusal::PerIp);
         }
         if paced && !self.take_accept(now) {
             return Decision::Refuse(Refusal::AcceptRate);
@@ -380,7 +380,7 @@ impl Gate {
 
     #[inline]
     fn is_at_limit(&self, spot: Spot) -> bool {
-        match (self.limits.max_per_address, spot.place()) {
+        match (self.limits.max_per_ip, spot.place()) {
             (Some(most), Some(place)) => self.addresses.live_at(place) >= most,
             _ => false,
         }

@@ -44,8 +44,8 @@ fn leave(gate: &mut Gate, permit: Permit) {
     gate.release(permit, Proof::Proven, Nanos::ZERO);
 }
 
-fn per_address(max: u32) -> Limits {
-    Limits { max_per_address: Some(max), ..Limits::default() }
+fn per_ip(max: u32) -> Limits {
+    Limits { max_per_ip: Some(max), ..Limits::default() }
 }
 
 fn syn(protection: SynProtection) -> Limits {
@@ -69,7 +69,7 @@ fn the_first_limit_that_is_broken_names_the_refusal() {
     let cidr = |text: &str| text.parse::<Cidr>().unwrap();
     let everything = Limits {
         deny: vec![cidr("10.0.0.1")],
-        max_per_address: Some(1),
+        max_per_ip: Some(1),
         accept_rate: Some(Rate::per_second(3)),
         syn: Some(SynProtection::default().blacklist(cidr("10.0.0.2"))),
         ..Limits::default()
@@ -83,7 +83,7 @@ fn the_first_limit_that_is_broken_names_the_refusal() {
     assert_eq!(enter(&mut gate, &parsed("10.0.0.2"), now).unwrap_err(), Refusal::Denied);
     let permits: Vec<Permit> =
         (3..6).map(|n| enter(&mut gate, &peer(Ipv4Addr::new(10, 0, 0, n)), now).unwrap()).collect();
-    assert_eq!(enter(&mut gate, &parsed("10.0.0.3"), now).unwrap_err(), Refusal::PerAddress);
+    assert_eq!(enter(&mut gate, &parsed("10.0.0.3"), now).unwrap_err(), Refusal::PerIp);
     assert_eq!(enter(&mut gate, &parsed("10.0.0.6"), now).unwrap_err(), Refusal::AcceptRate);
     assert_eq!((gate.outstanding(), gate.tracked()), (3, 3), "the refused left nothing behind");
     permits.into_iter().for_each(|permit| leave(&mut gate, permit));
@@ -118,7 +118,7 @@ fn an_allow_list_lets_in_nobody_else_and_a_deny_list_cuts_holes_in_it() {
 #[test]
 fn unix_sockets_are_neither_counted_nor_scored_but_paced() {
     let limits = Limits {
-        max_per_address: Some(1),
+        max_per_ip: Some(1),
         accept_rate: Some(Rate::per_second(500)),
         syn: Some(SynProtection::default().max_attempts(1)),
         ..Limits::default()
@@ -133,19 +133,19 @@ fn unix_sockets_are_neither_counted_nor_scored_but_paced() {
 
 #[test]
 fn an_adopted_connection_is_held_to_all_but_the_accept_rate() {
-    let mut gate = gate(Limits { accept_rate: Some(Rate::per_second(1)), ..per_address(3) });
+    let mut gate = gate(Limits { accept_rate: Some(Rate::per_second(1)), ..per_ip(3) });
     let peer = parsed("10.0.0.1");
     let adopt =
         |gate: &mut Gate| refusal(&gate.decide_adopted(&peer, Intake::Open, Room::Available, Nanos::ZERO));
     assert_eq!((adopt(&mut gate), adopt(&mut gate)), (None, None));
     assert!(enter(&mut gate, &peer, Nanos::ZERO).is_ok(), "the adopted took no token");
-    assert_eq!(adopt(&mut gate), Some(Refusal::PerAddress));
+    assert_eq!(adopt(&mut gate), Some(Refusal::PerIp));
 }
 
 #[test]
 fn a_place_given_back_is_a_place_for_the_next() {
     // The legacy pool never gave one back: limit 3, six connections one after the other, three served.
-    let mut gate = gate(per_address(3));
+    let mut gate = gate(per_ip(3));
     for _ in 0..1_000 {
         let permit = enter(&mut gate, &parsed("10.0.0.1"), Nanos::ZERO).unwrap();
         leave(&mut gate, permit);
@@ -155,11 +155,11 @@ fn a_place_given_back_is_a_place_for_the_next() {
 
 #[test]
 fn mapped_and_plain_addresses_share_a_count_and_two_v4_never_do() {
-    let mut gate = gate(per_address(2));
+    let mut gate = gate(per_ip(2));
     let _plain = enter(&mut gate, &parsed("10.9.0.1"), Nanos::ZERO).unwrap();
     let _mapped = enter(&mut gate, &parsed("::ffff:10.9.0.1"), Nanos::ZERO).unwrap();
     assert_eq!(gate.tracked(), 1);
-    assert_eq!(enter(&mut gate, &parsed("10.9.0.1"), Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+    assert_eq!(enter(&mut gate, &parsed("10.9.0.1"), Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     for last in 2..=255 {
         let other = Ipv4Addr::new(10, 9, 0, last).to_ipv6_mapped();
         let _permit = enter(&mut gate, &peer(other), Nanos::ZERO).unwrap();
@@ -169,7 +169,7 @@ fn mapped_and_plain_addresses_share_a_count_and_two_v4_never_do() {
 
 #[test]
 fn two_thousand_addresses_of_one_64_count_as_one() {
-    let mut gate = gate(per_address(10));
+    let mut gate = gate(per_ip(10));
     let served = (0..2_000_u128).filter(|host| {
         let ip = Ipv6Addr::from_bits(
             0x2001_0db8 << 96 | host.wrapping_mul(0x9e37_79b9_7f4a_7c15) & u128::from(u64::MAX),
@@ -186,7 +186,7 @@ fn two_thousand_addresses_of_one_64_count_as_one() {
 
 #[test]
 fn prefixes_say_what_counts_as_one_address() {
-    let mut gate = gate(Limits { v4_prefix: 24, v6_prefix: 128, ..per_address(1) });
+    let mut gate = gate(Limits { v4_prefix: 24, v6_prefix: 128, ..per_ip(1) });
     let _permit = enter(&mut gate, &parsed("10.0.0.1"), Nanos::ZERO).unwrap();
     assert!(enter(&mut gate, &parsed("10.0.0.2"), Nanos::ZERO).is_err());
     assert!(enter(&mut gate, &parsed("10.0.1.1"), Nanos::ZERO).is_ok());
@@ -196,26 +196,26 @@ fn prefixes_say_what_counts_as_one_address() {
 
 #[test]
 fn an_ipv6_network_whose_number_is_that_of_an_ipv4_address_is_another() {
-    let mut gate = gate(per_address(1));
+    let mut gate = gate(per_ip(1));
     let _v4 = enter(&mut gate, &parsed("10.9.0.1"), Nanos::ZERO).unwrap();
     let _v6 = enter(&mut gate, &parsed("0:ffff:a09:1::7"), Nanos::ZERO).unwrap();
-    assert_eq!(enter(&mut gate, &parsed("0:ffff:a09:1::8"), Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+    assert_eq!(enter(&mut gate, &parsed("0:ffff:a09:1::8"), Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     assert_eq!(gate.tracked(), 2);
     gate.assert_invariants();
 }
 
 #[test]
 fn more_bits_of_an_address_count_from_now_on_and_fewer_again() {
-    let mut gate = gate(per_address(1));
-    let prefix = |v6_prefix| Limits { v6_prefix, ..per_address(1) };
+    let mut gate = gate(per_ip(1));
+    let prefix = |v6_prefix| Limits { v6_prefix, ..per_ip(1) };
     let mut permits = vec![enter(&mut gate, &parsed("2001:db8::1"), Nanos::ZERO).unwrap()];
     gate.set_limits(prefix(128)).unwrap();
     for ip in ["2001:db8::1", "2001:db8::2"] {
         permits.push(enter(&mut gate, &parsed(ip), Nanos::ZERO).unwrap());
-        assert_eq!(enter(&mut gate, &parsed(ip), Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+        assert_eq!(enter(&mut gate, &parsed(ip), Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     }
     gate.set_limits(prefix(64)).unwrap();
-    assert_eq!(enter(&mut gate, &parsed("2001:db8::3"), Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+    assert_eq!(enter(&mut gate, &parsed("2001:db8::3"), Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     gate.assert_invariants();
     permits.into_iter().for_each(|permit| leave(&mut gate, permit));
     assert_eq!((gate.tracked(), gate.addresses.live()), (0, 0));
@@ -226,7 +226,7 @@ fn more_bits_of_an_address_count_from_now_on_and_fewer_again() {
 fn an_address_takes_the_memory_that_its_limits_need() {
     let bytes = |limits| Gate::new(limits, 1_023).unwrap().memory_bytes() / 1_024;
     let scored = syn(SynProtection::default().max_tracked(1));
-    assert_eq!(bytes(per_address(1)), 24);
+    assert_eq!(bytes(per_ip(1)), 24);
     assert_eq!(bytes(scored.clone()), 44);
     assert_eq!(bytes(Limits { v6_prefix: 65, ..scored }), 52);
 }
@@ -297,10 +297,10 @@ fn a_whitelisted_address_is_not_scored_but_counted_and_denied() {
     let trusted = SynProtection::default().max_attempts(1).max_global_per_second(1);
     let trusted =
         trusted.whitelist("2001:DB8::/64".parse().unwrap()).blacklist("2001:db8::/32".parse().unwrap());
-    let mut gate = gate(Limits { max_per_address: Some(100), ..syn(trusted) });
+    let mut gate = gate(Limits { max_per_ip: Some(100), ..syn(trusted) });
     let peer = parsed("2001:db8:0:0::1");
     let mut permits: Vec<Permit> = (0..100).map(|_| enter(&mut gate, &peer, Nanos::ZERO).unwrap()).collect();
-    assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+    assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     while let Some(permit) = permits.pop() {
         gate.release(permit, Proof::Unproven, Nanos::ZERO);
     }
@@ -323,11 +323,11 @@ fn a_blacklisted_network_is_refused_in_every_spelling_until_its_time() {
 
 #[test]
 fn an_address_that_hammers_at_its_limit_is_blocked_and_keeps_what_it_has() {
-    let mut gate = gate(Limits { max_per_address: Some(2), ..syn(SynProtection::default()) });
+    let mut gate = gate(Limits { max_per_ip: Some(2), ..syn(SynProtection::default()) });
     let peer = parsed("10.0.0.1");
     let permits = [(); 2].map(|()| enter(&mut gate, &peer, Nanos::ZERO).unwrap());
     for _ in 0..60 {
-        assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+        assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     }
     assert_eq!((gate.blocked(Nanos::ZERO), gate.outstanding()), (1, 2));
     permits.into_iter().for_each(|permit| gate.release(permit, Proof::Unproven, Nanos::ZERO));
@@ -357,21 +357,21 @@ fn proven_connections_keep_an_address_in_good_standing() {
 
 #[test]
 fn limits_change_while_connections_live() {
-    let mut gate = gate(per_address(5));
+    let mut gate = gate(per_ip(5));
     let peer = parsed("10.0.0.1");
     let mut permits: Vec<Permit> = (0..5).map(|_| enter(&mut gate, &peer, Nanos::ZERO).unwrap()).collect();
-    gate.set_limits(Limits { max_per_address: Some(2), ..syn(SynProtection::default()) }).unwrap();
+    gate.set_limits(Limits { max_per_ip: Some(2), ..syn(SynProtection::default()) }).unwrap();
     for _ in 0..3 {
         leave(&mut gate, permits.pop().unwrap());
-        assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+        assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     }
     leave(&mut gate, permits.pop().unwrap());
     permits.push(enter(&mut gate, &peer, Nanos::ZERO).unwrap());
-    assert!(gate.set_limits(per_address(0)).is_err());
-    assert_eq!(gate.limits.max_per_address, Some(2), "a bad change changes nothing");
+    assert!(gate.set_limits(per_ip(0)).is_err());
+    assert_eq!(gate.limits.max_per_ip, Some(2), "a bad change changes nothing");
     gate.set_limits(Limits::default()).unwrap();
     let uncounted = enter(&mut gate, &peer, Nanos::ZERO).unwrap();
-    gate.set_limits(Limits { v4_prefix: 8, ..per_address(1) }).unwrap();
+    gate.set_limits(Limits { v4_prefix: 8, ..per_ip(1) }).unwrap();
     leave(&mut gate, uncounted);
     permits.push(enter(&mut gate, &parsed("10.0.0.2"), Nanos::ZERO).unwrap());
     permits.drain(..).for_each(|permit| gate.release(permit, Proof::Unproven, Nanos::ZERO));
@@ -383,27 +383,27 @@ fn limits_change_while_connections_live() {
 fn scores_survive_a_change_of_limits_and_blocks_do_too() {
     let mut gate = gate(syn(SynProtection::default().max_attempts(5)));
     while enter(&mut gate, &parsed("10.0.0.1"), Nanos::ZERO).is_ok() {}
-    gate.set_limits(Limits { max_per_address: Some(9), ..syn(SynProtection::default()) }).unwrap();
+    gate.set_limits(Limits { max_per_ip: Some(9), ..syn(SynProtection::default()) }).unwrap();
     assert_eq!(enter(&mut gate, &parsed("10.0.0.1"), Nanos::ZERO).unwrap_err(), Refusal::Flood);
 }
 
 #[test]
 fn more_connections_than_the_gate_was_made_for_are_refused_not_forgotten() {
-    let mut gate = Gate::new(per_address(1), 2).unwrap();
+    let mut gate = Gate::new(per_ip(1), 2).unwrap();
     for n in 0..3 {
         assert!(enter(&mut gate, &peer(Ipv4Addr::new(10, 0, 0, n)), Nanos::ZERO).is_ok());
     }
     assert_eq!(enter(&mut gate, &parsed("10.0.0.3"), Nanos::ZERO).unwrap_err(), Refusal::Full);
     gate.set_max_connections(3).unwrap();
     assert!(enter(&mut gate, &parsed("10.0.0.3"), Nanos::ZERO).is_ok());
-    assert_eq!(enter(&mut gate, &parsed("10.0.0.0"), Nanos::ZERO).unwrap_err(), Refusal::PerAddress);
+    assert_eq!(enter(&mut gate, &parsed("10.0.0.0"), Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     gate.assert_invariants();
 }
 
 #[test]
 fn bad_limits_are_named() {
     let bad = [
-        ("max_per_address", per_address(0)),
+        ("max_per_ip", per_ip(0)),
         ("v4_prefix", Limits { v4_prefix: 0, ..Limits::default() }),
         ("v4_prefix", Limits { v4_prefix: 33, ..Limits::default() }),
         ("v6_prefix", Limits { v6_prefix: 0, ..Limits::default() }),
@@ -437,7 +437,7 @@ impl Dice {
 #[test]
 fn after_a_million_steps_every_count_is_back_at_zero() {
     let protection = SynProtection::default().max_tracked(300).max_global_per_second(100_000);
-    let mut gate = Gate::new(Limits { max_per_address: Some(4), ..syn(protection) }, 200).unwrap();
+    let mut gate = Gate::new(Limits { max_per_ip: Some(4), ..syn(protection) }, 200).unwrap();
     let memory = gate.memory_bytes();
     let (mut dice, mut permits, mut now) = (Dice(77), Vec::new(), Nanos::ZERO);
     let mut admitted = 0;
@@ -500,7 +500,7 @@ proptest! {
     fn the_gate_is_a_map_of_counts_and_a_bucket(steps in steps()) {
         const MOST: usize = 12;
         let rate = Rate::per_second(100).burst(8);
-        let limits = |max| Limits { max_per_address: max, accept_rate: Some(rate), ..Limits::default() };
+        let limits = |max| Limits { max_per_ip: max, accept_rate: Some(rate), ..Limits::default() };
         let mut gate = Gate::new(limits(Some(2)), MOST as u32).unwrap();
         let (mut max, mut now, mut tokens, mut remainder) = (Some(2), Nanos::ZERO, 8_u64, 0);
         let mut counts: HashMap<Vec<u8>, u32> = HashMap::new();
@@ -536,7 +536,7 @@ proptest! {
                     let expected = if room == Room::None {
                         Some(Refusal::Full)
                     } else if max.is_some_and(|max| counts.get(&key).is_some_and(|count| *count >= max)) {
-                        Some(Refusal::PerAddress)
+                        Some(Refusal::PerIp)
                     } else if !adopted && tokens == 0 {
                         Some(Refusal::AcceptRate)
                     } else {
@@ -568,7 +568,7 @@ proptest! {
         steps in proptest::collection::vec((0..12_u32, 0..4_u8, any::<usize>(), 0..30_000_u64), 1..200),
     ) {
         let protection = SynProtection::default().max_attempts(5).max_tracked(6);
-        let mut gate = Gate::new(Limits { max_per_address: Some(2), ..syn(protection) }, 5).unwrap();
+        let mut gate = Gate::new(Limits { max_per_ip: Some(2), ..syn(protection) }, 5).unwrap();
         let (mut permits, mut now) = (Vec::new(), Nanos::ZERO);
         for (ip, kind, n, wait) in steps {
             now = now + Duration::from_millis(if kind == 3 { wait } else { 0 });

@@ -30,7 +30,7 @@ pub struct ConnectionInfo {
     pub age: Duration,
     /// How long no bytes have moved.
     pub idle: Duration,
-    /// What it is doing.
+    /// What it is doing, and why it is not read from if it is not.
     pub state: Phase,
     /// Bytes received from the peer.
     pub bytes_in: u64,
@@ -66,25 +66,54 @@ impl fmt::Display for ConnectionInfo {
     }
 }
 
-/// What a connection is doing. Where several hold, the one that stands last here is shown.
+/// What a connection is doing right now: with the phases behind [`Active`](Self::Active), what it waits for. Where
+/// several hold, the one that stands last here is shown.
+///
+/// It says more than whether something is in flight: what [`Snapshot`](crate::Snapshot) counts as active may be in any
+/// phase but `Idle` and `Unproven`.
 ///
 /// ```
-/// use socketpool::Phase;
-/// assert_eq!(Phase::Unproven.to_string(), "unproven");
+/// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
+/// # let mut pool = SocketPool::<()>::builder().build()?;
+/// # let (ours, mut client) = UnixStream::pair().unwrap();
+/// # client.set_nonblocking(true).unwrap();
+/// # let id = pool.add(ours).unwrap();
+/// // Whoever complains that nobody answers him:
+/// pool.conn(id).pause_reading();
+/// let unread: Vec<_> = pool.connections().filter(|info| info.state == Phase::Paused).collect();
+/// assert_eq!((unread.len(), unread[0].id), (1, id));
+/// # Ok::<(), socketpool::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Phase {
     /// Proven, and nothing is in flight.
     Idle,
-    /// Busy: unread input, unsent output, an open operation, or held.
-    Active,
     /// No first message yet.
     Unproven,
-    /// Let in, but reading has been put off because its address looked like a flood.
+    /// Busy: unread input, unsent output, an open operation, or held.
+    Active,
+    /// Not read, since [`max_input`](crate::Config::max_input) bytes have arrived that the application has not consumed.
+    InputFull,
+    /// Not read, since its output is past [`output_high`](crate::Config::output_high) and has not come down to
+    /// [`output_low`](crate::Config::output_low) since: its peer takes its answers too slowly.
+    /// With [`OutputHigh::Report`](crate::OutputHigh::Report) such a connection is read, and active.
+    OutputHigh,
+    /// Not read, since the application has [paused](crate::Connection::pause_reading) it.
+    Paused,
+    /// It waits for its rate, or the pool's: of operations, of bytes received, or of bytes sent. Or, for some
+    /// milliseconds, for the kernel to have memory for its bytes.
+    Throttled,
+    /// Let in, but reading has been put off because its address looked like a flood:
+    /// see [`SynProtection`](crate::SynProtection).
     Delayed,
-    /// It will be closed as soon as its output has left.
-    Finishing,
+    /// The application reads it [itself](crate::Connection::leave_to_application).
+    Unobserved,
+    /// The poller had no memory to watch it, so it is not heard. That is tried again, at least once a second, and
+    /// nobody else is accepted meanwhile.
+    Unwatched,
+    /// It will be closed: as soon as what is owed to its peer has left, or in this turn.
+    Closing,
 }
 
 impl Phase {
@@ -103,10 +132,16 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
-            Self::Active => "active",
             Self::Unproven => "unproven",
+            Self::Active => "active",
+            Self::InputFull => "input_full",
+            Self::OutputHigh => "output_high",
+            Self::Paused => "paused",
+            Self::Throttled => "throttled",
             Self::Delayed => "delayed",
-            Self::Finishing => "finishing",
+            Self::Unobserved => "unobserved",
+            Self::Unwatched => "unwatched",
+            Self::Closing => "closing",
         }
     }
 }

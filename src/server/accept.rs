@@ -4,14 +4,14 @@
 use std::io;
 use std::time::Duration;
 
-use super::core::UNPROVEN;
+use super::core::{Core, UNPROVEN};
 use super::eviction::Seat;
 use super::exhaustion::Advice;
 use super::listen::{Accepting, Backlog};
 use super::{SocketPool, WhenFull};
 use crate::admission::{Decision, Intake, Permit, Proof, Room};
 use crate::clock::Nanos;
-use crate::connection::{Duplicate, Flags, Muted, Standing};
+use crate::connection::{Duplicate, Flags, Muted, Record, Standing};
 use crate::error::AddError;
 use crate::id::ConnId;
 use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify, is_shortage};
@@ -54,7 +54,7 @@ pub(super) struct Unwatched {
 impl<U, N: Net> SocketPool<U, N> {
     /// When accepting wants to go on by itself.
     pub(super) fn accept_deadline(&self) -> Nanos {
-        if let Some(unwatched) = &self.unwatched {
+        if let Some(unwatched) = &self.core.unwatched {
             return unwatched.again_at;
         }
         let somebody_waits = self.listening.iter().any(|listening| listening.backlog == Backlog::Waiting);
@@ -64,7 +64,7 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Something has changed for the better: whoever waits in a backlog is looked at in the next turn.
     pub(super) fn wake_accepting(&mut self) {
         self.accept_at = Nanos::ZERO;
-        if let Some(unwatched) = &mut self.unwatched {
+        if let Some(unwatched) = &mut self.core.unwatched {
             unwatched.again_at = Nanos::ZERO;
         }
     }
@@ -77,7 +77,7 @@ impl<U, N: Net> SocketPool<U, N> {
     /// leaves the others may have.
     pub(super) fn accept(&mut self) {
         self.watch_again();
-        if self.unwatched.is_some() {
+        if self.core.unwatched.is_some() {
             return self.cancel_last_call();
         }
         if !self.is_accepting() || self.core.now < self.accept_at {
@@ -191,11 +191,12 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Tries again to watch the newcomer for whom there was no memory.
     fn watch_again(&mut self) {
         let now = self.core.now;
-        let Some(Unwatched { id, pause, .. }) = self.unwatched.filter(|unwatched| unwatched.again_at <= now)
+        let Some(Unwatched { id, pause, .. }) =
+            self.core.unwatched.filter(|unwatched| unwatched.again_at <= now)
         else {
             return;
         };
-        self.unwatched = None;
+        self.core.unwatched = None;
         self.accept_at = Nanos::ZERO;
         let Some(record) = self.table.get_mut(id).filter(|record| !record.is_ending()) else { return };
         // That we hear nothing of him is no silence of his.
@@ -221,12 +222,12 @@ impl<U, N: Net> SocketPool<U, N> {
 
     fn leave_unwatched(&mut self, id: ConnId, pause: Duration, error: &io::Error) {
         self.core.health.counters.accept_failures += 1;
-        self.unwatched = Some(Unwatched { id, again_at: self.core.now + pause, pause });
+        self.core.unwatched = Some(Unwatched { id, again_at: self.core.now + pause, pause });
         self.complain("watch a newcomer", error);
     }
 
     fn accept_one(&mut self, place: usize) -> Next {
-        if let Some(unwatched) = &self.unwatched {
+        if let Some(unwatched) = &self.core.unwatched {
             return Next::Later(unwatched.again_at);
         }
         if self.closed.len() >= MOST_A_TURN {
@@ -440,6 +441,14 @@ impl<U, N: Net> SocketPool<U, N> {
     fn refuse(&mut self, stream: N::Stream, reason: Refusal) -> AddError<N::Stream> {
         self.core.health.refused(reason, self.core.now);
         AddError { stream, reason }
+    }
+}
+
+impl<N: Net> Core<N> {
+    /// Whether the poller does not tell of a connection, for want of memory.
+    pub(super) fn is_unwatched<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> bool {
+        let is_next = self.unwatched.is_some_and(|unwatched| unwatched.id == id);
+        is_next && !record.flags.has(Flags::ROOM_WATCHED)
     }
 }
 

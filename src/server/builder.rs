@@ -373,7 +373,7 @@ impl<U> Builder<U> {
         /// # Ok::<(), socketpool::Error>(())
         /// ```
         accept_rate(accept_rate: impl Into<Option<Rate>>) = accept_rate.into();
-        /// See [`Config::max_per_address`]. Takes a number, or `None` for no limit.
+        /// See [`Config::max_per_ip`]. Takes a number, or `None` for no limit.
         ///
         /// ```
         /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -385,11 +385,11 @@ impl<U> Builder<U> {
         /// # }
         /// let mut pool = SocketPool::<()>::builder().max_per_ip(1).build()?;
         /// assert!(connect(&mut pool, "192.0.2.7:1").is_ok());
-        /// assert_eq!(connect(&mut pool, "192.0.2.7:2"), Err(Refusal::PerAddress));
+        /// assert_eq!(connect(&mut pool, "192.0.2.7:2"), Err(Refusal::PerIp));
         /// assert!(connect(&mut pool, "192.0.2.8:1").is_ok(), "another address");
         /// # Ok::<(), socketpool::Error>(())
         /// ```
-        max_per_ip(max_per_address: impl Into<Option<u32>>) = max_per_address.into();
+        max_per_ip(max_per_ip: impl Into<Option<u32>>) = max_per_ip.into();
         /// See [`Config::v4_prefix`].
         ///
         /// ```
@@ -402,7 +402,7 @@ impl<U> Builder<U> {
         /// # }
         /// let mut pool = SocketPool::<()>::builder().max_per_ip(1).v4_prefix(24).build()?;
         /// assert!(connect(&mut pool, "192.0.2.7:1").is_ok());
-        /// assert_eq!(connect(&mut pool, "192.0.2.8:1"), Err(Refusal::PerAddress), "of the same /24");
+        /// assert_eq!(connect(&mut pool, "192.0.2.8:1"), Err(Refusal::PerIp), "of the same /24");
         /// # Ok::<(), socketpool::Error>(())
         /// ```
         v4_prefix(v4_prefix: u8) = v4_prefix;
@@ -418,7 +418,7 @@ impl<U> Builder<U> {
         /// # }
         /// let mut pool = SocketPool::<()>::builder().max_per_ip(1).v6_prefix(48).build()?;
         /// assert!(connect(&mut pool, "[2001:db8:1:1::1]:1").is_ok());
-        /// assert_eq!(connect(&mut pool, "[2001:db8:1:2::1]:1"), Err(Refusal::PerAddress), "another /64 of one /48");
+        /// assert_eq!(connect(&mut pool, "[2001:db8:1:2::1]:1"), Err(Refusal::PerIp), "another /64 of one /48");
         /// # Ok::<(), socketpool::Error>(())
         /// ```
         v6_prefix(v6_prefix: u8) = v6_prefix;
@@ -512,7 +512,7 @@ impl<U> Builder<U> {
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
     /// let front = SocketPool::<()>::builder().max_connections(500).max_per_ip(4).build()?;
     /// let back = SocketPool::<String>::builder().config(front.config().clone()).max_per_ip(None).build()?;
-    /// assert_eq!((back.config().max_connections, back.config().max_per_address), (500, None));
+    /// assert_eq!((back.config().max_connections, back.config().max_per_ip), (500, None));
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn config(mut self, config: Config) -> Self {

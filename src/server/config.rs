@@ -39,7 +39,7 @@ pub struct Config {
     pub eviction: Eviction,
     /// How long a newcomer is safe from eviction; 20 ms, enough for one round trip to a near client and for its first
     /// message. Under attack an honest client lives at least this long, and until the first bytes that have come from it
-    /// were looked at.
+    /// were looked at, unless reading it is delayed for a suspicious address.
     pub eviction_grace: Duration,
     /// How long a proven connection with nothing in flight must have been idle before it can go for a newcomer, which
     /// it does after all that are unproven, the least recently active first; 20 ms. Attackers who complete one message
@@ -95,7 +95,7 @@ pub struct Config {
     /// Connections accepted; off. What is over is closed at once.
     pub accept_rate: Option<Rate>,
     /// Connections of one address; off.
-    pub max_per_address: Option<u32>,
+    pub max_per_ip: Option<u32>,
     /// Leading bits that make two IPv4 addresses one; 32.
     pub v4_prefix: u8,
     /// Leading bits that make two IPv6 addresses one; 64, since a /64 is what one customer gets.
@@ -151,7 +151,7 @@ impl Config {
         Limits {
             allow: self.allow.clone(),
             deny: self.deny.clone(),
-            max_per_address: self.max_per_address,
+            max_per_ip: self.max_per_ip,
             v4_prefix: self.v4_prefix,
             v6_prefix: self.v6_prefix,
             accept_rate: self.accept_rate,
@@ -203,7 +203,7 @@ impl Default for Config {
             received_rate: None,
             sent_rate: None,
             accept_rate: None,
-            max_per_address: None,
+            max_per_ip: None,
             v4_prefix: 32,
             v6_prefix: 64,
             allow: Vec::new(),
@@ -230,8 +230,8 @@ impl fmt::Display for Config {
             }
         }
         write!(f, " eviction={} when_full={}", self.eviction, self.when_full)?;
-        if let Some(most) = self.max_per_address {
-            write!(f, " per_address={most}")?;
+        if let Some(most) = self.max_per_ip {
+            write!(f, " max_per_ip={most}")?;
         }
         let rates = [
             ("accept_rate", self.accept_rate),

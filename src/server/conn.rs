@@ -507,7 +507,9 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.core.close_when_done(self.id, self.record);
     }
 
-    /// Stops reading, so that TCP holds the peer back, until [`resume_reading`](Self::resume_reading).
+    /// Stops reading, so that TCP holds the peer back, until [`resume_reading`](Self::resume_reading). The
+    /// timeouts for a first message and for being idle, and eviction, take it for silent meanwhile, whatever it has sent;
+    /// [`hold`](Self::hold) keeps it from them.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -871,7 +873,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     #[must_use]
     pub fn info(&self) -> ConnectionInfo {
-        report::info(self.id, self.record, self.inbox.len(), self.core.now)
+        report::info(self.core, self.id, self.record, self.inbox.len())
     }
 
     /// Tells the record what an [`Input`] has used up since it was last told.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use super::accept::Unwatched;
 use super::config::{Config, OverRate};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
@@ -57,6 +58,8 @@ pub(super) struct Core<N: Net> {
     pub(super) closes_left: usize,
     pub(super) drain: Draining,
     pub(super) exhaustion: Exhaustion,
+    /// Of whom the poller does not tell yet.
+    pub(super) unwatched: Option<Unwatched>,
     /// Output that is gathered for one connection while its event is handled.
     pub(super) stage: OutputStage,
     /// How far those have been looked at who were there when limits changed.
@@ -128,6 +131,7 @@ impl<N: Net> Core<N> {
             drain: Draining::default(),
             closes_left: 0,
             exhaustion: Exhaustion::Enough,
+            unwatched: None,
             stage: OutputStage { owner: None, bytes: gathered },
             look: Look::Done,
             seed: RandomState::new().hash_one(0),

@@ -75,8 +75,12 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// Who has to go for a newcomer (DECISIONS 3): the oldest that is unproven and past its grace, else the proven one
-    /// that has had nothing in flight longest. Never one of which the application has a handle or has not heard yet, nor
-    /// one that has sent something that nobody has read.
+    /// that has had nothing in flight longest. Never one of which the application has a handle or has not heard yet.
+    ///
+    /// Whoever is read from and has sent something that nobody has read is heard first, unless he has been heard already
+    /// and has still proven nothing, or has hung: dribbling would keep anybody a place. What lies unread because we do not
+    /// read keeps nobody one: the application that has paused a connection can hold it, and one that is delayed goes in
+    /// its turn like any other that has proven nothing. But a proven one that waits for a rate is not idle.
     fn victim(&mut self) -> Option<ConnId> {
         if self.core.config().eviction == Eviction::Off {
             return None;

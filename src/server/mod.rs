@@ -41,7 +41,6 @@ pub use event::Event;
 pub use sending::Sent;
 pub use split::{Input, Sender};
 
-use self::accept::Unwatched;
 use self::commands::Commands;
 use self::core::Core;
 use self::inbox::Inbox;
@@ -97,7 +96,6 @@ pub struct SocketPool<U, N: Net = Os> {
     accepting: Accepting,
     /// When accepting goes on: at once, at a retry, or not before an edge.
     accept_at: Nanos,
-    unwatched: Option<Unwatched>,
     /// The listener that is first in line in the next turn.
     first_listener: usize,
     /// When the next complaint about accept may be logged.
@@ -185,7 +183,6 @@ impl<U, N: Net> SocketPool<U, N> {
             commands,
             accepting: Accepting::Open,
             accept_at: Nanos::ZERO,
-            unwatched: None,
             first_listener: 0,
             complain_at: Nanos::ZERO,
             ground,

@@ -1,9 +1,10 @@
 //! How things are: the snapshot, and the list of connections.
 
 use super::SocketPool;
+use super::core::Core;
 use super::exhaustion::Exhaustion;
 use crate::clock::Nanos;
-use crate::connection::{Muted, Record, Stage, Standing};
+use crate::connection::{Flags, Muted, Record, Stage, Standing};
 use crate::health::{ConnectionInfo, Facts, Memory, Phase, Snapshot, Verdict};
 use crate::id::ConnId;
 use crate::net::Net;
@@ -53,7 +54,7 @@ impl<U, N: Net> SocketPool<U, N> {
     pub fn connections(&self) -> impl Iterator<Item = ConnectionInfo> + '_ {
         self.table.iter().map(|(id, record)| {
             let open = self.inbox.owner() == Some(id);
-            info(id, record, if open { self.inbox.len() } else { record.waiting_in() }, self.core.now)
+            info(&self.core, id, record, if open { self.inbox.len() } else { record.waiting_in() })
         })
     }
 
@@ -101,13 +102,18 @@ impl<U, N: Net> SocketPool<U, N> {
 }
 
 /// A connection as a line of a list.
-pub(super) fn info<S, U>(id: ConnId, record: &Record<S, U>, waiting_in: usize, now: Nanos) -> ConnectionInfo {
+pub(super) fn info<N: Net, U>(
+    core: &Core<N>,
+    id: ConnId,
+    record: &Record<N::Stream, U>,
+    waiting_in: usize,
+) -> ConnectionInfo {
     ConnectionInfo {
         id,
         peer: record.peer,
-        age: now.since(record.created),
-        idle: now.since(record.last_active),
-        state: phase(record),
+        age: core.now.since(record.created),
+        idle: core.now.since(record.last_active),
+        state: phase(core, id, record),
         bytes_in: record.received_bytes,
         bytes_out: record.sent_bytes,
         waiting_in,
@@ -117,11 +123,27 @@ pub(super) fn info<S, U>(id: ConnId, record: &Record<S, U>, waiting_in: usize, n
     }
 }
 
-fn phase<S, U>(record: &Record<S, U>) -> Phase {
+/// The last of the phases that holds. Nothing is kept for it: it is worked out for whoever asks.
+fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>) -> Phase {
+    let muted = record.muted;
+    // The flag stays until its timer fires, though the output may have left meanwhile.
+    let paced = record.flags.has(Flags::SEND_PACED) && record.output.is_some();
     if record.stage != Stage::Open {
-        Phase::Finishing
-    } else if record.muted.has(Muted::DELAYED) {
+        Phase::Closing
+    } else if core.is_unwatched(id, record) {
+        Phase::Unwatched
+    } else if record.standing == Standing::Unobserved {
+        Phase::Unobserved
+    } else if muted.has(Muted::DELAYED) {
         Phase::Delayed
+    } else if paced || muted.has(Muted::OPERATIONS.with(Muted::BYTES)) {
+        Phase::Throttled
+    } else if muted.has(Muted::APPLICATION) {
+        Phase::Paused
+    } else if muted.has(Muted::BACK_PRESSURE) {
+        Phase::OutputHigh
+    } else if muted.has(Muted::FULL) {
+        Phase::InputFull
     } else if record.is_busy() {
         Phase::Active
     } else if record.standing == Standing::Unproven {

@@ -199,7 +199,7 @@ impl Model {
             1 => config.idle_timeout = [None, Some(ms(40)), Some(ms(400))][n / 6 % 3],
             2 => config.first_message_timeout = [None, Some(ms(40)), Some(ms(400))][n / 6 % 3],
             3 => config.eviction = [Eviction::Off, Eviction::OldestUnproven][n / 6 % 2],
-            4 => config.max_per_address = [None, Some(1), Some(3)][n / 6 % 3],
+            4 => config.max_per_ip = [None, Some(1), Some(3)][n / 6 % 3],
             _ => config.write_stall_timeout = [None, Some(ms(40)), Some(ms(400))][n / 6 % 3],
         };
         rig.pool.reconfigure(change).unwrap();
@@ -207,7 +207,7 @@ impl Model {
         self.evicts |= self.config.eviction != Eviction::Off;
         self.most_connections = self.most_connections.max(self.config.max_connections as usize);
         // A limit that was off has counted nobody until now.
-        self.most_per_address = match (self.most_per_address, self.config.max_per_address) {
+        self.most_per_ip = match (self.most_per_ip, self.config.max_per_ip) {
             (Some(before), Some(now)) => Some(before.max(now)),
             _ => None,
         };

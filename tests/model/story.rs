@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use socketpool::net::sim::Call;
 use socketpool::{
-    Config, ConnId, Event, Eviction, Hand, Nanos, OverRate, Proof, Reason, Sent, State as PoolState,
+    Config, ConnId, Event, Eviction, Hand, Nanos, OverRate, Phase, Proof, Reason, Sent, State as PoolState,
 };
 
 use super::config;
@@ -58,14 +58,14 @@ pub struct Model {
     /// How long the next handler takes.
     pub slow: Duration,
     pub most_connections: usize,
-    pub most_per_address: Option<u32>,
+    pub most_per_ip: Option<u32>,
 }
 
 impl Model {
     fn new(config: Config, hand: Hand) -> Self {
         Self {
             most_connections: config.max_connections as usize,
-            most_per_address: config.max_per_address,
+            most_per_ip: config.max_per_ip,
             config,
             people: Vec::new(),
             live: HashMap::new(),
@@ -149,7 +149,7 @@ impl Model {
         assert!(self.live.len() <= self.most_connections, "more connections than there may be");
         let (people, address) = (&self.people, self.people[index].address);
         let of_address = self.live.values().filter(|other| people[**other].address == address).count();
-        assert!(self.most_per_address.is_none_or(|most| of_address <= most as usize));
+        assert!(self.most_per_ip.is_none_or(|most| of_address <= most as usize));
     }
 
     /// Receives, and answers every complete line.
@@ -309,7 +309,12 @@ impl Model {
                 own.unwrap_or(pool).is_some_and(|timeout| now > since + timeout + ms(1))
             };
             person.is_old |= person.is_past_lifetime(config.lifetime, now);
-            let silent = info.state == socketpool::Phase::Unproven && person.used == 0;
+            let silent = match info.state {
+                Phase::Unproven => person.used == 0,
+                // That nobody reads it spares it no deadline, unless it was heard before or something is in flight.
+                Phase::Paused => info.bytes_in == 0 && info.waiting_out == 0 && !person.held,
+                _ => false,
+            };
             let first_since = person.created.max(person.let_go);
             let paced = config.sent_rate.is_some() || config.received_rate.is_some() || is_timed;
             let no_first =
@@ -344,7 +349,7 @@ impl Model {
         lift_limits(rig);
         self.config = rig.pool.config().clone();
         self.most_connections = usize::MAX;
-        self.most_per_address = None;
+        self.most_per_ip = None;
         if !self.accepting {
             self.pause_or_resume_accepting(rig);
         }
@@ -426,7 +431,7 @@ fn lift_limits(rig: &mut Rig<usize>) {
             config.write_stall_timeout = None;
             config.read_stall = None;
             config.max_buffer_bytes = None;
-            config.max_per_address = None;
+            config.max_per_ip = None;
             config.proof = Proof::Answered;
             if config.over_rate == OverRate::Close {
                 config.over_rate = OverRate::Ask;

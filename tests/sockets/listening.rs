@@ -52,7 +52,7 @@ fn a_dual_stack_listener_shows_an_ipv4_peer_as_ipv4() {
     for _ in 0..10 {
         echo_turn(&mut pool, Duration::from_millis(5));
     }
-    assert_eq!(pool.snapshot().refused(socketpool::Refusal::PerAddress), 1);
+    assert_eq!(pool.snapshot().refused(socketpool::Refusal::PerIp), 1);
     assert_eq!(second.read(&mut [0]).unwrap(), 0);
 }
 

@@ -159,7 +159,7 @@ fn addresses(criterion: &mut Criterion) {
             });
         });
         let limits = Limits {
-            max_per_address: Some(1_000),
+            max_per_ip: Some(1_000),
             v4_prefix: 32,
             v6_prefix: 64,
             accept_rate: Some(Rate::per_second(1_000_000).burst(1_000_000_000)),
