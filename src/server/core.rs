@@ -3,19 +3,19 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
 
 use super::accept::Unwatched;
-use super::config::{Config, OverRate};
+use super::config::{Config, OverRate, Proof};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
 use super::line::Line;
+use super::policy::Policy;
 use super::pressure::Pressure;
 use super::reap::Look;
 use super::run_queue::RunQueue;
-use super::{reap, sending};
+use super::sending;
 use crate::admission::Gate;
-use crate::bucket::{Bucket, ByteBucket, Level, Moment, check_both};
+use crate::bucket::{Level, Moment};
 use crate::buffer::ChunkStore;
 use crate::clock::{Clock, Nanos};
 use crate::connection::{Flags, Lists, Muted, Operation, Reading, Record, Stage, Standing, facts};
@@ -69,18 +69,6 @@ pub(super) struct Core<N: Net> {
     /// Connections with something in flight.
     pub(super) busy: usize,
     pub(super) proven: usize,
-}
-
-/// Limits in the form in which they are checked.
-#[derive(Debug)]
-pub(super) struct Policy {
-    pub(super) operation: Option<Bucket>,
-    pub(super) pool_operation: Option<Bucket>,
-    pub(super) received: Option<ByteBucket>,
-    pub(super) sent: Option<ByteBucket>,
-    pub(super) enforced: bool,
-    /// How long after its accept the earliest deadline of a connection can be.
-    pub(super) first_look: Duration,
 }
 
 /// Output gathered for one connection.
@@ -244,6 +232,7 @@ impl<N: Net> Core<N> {
         let Some(reason) = record.finishes_for() else { return };
         let waits = match reason {
             Reason::Drained | Reason::Lifetime if record.reading != Reading::Reported => record.is_busy(),
+            Reason::Rate => record.output.is_some(),
             _ => record.owes(),
         };
         if !waits {
@@ -311,7 +300,7 @@ impl<N: Net> Core<N> {
         self.health.operation(record.operation_since, finished);
         if self.policy.enforced {
             record.flags.remove(Flags::CHARGED);
-            if left > 0 {
+            if left > 0 && !record.hears_no_more() {
                 // Of several messages that came together each one needs a token of its own.
                 let _ = self.charge(id, record, left);
             }
@@ -338,11 +327,12 @@ impl<N: Net> Core<N> {
             record.flags.insert(Flags::CHARGED);
         } else if !has_nothing_to_operate_on(record, left) {
             self.deny(record);
-            // What was answered within the rate leaves, whether it was sent or gathered.
-            if self.staged(id) > 0 {
-                sending::flush_stage(self, id, record);
+            record.muted.insert(Muted::APPLICATION);
+            record.advance_to(Stage::Finishing, Reason::Rate);
+            // What was answered within the rate leaves, and while it is being handled the rest of an answer may follow.
+            if !record.flags.has(Flags::TOUCHED) {
+                self.end_if_finished(id, record);
             }
-            self.end(id, record, Reason::Rate);
             return false;
         }
         true
@@ -413,6 +403,10 @@ impl<N: Net> Core<N> {
 
     #[inline(never)]
     fn settle_fully<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if record.operation == Operation::Consumed && self.config.proof == Proof::Consumed {
+            // Nobody will answer it.
+            self.complete_operation(id, record, record.waiting_in());
+        }
         match record.reading {
             Reading::Open => {}
             Reading::Ended => self.enqueue(id, record),
@@ -523,66 +517,6 @@ impl<N: Net> Core<N> {
         record.resume_at = if record.muted.has(Muted::TIMED) { record.resume_at.max(at) } else { at };
         record.muted.insert(reason);
         self.timers.arm_by(id.slot(), record.resume_at);
-    }
-}
-
-impl Policy {
-    fn of(config: &Config) -> Self {
-        Self {
-            operation: config.operation_rate.map(Bucket::new),
-            pool_operation: config.pool_operation_rate.map(Bucket::new),
-            received: config.received_rate.map(ByteBucket::new),
-            sent: config.sent_rate.map(ByteBucket::new),
-            enforced: config.over_rate != OverRate::Ask
-                && (config.operation_rate.is_some() || config.pool_operation_rate.is_some()),
-            first_look: reap::earliest_deadline(config),
-        }
-    }
-
-    /// Takes a token from the connection's bucket and from the pool's, or from neither.
-    #[inline]
-    pub(super) fn check<S, U>(&self, record: &Record<S, U>, pool: &Level, now: Moment) -> Result<(), Nanos> {
-        let own = self.operation.as_ref().map(|bucket| (bucket, &record.level));
-        let pool = self.pool_operation.as_ref().map(|bucket| (bucket, pool));
-        check_both(own, pool, now)
-    }
-
-    /// When the connection's own rate allows an operation.
-    pub(super) fn ready_at<S, U>(&self, record: &Record<S, U>, now: Moment) -> Nanos {
-        self.operation.as_ref().map_or(Nanos::ZERO, |bucket| bucket.ready_at(&record.level, now))
-    }
-
-    /// Whether the byte rate lets `len` bytes go at once.
-    #[inline]
-    pub(super) fn lets_out<S, U>(&self, record: &Record<S, U>, len: usize, now: Moment) -> bool {
-        self.sent.as_ref().is_none_or(|bucket| bucket.allowance(&record.sent_level, now) >= len as u64)
-    }
-
-    /// Takes a token of the connection's own, there or not. If not, the error says from when on it counts.
-    #[inline]
-    fn reserve<S, U>(&self, record: &Record<S, U>, now: Moment) -> Result<(), Nanos> {
-        self.operation.as_ref().map_or(Ok(()), |bucket| bucket.reserve(&record.level, now))
-    }
-
-    /// Takes a token from the pool, there or not.
-    fn take_ahead(&self, pool: &Level, now: Moment) {
-        if let Some(bucket) = &self.pool_operation {
-            // Whoever stands in line waits for it.
-            let _ = bucket.reserve(pool, now);
-        }
-    }
-
-    /// Levels that were reached under another policy mean no more than an empty bucket under this one.
-    pub(super) fn forgive<S, U>(&self, record: &Record<S, U>, now: Moment) {
-        if let Some(bucket) = &self.operation {
-            bucket.forgive(&record.level, now);
-        }
-    }
-
-    fn give_back<S, U>(&self, record: &Record<S, U>) {
-        if let Some(bucket) = &self.operation {
-            bucket.give_back(&record.level);
-        }
     }
 }
 
