@@ -133,6 +133,8 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.drain.last_call = waiting.fold(0, u32::saturating_add);
         for listening in &mut self.listening {
             listening.backlog = Backlog::Waiting;
+            // Who does not work now is not waited for.
+            listening.broken_until = Nanos::ZERO;
         }
         self.wake_accepting();
         self.accept();
