@@ -267,6 +267,7 @@ impl<U, N: Net> SocketPool<U, N> {
         match classify(error) {
             AcceptFailure::Empty => {
                 self.listening[place].aborted = 0;
+                self.core.exhaustion.found_nobody();
                 Next::Empty
             }
             AcceptFailure::Aborted => {

@@ -9,8 +9,8 @@ use crate::clock::Nanos;
 ///
 /// ```text
 /// Enough --failed--> Pausing --failed--> Short --accepted, with nothing known to be free--> Enough
-///    ^                  |
-///    +----accepted------+
+///    ^                  |                  |
+///    +----accepted------+---found nobody---+
 /// ```
 ///
 /// A failure that comes and goes (every second accept, say) never leads to `Short`, so it closes nobody. `Short` keeps
@@ -66,6 +66,16 @@ impl Exhaustion {
             Self::Short { free: free @ 1.., .. } => *free -= 1,
             _ => *self = Self::Enough,
         }
+    }
+
+    /// An accept found nobody. It takes a descriptor before it looks, so there was one to be had.
+    pub(super) fn found_nobody(&mut self) {
+        *self = Self::Enough;
+    }
+
+    /// Whether there are none to be had, as far as is known.
+    pub(super) fn pauses_accepting(self) -> bool {
+        matches!(self, Self::Pausing { .. } | Self::Short { free: 0, .. })
     }
 
     /// A descriptor of ours was closed.
@@ -165,6 +175,19 @@ mod tests {
         }
         state.closed(Nanos::ZERO);
         assert_eq!(state.advice(Nanos::ZERO), Advice::Try);
+    }
+
+    #[test]
+    fn what_is_known_to_be_free_is_no_want() {
+        let mut state = Exhaustion::Enough;
+        state.failed(Nanos::ZERO);
+        assert!(state.pauses_accepting());
+        state.failed(Nanos::ZERO);
+        assert!(state.pauses_accepting());
+        state.closed(Nanos::ZERO);
+        assert!(!state.pauses_accepting(), "whether anybody comes to use it or not");
+        state.found_nobody();
+        assert_eq!(state, Exhaustion::Enough);
     }
 
     #[test]

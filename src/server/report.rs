@@ -1,7 +1,6 @@
 //! How things are: the snapshot, and the list of connections.
 
 use super::SocketPool;
-use super::exhaustion::Exhaustion;
 use crate::clock::Nanos;
 use crate::connection::{Muted, Record, Stage, Standing};
 use crate::health::{ConnectionInfo, Facts, Memory, Phase, Snapshot, Verdict};
@@ -75,7 +74,7 @@ impl<U, N: Net> SocketPool<U, N> {
             soft_buffer_bytes: config.soft_buffer_bytes(),
             max_buffer_bytes: config.max_buffer_bytes,
             memory: self.memory(),
-            descriptors_exhausted: core.exhaustion != Exhaustion::Enough,
+            descriptors_exhausted: core.exhaustion.pauses_accepting(),
             waiting_in_backlog: full && waiting,
             tracked_addresses: core.gate.tracked(),
             drain_remaining: (deadline != Nanos::MAX).then(|| deadline.since(core.now)),

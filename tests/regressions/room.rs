@@ -1,7 +1,7 @@
 //! Who makes room, who never does, and what accepting does when there is none.
 
 use socketpool::net::sim::{Call, Schedule};
-use socketpool::{Event, OverRate, Rate, Reason};
+use socketpool::{Event, OverRate, Rate, Reason, Verdict};
 
 use super::{SECOND, asked, builder, connect, hold, peer};
 use crate::support::{Rig, Seen, answer, ms};
@@ -139,6 +139,34 @@ fn an_accept_error_that_takes_nobody_off_the_backlog_does_not_spin() {
     rig.world.heal(Call::Accept);
     rig.pass(SECOND, seen.echo());
     assert_eq!(client.take(), b"hi\n");
+}
+
+#[test]
+fn a_shortage_of_descriptors_is_over_when_they_are_there_again() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    rig.world.set_descriptor_limit(4);
+    let clients = [asked(&rig, 1, 3), asked(&rig, 4, 2)];
+    rig.pass(SECOND, seen.echo());
+    assert_eq!(rig.pool.verdict().to_string(), "degraded:descriptors");
+    drop(clients);
+    rig.pass(SECOND, seen.echo());
+    assert!(!rig.pool.snapshot().descriptors_exhausted, "though nobody has come to use them");
+    rig.pass(10 * SECOND, seen.echo());
+    assert_eq!(rig.pool.verdict(), Verdict::Healthy);
+}
+
+#[test]
+fn a_shortage_of_descriptors_is_over_when_an_accept_finds_nobody() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    rig.settle(seen.echo());
+    rig.world.fail_next(Call::Accept, libc::EMFILE, Schedule::Once);
+    let _client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    assert!(rig.pool.snapshot().descriptors_exhausted);
+    // Another process that has the listener as well is faster.
+    rig.world.fail_next(Call::Accept, libc::EAGAIN, Schedule::Once);
+    rig.pass(SECOND, seen.echo());
+    assert!(!rig.pool.snapshot().descriptors_exhausted);
 }
 
 #[test]
