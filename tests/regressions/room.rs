@@ -181,6 +181,21 @@ fn a_request_that_waits_in_the_socket_keeps_its_connection_from_going() {
 }
 
 #[test]
+fn a_byte_each_sent_all_at_once_costs_no_proven_one_the_place() {
+    for (loud, silent) in [(100, 100), (600, 100)] {
+        let (mut rig, mut seen) = (Rig::new(builder().max_connections(1000)), Seen::default());
+        let crowd: Vec<_> = (1000..1000 + loud + silent).map(|port| connect(&rig, port)).collect();
+        let proven = asked(&rig, 3000, 1000 - loud - silent);
+        rig.pass(SECOND, seen.echo());
+        crowd[..usize::from(loud)].iter().for_each(|client| client.send(b"x"));
+        let newcomers = asked(&rig, 5000, 50);
+        rig.pass(ms(10), seen.echo());
+        assert!(newcomers.iter().all(|client| client.take() == b"a\n"), "{loud} loud ones");
+        assert!(proven.iter().all(|client| client.end().is_none()), "{loud} loud ones");
+    }
+}
+
+#[test]
 fn whoever_is_kept_waiting_by_a_rate_is_not_evicted_for_it() {
     let slow = builder().over_rate(OverRate::Delay).operation_rate(Rate::new(1, 60 * SECOND));
     let (mut rig, mut seen) = (Rig::new(slow.max_connections(1)), Seen::default());
