@@ -37,7 +37,7 @@ impl<U, N: Net> SocketPool<U, N> {
     pub fn verdict(&mut self) -> Verdict {
         let facts = self.facts();
         let now = self.core.now;
-        *self.core.health.judge(&facts, now)
+        self.core.health.judge(&facts, now)
     }
 
     /// Every live connection as a line of a list, in order of slots.
