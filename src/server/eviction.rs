@@ -76,7 +76,7 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// Who has to go for a newcomer (DECISIONS 3): the oldest that is unproven and past its grace, else the proven one
     /// that has had nothing in flight longest. Never one of which the application has a handle or has not heard yet, nor
-    /// one that has sent something that nobody has read.
+    /// a proven one that has sent something that nobody has read, or an unproven one of which nobody has read anything.
     fn victim(&mut self) -> Option<ConnId> {
         if self.core.config().eviction == Eviction::Off {
             return None;
