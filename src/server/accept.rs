@@ -85,10 +85,11 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         self.accept_at = Nanos::MAX;
         let mut in_line = self.line_up();
-        let mut left = MOST_A_TURN;
+        let mut left = self.accepts_left;
         while in_line > 0 && left > 0 {
             in_line = self.accept_round((left / in_line).max(1), &mut left);
         }
+        self.accepts_left = left;
         if in_line > 0 {
             self.accept_at = Nanos::ZERO;
         }

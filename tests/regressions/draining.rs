@@ -50,6 +50,25 @@ fn a_drain_does_not_wait_for_a_listener_that_is_left_alone() {
 }
 
 #[test]
+fn a_turn_that_a_drain_begins_in_takes_no_more_than_any_other() {
+    for from_outside in [true, false] {
+        let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+        let clients = asked(&rig, 1000, 900);
+        if from_outside {
+            rig.pool.handle().drain(None).unwrap();
+            rig.step(seen.echo());
+        } else {
+            rig.step(seen.echo());
+            rig.pool.drain(None);
+        }
+        assert_eq!(rig.pool.snapshot().counters.accepted, 256);
+        rig.settle(seen.echo());
+        assert!(clients.iter().all(|client| client.take() == b"a\n"), "and everybody has his turn");
+        assert_eq!(rig.pool.state(), State::Drained);
+    }
+}
+
+#[test]
 fn broadcasts_without_end_do_not_keep_a_drain_from_ending() {
     let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
     let _clients = asked(&rig, 1000, 600);
