@@ -247,7 +247,7 @@ impl<U, N: Net> SocketPool<U, N> {
         match self.core.exhaustion.advice(self.core.now) {
             Advice::Try => {}
             Advice::Wait(at) => return Next::Later(at),
-            Advice::MakeRoom(at) => return self.make_room_for_descriptor(place, at),
+            Advice::MakeRoom(at) => return self.make_room_for_descriptor(place, seat, at),
         }
         match self.listening[place].listener.accept() {
             Ok((stream, peer)) => {
@@ -305,12 +305,17 @@ impl<U, N: Net> SocketPool<U, N> {
         Next::Broken(self.core.now + ABORTED_PAUSE)
     }
 
-    /// There is no descriptor for a newcomer unless somebody goes.
-    fn make_room_for_descriptor(&mut self, place: usize, probe_at: Nanos) -> Next {
+    /// There is no descriptor for a newcomer unless somebody goes; but nobody goes for one who would have no seat.
+    fn make_room_for_descriptor(&mut self, place: usize, seat: Seat, probe_at: Nanos) -> Next {
         if !self.listening[place].listener.has_waiting() {
             return Next::Empty;
         }
-        match self.next_to_go() {
+        let goes = match seat {
+            Seat::Free => self.next_to_go(),
+            Seat::Of(id) => Some(id),
+            Seat::None => None,
+        };
+        match goes {
             Some(id) => {
                 self.evict(id);
                 Next::More

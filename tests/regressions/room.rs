@@ -1,7 +1,7 @@
 //! Who makes room, who never does, and what accepting does when there is none.
 
 use socketpool::net::sim::{Call, Schedule};
-use socketpool::{Event, OverRate, Rate, Reason, Verdict};
+use socketpool::{Event, OverRate, Rate, Reason, Refusal, Verdict, WhenFull};
 
 use super::{SECOND, asked, builder, connect, hold, peer};
 use crate::support::{Rig, Seen, answer, ms};
@@ -106,6 +106,22 @@ fn a_lowered_limit_lets_nobody_in_above_it() {
     rig.pass(SECOND, seen.echo());
     assert_eq!(rig.pool.len(), 5);
     assert!(seen.opened.len() > 20, "at the limit newcomers have their turn");
+}
+
+#[test]
+fn nobody_makes_room_for_those_whom_a_lowered_limit_refuses() {
+    let refusing = builder().max_connections(6).when_full(WhenFull::Refuse);
+    let (mut rig, mut seen) = (Rig::new(refusing), Seen::default());
+    let _clients = asked(&rig, 1, 6);
+    rig.pass(SECOND, seen.echo());
+    rig.pool.reconfigure(|config| config.max_connections = 3).unwrap();
+    rig.world.set_descriptor_limit(7);
+    let _newcomers = asked(&rig, 100, 5);
+    rig.pass(5 * SECOND, seen.echo());
+    assert_eq!((seen.reasons(), rig.pool.len()), (vec![], 6));
+    rig.world.set_descriptor_limit(100);
+    rig.pass(5 * SECOND, seen.echo());
+    assert_eq!(rig.pool.snapshot().refused(Refusal::Full), 5);
 }
 
 #[test]
