@@ -97,6 +97,8 @@ pub struct SocketPool<U, N: Net = Os> {
     accepting: Accepting,
     /// When accepting goes on: at once, at a retry, or not before an edge.
     accept_at: Nanos,
+    /// How many newcomers this turn may still take.
+    accepts_left: usize,
     /// The listener that is first in line in the next turn.
     first_listener: usize,
     /// When the next complaint about accept may be logged.
@@ -184,6 +186,7 @@ impl<U, N: Net> SocketPool<U, N> {
             commands,
             accepting: Accepting::Open,
             accept_at: Nanos::ZERO,
+            accepts_left: accept::MOST_A_TURN,
             first_listener: 0,
             complain_at: Nanos::ZERO,
             ground,

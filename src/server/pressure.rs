@@ -77,7 +77,7 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// Closes who holds too much, if all hold too much together: past the hard mark the largest, past the soft mark
-    /// those that have not moved a byte for a tenth of the idle timeout.
+    /// those that are idle for a tenth of the time that they may be.
     pub(super) fn relieve_pressure(&mut self) {
         let Some(hard) = self.core.config().max_buffer_bytes else {
             // The budget may have been lifted while a look was due: the loop would never sleep again.
@@ -114,7 +114,6 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// Goes on in each class behind where the last look ended.
     fn close_stalled(&mut self) {
-        let Some(idle) = self.core.config().idle_timeout else { return };
         for class in (0..CLASSES).rev() {
             let mut looked_first = None;
             for _ in 0..MOST_AT_A_TIME {
@@ -124,9 +123,10 @@ impl<U, N: Net> SocketPool<U, N> {
                 }
                 looked_first.get_or_insert(slot);
                 self.core.pressure.classes.push_back(class, slot);
-                let Some((id, record)) = self.table.at(slot) else { continue };
-                if self.core.now.since(record.last_active) >= idle / SHORTENED {
-                    self.end(id, Reason::Memory);
+                let Some((id, _)) = self.table.at(slot) else { continue };
+                let Some(record) = self.table.get_mut(id) else { continue };
+                if self.core.idles_early(id, record, SHORTENED) {
+                    self.core.end(id, record, Reason::Memory);
                 }
             }
         }

@@ -219,12 +219,28 @@ impl<N: Net> Core<N> {
     }
 
     fn idle_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        self.idle_deadline_of(record, 1)
+    }
+
+    /// When a connection has been idle for this part of the time that it may be.
+    fn idle_deadline_of<U>(&self, record: &Record<N::Stream, U>, part: u32) -> Option<Nanos> {
         if record.flags.has(Flags::HELD) {
             return None;
         }
         let timeout = choose(record, |own| own.idle, self.config().idle_timeout)?;
         // While we keep it waiting it is not idle, nor at the moment at which that ends.
-        Some(record.last_active.max(record.resume_at) + timeout)
+        Some(record.last_active.max(record.resume_at) + timeout / part)
+    }
+
+    /// Whether a connection is idle by a deadline that is so many times shorter than its own.
+    pub(super) fn idles_early<U>(
+        &mut self,
+        id: ConnId,
+        record: &mut Record<N::Stream, U>,
+        times: u32,
+    ) -> bool {
+        let deadline = self.idle_deadline_of(record, times);
+        deadline.is_some_and(|deadline| self.now >= deadline) && self.goes_unheard(id, record, Flags::SPARED)
     }
 
     fn lifetime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {

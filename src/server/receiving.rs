@@ -118,6 +118,9 @@ fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     if record.standing == Standing::Unobserved {
         record.standing = Standing::Unproven;
         core.order.push_back(UNPROVEN, id.slot());
+        // How long it was the application's says nothing of the message that begins here.
+        record.resume_at = record.resume_at.max(core.now);
+        core.arm(id, record);
     }
     core.open_operation(record);
     core.touch(record);

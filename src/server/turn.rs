@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::core::WRITABLE_OR_FAILED;
 use super::event::Event;
 use super::inbox::Inbox;
-use super::{SocketPool, ending, receiving, sending};
+use super::{SocketPool, accept, ending, receiving, sending};
 use crate::bucket::Moment;
 use crate::clock::Nanos;
 use crate::connection::{Flags, Muted, Reading, Record, Stage, facts};
@@ -156,6 +156,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.read_clock();
         self.between_turns = false;
         self.core.health.counters.turns += 1;
+        self.accepts_left = accept::MOST_A_TURN;
         self.take_in(reactor);
         self.run_commands();
         self.keep_deadlines();

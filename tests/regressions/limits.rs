@@ -4,10 +4,12 @@ use std::os::unix::net::UnixStream;
 
 use socket2::SockRef;
 use socketpool::net::sim::Client;
-use socketpool::{Config, Event, Eviction, OutputHigh, OverRate, Proof, Rate, Reason, Refusal, SocketPool};
+use socketpool::{
+    Builder, Config, Event, Eviction, OutputHigh, OverRate, Proof, Rate, Reason, Refusal, SocketPool,
+};
 
 use super::{SECOND, builder, connect};
-use crate::support::{Pool, Rig, Seen};
+use crate::support::{self, Pool, Rig, Seen};
 
 #[test]
 fn a_full_buffer_goes_on_when_the_input_is_looked_at_after_taking_from_it() {
@@ -118,6 +120,55 @@ fn the_soft_mark_reaches_a_small_one_behind_many_larger() {
         rig.settle(seen.echo());
     }
     assert_eq!(seen.closed, [(seen.opened[100], Reason::Memory)]);
+}
+
+/// A pool past the soft mark of its budget: each of its clients has half a message of 2 KB in it.
+fn past_the_soft_mark(builder: Builder<()>, handle: fn(&mut Pool<()>, Event<()>)) -> (Rig<()>, Vec<Client>) {
+    let mut rig = Rig::new(builder.max_buffer_bytes(64 << 10).first_message_timeout(None));
+    let clients: Vec<_> = (1000..1014).map(|port| connect(&rig, port)).collect();
+    for client in &clients {
+        client.send(b"a\n");
+        client.send(&[b'x'; 2000]);
+    }
+    rig.settle(handle);
+    let buffers = rig.pool.snapshot().buffers;
+    assert!((48 << 10..64 << 10).contains(&buffers.now), "{buffers}");
+    (rig, clients)
+}
+
+#[test]
+fn the_soft_mark_takes_nobody_for_idle_who_is_not() {
+    let echo = |pool: &mut Pool<()>, event| support::echo(pool, &event);
+    let hold = |pool: &mut Pool<()>, event| {
+        if let Event::Readable(id) = event {
+            pool.conn(id).receive();
+            pool.conn(id).hold();
+        }
+    };
+    let slow = builder().over_rate(OverRate::Delay).operation_rate(Rate::new(1, 60 * SECOND));
+    let patient = |pool: &mut Pool<()>, event: Event<()>| {
+        support::echo(pool, &event);
+        if let Event::Opened(id) = event {
+            pool.conn(id).set_idle_timeout(Some(600 * SECOND)).unwrap();
+        }
+    };
+    let (mut busy, held) = past_the_soft_mark(builder(), hold);
+    let (mut delaying, delayed) = past_the_soft_mark(slow, echo);
+    let (mut allowing, allowed) = past_the_soft_mark(builder(), patient);
+    let (mut late, talking) = past_the_soft_mark(builder(), echo);
+    for rig in [&mut busy, &mut delaying, &mut allowing] {
+        rig.pass(31 * SECOND, echo);
+    }
+    late.hand.advance(31 * SECOND);
+    talking.iter().for_each(|client| client.send(b"\n"));
+    late.settle(echo);
+    for (rig, clients) in [(busy, held), (delaying, delayed), (allowing, allowed), (late, talking)] {
+        assert_eq!(rig.pool.len(), clients.len());
+    }
+
+    let (mut rig, clients) = past_the_soft_mark(builder(), echo);
+    rig.pass(31 * SECOND, echo);
+    assert!(rig.pool.len() < clients.len(), "whoever is idle goes");
 }
 
 #[test]

@@ -176,6 +176,23 @@ fn a_connection_that_is_let_go_unanswered_has_its_first_time_again() {
 }
 
 #[test]
+fn a_connection_that_comes_back_from_the_application_has_its_first_time_again() {
+    for idle in [None, Some(100 * SECOND)] {
+        let (mut rig, mut seen) = (Rig::new(builder().idle_timeout(idle)), Seen::default());
+        let client = connect(&rig, 1);
+        rig.settle(seen.echo());
+        rig.pool.conn(seen.opened[0]).leave_to_application();
+        rig.pass(99 * SECOND, seen.echo());
+        rig.pool.conn(seen.opened[0]).resume_reading();
+        client.send(b"half a message");
+        rig.pass(29 * SECOND, seen.echo());
+        assert_eq!(seen.closed, []);
+        rig.pass(2 * SECOND, seen.echo());
+        assert_eq!(seen.reasons(), [Reason::FirstMessage]);
+    }
+}
+
+#[test]
 fn a_first_message_that_waits_in_the_socket_is_heard_by_a_late_turn() {
     let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
     let (honest, dribbler) = (connect(&rig, 1), connect(&rig, 2));
