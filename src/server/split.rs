@@ -220,11 +220,13 @@ impl<U, N: Net> Sender<'_, U, N> {
         left
     }
 
+    /// Shows nothing more while a rate holds messages back, but for the one that was answered when it began to.
     #[inline]
     fn stop_if_over_rate(&self) {
         if self.record.muted.has(Muted::OPERATIONS) || self.record.is_ending() {
             let is_answered = self.record.operation == Operation::Answered && !self.record.is_ending();
-            self.taken.shown.set(if is_answered { Shown::Answered } else { Shown::Nothing });
+            let was_shown = self.taken.shown.get() != Shown::Nothing;
+            self.taken.shown.set(if is_answered && was_shown { Shown::Answered } else { Shown::Nothing });
         }
     }
 }

@@ -465,3 +465,17 @@ fn what_is_sent_meanwhile_is_no_answer_to_what_is_held_back() {
     rig.settle(seen.echo());
     assert_eq!((client.take(), seen.reasons()), (b"x\nnews\nx\n".to_vec(), vec![Reason::Drained]));
 }
+
+#[test]
+fn news_between_two_halves_of_a_message_let_no_pipeline_past_its_rate() {
+    let (mut rig, mut seen) = (Rig::new(delaying().operation_rate(Rate::per_second(1))), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"x");
+    rig.settle(seen.echo());
+    assert_eq!(rig.pool.conn(seen.opened[0]).send(b"news\n"), Sent::Now);
+    client.send(b"\n");
+    pipeline(&client, 20);
+    rig.pass(10 * SECOND, seen.echo());
+    let lines = (client.bytes_in() - 5) / 2;
+    assert!((10..=12).contains(&lines), "{lines} in ten seconds");
+}
