@@ -347,7 +347,7 @@ impl<N: Net> super::core::Core<N> {
         }
         let readable =
             record.ready.has(Readiness::READABLE) && record.muted.is_nothing() && !record.is_ending();
-        if record.reading == Reading::Ended && !is_held_back(record, readable) {
+        if record.reading == Reading::Ended && !is_held_back(record) {
             record.reading = Reading::Reported;
             return Some(Event::ReadClosed(id));
         }
@@ -364,10 +364,12 @@ impl<N: Net> super::core::Core<N> {
     }
 }
 
-/// Whether messages that came before the end of the stream wait for a rate that the pool enforces: the end is told after
-/// them, since it ends a connection to which nothing is owed.
-fn is_held_back<S, U>(record: &Record<S, U>, readable: bool) -> bool {
-    record.muted.has(Muted::OPERATIONS) || (readable && record.input.is_some())
+/// Whether messages that came before the end of the stream wait to be told, for a rate that the pool enforces or for
+/// whatever else keeps the connection from being read: the end is told after them, since it ends a connection to which
+/// nothing is owed. Of a full buffer the application has been told.
+fn is_held_back<S, U>(record: &Record<S, U>) -> bool {
+    let is_to_be_told = record.ready.has(Readiness::READABLE) && !record.muted.has(Muted::FULL);
+    record.muted.has(Muted::OPERATIONS) || (is_to_be_told && record.input.is_some())
 }
 
 /// A connection has nothing to tell but that it is readable if these facts, in the first, are as in the second.

@@ -5,7 +5,7 @@ use socketpool::net::sim::Client;
 use socketpool::{Builder, Config, Event, OverRate, Rate, Reason, Sent};
 
 use super::{SECOND, asked, builder, connect};
-use crate::support::{Rig, Seen, answer, ms};
+use crate::support::{Pool, Rig, Seen, answer, ms};
 
 fn delaying() -> Builder<()> {
     builder().over_rate(OverRate::Delay)
@@ -478,4 +478,49 @@ fn news_between_two_halves_of_a_message_let_no_pipeline_past_its_rate() {
     rig.pass(10 * SECOND, seen.echo());
     let lines = (client.bytes_in() - 5) / 2;
     assert!((10..=12).contains(&lines), "{lines} in ten seconds");
+}
+
+/// Receives up to the end of the stream, and answers what may be answered.
+fn read_to_the_end(pool: &mut Pool<()>, event: Event<()>) {
+    if let Event::Readable(id) = event {
+        while pool.conn(id).receive() > 0 {}
+        answer(pool, id);
+    }
+}
+
+#[test]
+fn what_is_held_back_is_told_before_the_end_to_one_that_is_still_paused() {
+    let mut rig = Rig::new(delaying().operation_rate(Rate::per_second(1)));
+    let client = connect(&rig, 1);
+    pipeline(&client, 3);
+    client.finish();
+    rig.settle(|pool, event| {
+        if let Event::Readable(id) = event {
+            read_to_the_end(pool, event);
+            pool.conn(id).pause_reading();
+        }
+    });
+    let id = rig.pool.ids().next().expect("it lives");
+    rig.pass(2 * SECOND, read_to_the_end);
+    rig.pool.conn(id).touch();
+    rig.pass(2 * SECOND, read_to_the_end);
+    rig.pool.conn(id).resume_reading();
+    rig.pass(2 * SECOND, read_to_the_end);
+    assert_eq!(client.bytes_in(), 2 * 3);
+}
+
+#[test]
+fn what_is_held_back_is_told_before_the_end_to_one_whose_answers_leave_slowly() {
+    let own = delaying().operation_rate(Rate::per_second(1)).output_high(64).output_low(32);
+    let mut rig = Rig::new(own);
+    rig.world.set_window(1);
+    let client = connect(&rig, 1);
+    client.send(&[&[b'x'; 39][..], b"\n"].concat().repeat(3));
+    client.finish();
+    rig.pass(3 * SECOND, read_to_the_end);
+    for window in [1, usize::MAX] {
+        client.set_window(window);
+        rig.pass(SECOND, read_to_the_end);
+    }
+    assert_eq!(client.bytes_in(), 3 * 40);
 }
