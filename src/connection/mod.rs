@@ -125,6 +125,17 @@ impl<S, U> Record<S, U> {
         (self.stage == Stage::Finishing).then_some(self.reason)
     }
 
+    /// Whether none of the messages will be handled that wait behind the one under way.
+    pub(crate) fn hears_no_more(&self) -> bool {
+        self.is_ending() || matches!(self.finishes_for(), Some(Reason::Closed | Reason::Rate))
+    }
+
+    /// Whether the message that comes next is over an operation rate that the pool enforces: it is not shown.
+    #[inline]
+    pub(crate) fn is_over_rate(&self) -> bool {
+        self.muted.has(Muted::OPERATIONS) || (self.stage != Stage::Open && self.reason == Reason::Rate)
+    }
+
     /// Why its end was decided, if it was.
     pub(crate) fn ends_for(&self) -> Option<Reason> {
         self.is_ending().then_some(self.reason)

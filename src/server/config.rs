@@ -376,7 +376,8 @@ choices! {
         /// first are held back when they are taken and answered one at a time, as [`split`](crate::Connection::split)
         /// is made for; taken all at once they count as one operation.
         Delay = "delay",
-        /// The pool: a connection that goes over is closed. Counts messages as `Delay` does.
+        /// The pool: a connection that goes over is closed, when the answers to what was within the rate have left.
+        /// Counts messages as `Delay` does.
         Close = "close",
     }
 }

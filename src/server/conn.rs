@@ -106,7 +106,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     #[inline]
     pub fn input(&mut self) -> &[u8] {
         self.settle();
-        if self.record.muted.has(Muted::OPERATIONS) {
+        if self.record.is_over_rate() {
             return &[];
         }
         self.inbox.open_view().0
@@ -170,7 +170,7 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.settle();
         let all = self.inbox.len_with_taken();
         let (bytes, taken) = self.inbox.open_view();
-        taken.shown.set(if self.record.muted.has(Muted::OPERATIONS) { Shown::Nothing } else { Shown::All });
+        taken.shown.set(if self.record.is_over_rate() { Shown::Nothing } else { Shown::All });
         let input = Input { bytes, taken };
         let sender = Sender { id: self.id, record: self.record, core: self.core, taken, all };
         (input, sender)
@@ -551,7 +551,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     pub fn resume_reading(&mut self) {
         // Every other end waits for the message that is under way, or for one that a rate holds back.
-        if self.record.finishes_for() != Some(Reason::Closed) {
+        if !self.record.hears_no_more() {
             self.core.unmute(self.id, self.record, Muted::APPLICATION);
         }
     }

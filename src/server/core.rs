@@ -244,6 +244,7 @@ impl<N: Net> Core<N> {
         let Some(reason) = record.finishes_for() else { return };
         let waits = match reason {
             Reason::Drained | Reason::Lifetime if record.reading != Reading::Reported => record.is_busy(),
+            Reason::Rate => record.output.is_some(),
             _ => record.owes(),
         };
         if !waits {
@@ -311,7 +312,7 @@ impl<N: Net> Core<N> {
         self.health.operation(record.operation_since, finished);
         if self.policy.enforced {
             record.flags.remove(Flags::CHARGED);
-            if left > 0 {
+            if left > 0 && !record.hears_no_more() {
                 // Of several messages that came together each one needs a token of its own.
                 let _ = self.charge(id, record, left);
             }
@@ -338,11 +339,12 @@ impl<N: Net> Core<N> {
             record.flags.insert(Flags::CHARGED);
         } else if !has_nothing_to_operate_on(record, left) {
             self.deny(record);
-            // What was answered within the rate leaves, whether it was sent or gathered.
-            if self.staged(id) > 0 {
-                sending::flush_stage(self, id, record);
+            record.muted.insert(Muted::APPLICATION);
+            record.advance_to(Stage::Finishing, Reason::Rate);
+            // What was answered within the rate leaves, and while it is being handled the rest of an answer may follow.
+            if !record.flags.has(Flags::TOUCHED) {
+                self.end_if_finished(id, record);
             }
-            self.end(id, record, Reason::Rate);
             return false;
         }
         true

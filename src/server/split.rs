@@ -10,7 +10,7 @@ use super::core::Core;
 use super::inbox::{Shown, Taken};
 use super::receiving;
 use super::sending::{self, Payload, Sent};
-use crate::connection::{Muted, Operation, Record};
+use crate::connection::{Operation, Record};
 use crate::id::ConnId;
 use crate::net::{Net, Os};
 
@@ -223,7 +223,7 @@ impl<U, N: Net> Sender<'_, U, N> {
     /// Shows nothing more while a rate holds messages back, but for the one that was answered when it began to.
     #[inline]
     fn stop_if_over_rate(&self) {
-        if self.record.muted.has(Muted::OPERATIONS) || self.record.is_ending() {
+        if self.record.is_over_rate() || self.record.is_ending() {
             let is_answered = self.record.operation == Operation::Answered && !self.record.is_ending();
             let was_shown = self.taken.shown.get() != Shown::Nothing;
             self.taken.shown.set(if is_answered && was_shown { Shown::Answered } else { Shown::Nothing });

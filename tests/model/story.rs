@@ -55,6 +55,9 @@ pub struct Model {
     pub hand: Hand,
     /// Whether eviction was on at any time since the last turn.
     pub evicts: bool,
+    /// Whether an operation rate closes at first: whoever was over it ends when his answers have left, whatever has become
+    /// of the rate since.
+    closes: bool,
     /// How long the next handler takes.
     pub slow: Duration,
     pub most_connections: usize,
@@ -66,6 +69,7 @@ impl Model {
         Self {
             most_connections: config.max_connections as usize,
             most_per_ip: config.max_per_ip,
+            closes: config.over_rate == OverRate::Close,
             config,
             people: Vec::new(),
             live: HashMap::new(),
@@ -237,7 +241,7 @@ impl Model {
         let nothing_is_lost = match reason {
             Reason::Peer => !person.done.reset,
             Reason::Closed => !person.done.closed && !person.done.reset,
-            Reason::Drained => !person.done.reset,
+            Reason::Drained | Reason::Rate => !person.done.reset,
             _ => false,
         };
         person.check_received(nothing_is_lost);
@@ -270,7 +274,7 @@ impl Model {
                 person.said.len() > person.used && due(None, window, person.created)
             }
             Reason::WriteStall => due(person.own.stall, config.write_stall_timeout, person.progress.0),
-            Reason::Rate => config.over_rate == OverRate::Close,
+            Reason::Rate => self.closes,
             Reason::Evicted => {
                 let unproven = now >= person.created + config.eviction_grace;
                 self.evicts && (unproven || now >= person.moved + ms(1000))
@@ -335,7 +339,9 @@ impl Model {
             // Spread by a tenth, and one that is busy has another tenth to finish.
             let lifetime = person.own.lifetime.unwrap_or(config.lifetime).map(|time| time.mul_f64(1.2));
             // Whoever finishes for another reason first ends for that one.
-            let finishes = self.draining || person.read_closed || person.done.closed_when_done;
+            let is_over_rate = self.closes && info.denied > 0;
+            let finishes =
+                self.draining || person.read_closed || person.done.closed_when_done || is_over_rate;
             let old = !finishes && late(None, lifetime, person.created);
             assert!(
                 person.spared_old.holds(old, person.created, now),

@@ -524,3 +524,99 @@ fn what_is_held_back_is_told_before_the_end_to_one_whose_answers_leave_slowly() 
     }
     assert_eq!(client.bytes_in(), 3 * 40);
 }
+
+fn closing() -> Builder<()> {
+    builder().over_rate(OverRate::Close).operation_rate(Rate::per_minute(1))
+}
+
+#[test]
+fn an_answer_of_several_pieces_leaves_whole_though_the_next_message_is_over_the_rate() {
+    for queued in [false, true] {
+        let (mut rig, mut seen) = (Rig::new(closing()), Seen::default());
+        let client = connect(&rig, 1);
+        pipeline(&client, 2);
+        rig.settle(|pool, event| {
+            seen.note(&event);
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            let (mut input, mut output) = conn.split();
+            while input.take_through(b'\n').is_some() {
+                for piece in [&b"head "[..], b"body\n"] {
+                    let sent = if queued { output.queue(piece) } else { output.send(piece) };
+                    assert_ne!(sent, Sent::Refused);
+                }
+            }
+        });
+        assert_eq!(
+            (client.take(), seen.reasons()),
+            (b"head body\n".to_vec(), vec![Reason::Rate]),
+            "{queued}"
+        );
+    }
+}
+
+#[test]
+fn an_answer_that_leaves_slowly_leaves_whole_though_the_next_message_is_over_the_rate() {
+    let (mut rig, mut seen) = (Rig::new(closing()), Seen::default());
+    rig.world.set_window(1);
+    let client = connect(&rig, 1);
+    client.send(b"one\nanother\n");
+    rig.settle(seen.echo());
+    rig.pool.conn(seen.opened[0]).hold();
+    rig.pool.conn(seen.opened[0]).resume_reading();
+    client.send(b"more\n");
+    rig.settle(seen.echo());
+    assert_eq!(seen.reasons(), []);
+    client.set_window(usize::MAX);
+    rig.settle(seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"one\n".to_vec(), vec![Reason::Rate]));
+    assert_eq!(rig.pool.snapshot().counters.operations_denied, 1);
+}
+
+#[test]
+fn what_is_over_a_rate_that_closes_is_not_shown() {
+    for split in [false, true] {
+        let (mut rig, mut handled) = (Rig::new(closing()), 0);
+        let client = connect(&rig, 1);
+        pipeline(&client, 10);
+        rig.settle(|pool, event| {
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            loop {
+                if split {
+                    let (mut input, mut output) = conn.split();
+                    let Some(line) = input.take_through(b'\n') else { return };
+                    let _ = output.send(line);
+                } else {
+                    let Some(line) = conn.input().get(..2).map(<[u8]>::to_vec) else { return };
+                    conn.consume(2);
+                    let _ = conn.send(&line);
+                }
+                handled += 1;
+            }
+        });
+        assert_eq!(handled, 1, "split: {split}");
+    }
+}
+
+#[test]
+fn whoever_is_closed_when_done_takes_no_operation_more() {
+    for over in [OverRate::Close, OverRate::Delay] {
+        let (mut rig, mut seen) = (Rig::new(closing().over_rate(over)), Seen::default());
+        let client = connect(&rig, 1);
+        pipeline(&client, 2);
+        rig.settle(|pool, event| {
+            seen.note(&event);
+            let Event::Readable(id) = event else { return };
+            let mut conn = pool.conn(id);
+            conn.receive();
+            conn.consume(2);
+            conn.close_when_done();
+            assert_eq!(conn.send(b"bye\n"), Sent::Now);
+        });
+        assert_eq!((client.take(), seen.reasons()), (b"bye\n".to_vec(), vec![Reason::Closed]), "{over}");
+        assert_eq!(rig.pool.snapshot().counters.operations_denied, 0, "{over}");
+    }
+}
