@@ -331,7 +331,7 @@ choices! {
         /// The first byte that is sent to it after some input has arrived. A broadcast answers nobody.
         Answered = "answered",
         /// The first input that is consumed, for protocols that never answer. Consuming all input then also
-        /// completes the operation.
+        /// completes the operation, and so does the end of an event in which some was consumed.
         Consumed = "consumed",
     }
 

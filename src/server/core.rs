@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use super::accept::Unwatched;
-use super::config::{Config, OverRate};
+use super::config::{Config, OverRate, Proof};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
 use super::line::Line;
@@ -415,6 +415,10 @@ impl<N: Net> Core<N> {
 
     #[inline(never)]
     fn settle_fully<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if record.operation == Operation::Consumed && self.config.proof == Proof::Consumed {
+            // Nobody will answer it.
+            self.complete_operation(id, record, record.waiting_in());
+        }
         match record.reading {
             Reading::Open => {}
             Reading::Ended => self.enqueue(id, record),

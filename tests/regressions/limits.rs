@@ -4,10 +4,10 @@ use std::os::unix::net::UnixStream;
 
 use socket2::SockRef;
 use socketpool::net::sim::Client;
-use socketpool::{Config, Event, Eviction, OutputHigh, OverRate, Rate, Reason, Refusal, SocketPool};
+use socketpool::{Config, Event, Eviction, OutputHigh, OverRate, Proof, Rate, Reason, Refusal, SocketPool};
 
 use super::{SECOND, builder, connect};
-use crate::support::{Rig, Seen};
+use crate::support::{Pool, Rig, Seen};
 
 #[test]
 fn a_full_buffer_goes_on_when_the_input_is_looked_at_after_taking_from_it() {
@@ -236,4 +236,39 @@ fn marks_may_rise_above_what_waits() {
     rig.pool.reconfigure(rise).unwrap();
     rig.settle(seen.echo());
     assert_eq!((rig.pool.connections().next().unwrap().bytes_in, seen.writable), (4, 1));
+}
+
+/// Takes every complete line, answers none, and counts them.
+fn collect(taken: &mut usize) -> impl FnMut(&mut Pool<()>, Event<()>) + '_ {
+    |pool, event| {
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        let (mut input, _) = conn.split();
+        while input.take_through(b'\n').is_some() {
+            *taken += 1;
+        }
+    }
+}
+
+#[test]
+fn half_a_message_behind_one_that_is_never_answered_owes_nothing() {
+    let mut rig = Rig::new(builder().proof(Proof::Consumed).idle_timeout(None));
+    let client = connect(&rig, 1);
+    client.send(b"one\nhalf");
+    client.finish();
+    rig.settle(collect(&mut 0));
+    assert_eq!((rig.pool.len(), rig.pool.snapshot().closed(Reason::Peer)), (0, 1));
+}
+
+#[test]
+fn half_a_message_behind_each_that_is_never_answered_hides_none_from_the_rate() {
+    let strict = builder().proof(Proof::Consumed).over_rate(OverRate::Delay);
+    let mut rig = Rig::new(strict.operation_rate(Rate::per_minute(1)));
+    let (client, mut taken) = (connect(&rig, 1), 0);
+    for _ in 0..10 {
+        client.send(b"x\nx");
+        rig.settle(collect(&mut taken));
+    }
+    assert_eq!(taken, 1);
 }
