@@ -18,6 +18,7 @@ mod exhaustion;
 mod inbox;
 mod line;
 mod listen;
+mod policy;
 mod pressure;
 mod reap;
 mod receiving;
