@@ -309,8 +309,10 @@ impl Muted {
         self.0 == 0
     }
 
-    /// The reasons that a timer ends.
-    pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0 | Self::DELAYED.0);
+    /// The waits that end at `resume_at`.
+    pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::DELAYED.0);
+    /// The waits that we impose.
+    pub(crate) const IMPOSED: Self = Self(Self::TIMED.0 | Self::BYTES.0);
 }
 
 bit_set! {

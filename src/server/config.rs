@@ -51,7 +51,8 @@ pub struct Config {
     pub proof: Proof,
 
     /// Time from accept to the first completed message (see [`Proof`]); 30 s. Arriving bytes do not extend it, so a
-    /// dribbler gains nothing; waits that the pool imposes, for a flood score or a rate, do.
+    /// dribbler gains nothing. A wait that the pool imposes, for a flood score or a rate of operations, puts it off; and
+    /// whoever sends all that its byte rate lets through may go on until `max_input` is full.
     pub first_message_timeout: Option<Duration>,
     /// Time without a byte in either direction; 300 s. An operation that takes the application longer is to be held
     /// ([`Connection::hold`](crate::Connection::hold)).

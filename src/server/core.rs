@@ -222,7 +222,7 @@ impl<N: Net> Core<N> {
         let Some(longest) = self.config.first_message_timeout else { return false };
         record.operation == Operation::Open
             && record.output.is_none()
-            && !record.muted.has(Muted::TIMED.with(Muted::APPLICATION))
+            && !record.muted.has(Muted::IMPOSED.with(Muted::APPLICATION))
             && self.now >= record.operation_since + longest
     }
 
@@ -504,6 +504,14 @@ impl<N: Net> Core<N> {
         if record.muted.is_nothing() && !record.is_ending() && record.ready.has(Readiness::READABLE) {
             self.enqueue(id, record);
         }
+    }
+
+    /// Keeps a connection from being read from until `at`: for its byte rate, or for want of the kernel's memory. That is
+    /// over in a moment, so it puts no deadline off; but bytes that wait for it have not come late.
+    pub(super) fn pause_until<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, at: Nanos) {
+        record.muted.insert(Muted::BYTES);
+        record.flags.remove(Flags::HEARD_LATE);
+        self.timers.arm_by(id.slot(), at);
     }
 
     /// Keeps a connection from being read from until `at`.

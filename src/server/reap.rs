@@ -165,6 +165,9 @@ impl<N: Net> Core<N> {
                 self.unmute(id, record, Muted::TIMED);
             }
         }
+        if self.reads_again_at(record).is_some_and(|at| self.now >= at) {
+            self.unmute(id, record, Muted::BYTES);
+        }
         if record.flags.has(Flags::SEND_PACED) {
             record.flags.remove(Flags::SEND_PACED);
             record.ready = record.ready.with(Readiness::WRITABLE);
@@ -204,13 +207,18 @@ impl<N: Net> Core<N> {
             self.overtime_deadline(id, record),
             window.map(|stall| self.now + stall.window.saturating_sub(self.window_age(record))),
             record.muted.has(Muted::TIMED).then_some(record.resume_at),
+            self.reads_again_at(record),
             self.paced_until(record),
         ];
         deadlines.into_iter().flatten().min().unwrap_or(Nanos::MAX)
     }
 
     fn first_message_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
-        if record.standing != Standing::Unproven || record.flags.has(Flags::HELD) {
+        // What a byte rate holds back has come, and is heard first.
+        if record.standing != Standing::Unproven
+            || record.flags.has(Flags::HELD)
+            || record.muted.has(Muted::BYTES)
+        {
             return None;
         }
         let timeout = choose(record, |own| own.first_message, self.config().first_message_timeout)?;
@@ -229,7 +237,9 @@ impl<N: Net> Core<N> {
         }
         let timeout = choose(record, |own| own.idle, self.config().idle_timeout)?;
         // While we keep it waiting it is not idle, nor at the moment at which that ends.
-        Some(record.last_active.max(record.resume_at) + timeout / part)
+        let waited_until =
+            self.reads_again_at(record).map_or(record.resume_at, |at| record.resume_at.max(at));
+        Some(record.last_active.max(waited_until) + timeout / part)
     }
 
     /// Whether a connection is idle by a deadline that is so many times shorter than its own.
@@ -264,6 +274,16 @@ impl<N: Net> Core<N> {
     fn write_stall_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
         let output = record.output.as_ref()?;
         Some(output.stalled_since + self.write_stall_of(record)?)
+    }
+
+    /// When a pause for the byte rate is over.
+    fn reads_again_at<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        let is_paused = record.muted.has(Muted::BYTES);
+        is_paused.then(|| match &self.policy.received {
+            Some(bucket) => bucket.ready_at(&record.received_level, self.moment),
+            // For want of memory: its timer is set, and any earlier look may try as well.
+            None => self.now,
+        })
     }
 
     fn paced_until<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {

@@ -98,7 +98,7 @@ fn allowed<N: Net, U>(
     let allowance = bucket.allowance(&record.received_level, core.moment);
     if allowance == 0 {
         let at = bucket.ready_at(&record.received_level, core.moment);
-        core.mute_until(id, record, Muted::BYTES, at);
+        core.pause_until(id, record, at);
         return 0;
     }
     most.min(usize::try_from(allowance).unwrap_or(usize::MAX))
@@ -143,7 +143,7 @@ fn nothing_came<N: Net, U>(
         Err(error) if is_shortage(&error) => {
             // No edge will tell when there is memory again.
             let at = core.now + sending::SHORTAGE_PAUSE;
-            core.mute_until(id, record, Muted::BYTES, at);
+            core.pause_until(id, record, at);
         }
         Err(error) => {
             record.ready = record.ready.without(Readiness::READABLE);
