@@ -75,7 +75,7 @@ impl OsStream {
         Self(Socket::from(fd))
     }
 
-    /// Who is on the other side; a unix peer when it has no internet address.
+    /// Who is on the other side; a unix peer when it has no internet address, or when nobody is there, or nobody any more.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -87,7 +87,14 @@ impl OsStream {
     /// ```
     #[must_use]
     pub fn peer(&self) -> Peer {
-        self.0.peer_addr().ok().and_then(|address| address.as_socket()).map_or(Peer::UNIX, Peer::from)
+        self.connected_peer().unwrap_or(Peer::UNIX)
+    }
+
+    /// The same, if there is somebody. Whose a socket was that has been reset, the kernel does not tell, though what came
+    /// before the reset can still be read.
+    pub(crate) fn connected_peer(&self) -> Option<Peer> {
+        let address = self.0.peer_addr().ok()?;
+        Some(address.as_socket().map_or(Peer::UNIX, Peer::from))
     }
 }
 
