@@ -169,6 +169,23 @@ fn two_signals_are_two_however_soon_the_second_comes() {
 }
 
 #[test]
+fn a_signal_drains_however_soon_after_the_start_it_comes() {
+    // As soon as the first handler is there: before, the signal ends the process as it would any other.
+    const AT_ONCE: &str = r#"
+        while :; do
+            while read -r name value; do
+                case $name in SigCgt:) [ $((0x$value >> 14 & 1)) = 1 ] && kill -s TERM "$0" && exit ;; esac
+            done < /proc/"$0"/status || exit
+        done"#;
+    for _ in 0..50 {
+        let mut server = Server::spawn(&["--listen", "127.0.0.1:0"], None);
+        let sent = Command::new("sh").args(["-c", AT_ONCE, &server.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
+#[test]
 fn an_interrupt_does_as_a_sigterm() {
     let mut server = Server::start(&[], None);
     let mut busy = TcpStream::connect(server.address()).unwrap();

@@ -15,7 +15,7 @@ mod streams;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -73,7 +73,8 @@ fn drain_on_signals(handle: Handle, deadline: Option<Duration>) -> std::io::Resu
     }
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
+        // Whoever came before there was somebody to hear him has left the flag up.
+        if told.load(Ordering::SeqCst) || signals.forever().next().is_some() {
             log::info!("draining; a second signal ends at once");
             let _ = handle.drain(deadline);
         }
