@@ -86,6 +86,8 @@ fn a_flag_that_is_no_text_is_shown_as_far_as_it_can_be() {
 fn a_limit_that_cannot_hold_is_named_with_its_bound() {
     for (flags, text) in [
         (["--max-connections", "0"], "max_connections is 0, must be from 1 to 16777216"),
+        // And not a line that nobody has spoken of.
+        (["--max-input", "0"], "max_input is 0, must be from 64 to 16777216"),
         (["--idle", "0"], "idle_timeout is 0ns, must be from 1ms to ten years"),
         (["--backlog", "0"], "backlog is 0, must be from 1 to 65535"),
         (["--listen", "unix:"], "address is \"unix:\", must be unix: and a path of 1 to 107 bytes"),

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: Options) -> Result<(), Box<dyn Error>> {
+    let max_line = options.max_line();
     let mut pool: SocketPool<()> = options.builder.build()?;
     for address in &options.listen {
         pool.listen_with(address, options.listening.clone())?;
@@ -50,7 +51,7 @@ fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         pool.turn(None)?;
         while let Some(event) = pool.next_event() {
             match event {
-                Event::Readable(id) => lines::echo(&mut pool.conn(id), options.max_line),
+                Event::Readable(id) => lines::echo(&mut pool.conn(id), max_line),
                 Event::Closed { id, reason, .. } => log::debug!("{id} ended: {reason}"),
                 Event::Drained => {
                     log::info!("{}", pool.snapshot());
