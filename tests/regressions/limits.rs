@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -150,17 +151,26 @@ fn a_full_connection_reads_on_when_there_may_be_more_input() {
 }
 
 #[test]
-fn a_refused_stream_comes_back_blocking_as_it_was() {
+fn a_refused_stream_comes_back_as_it_was() {
     let mut pool = SocketPool::<()>::builder().max_connections(1).eviction(Eviction::Off).build().unwrap();
     let (ours, _theirs) = UnixStream::pair().unwrap();
     pool.add(ours).unwrap();
-    for nonblocking in [false, true] {
+    for (nonblocking, cloexec) in [(false, false), (true, false), (false, true), (true, true)] {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(nonblocking).unwrap();
+        SockRef::from(&ours).set_cloexec(cloexec).unwrap();
         let refused = pool.add(ours).unwrap_err();
         assert_eq!(refused.reason, Refusal::Full);
         assert_eq!(SockRef::from(&refused.stream).nonblocking().unwrap(), nonblocking);
+        assert_eq!(is_left_to_children(&refused.stream), !cloexec, "an inetd runs its servers with it");
     }
+}
+
+/// Whether a program that this process runs has the descriptor too.
+fn is_left_to_children(fd: &OwnedFd) -> bool {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let shown = Command::new("readlink").arg(link).output().expect("readlink is there");
+    shown.stdout.starts_with(b"socket:")
 }
 
 /// Whose a socket was that has been reset, the kernel does not tell; it still gives out what came before.
