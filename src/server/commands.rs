@@ -510,7 +510,7 @@ impl Load {
     fn take(self: &Arc<Self>, command: &Command) -> Option<Share> {
         let (bytes, most) = match command {
             Command::Send(_, bytes) | Command::Broadcast(bytes) => (bytes.len(), MOST_COMMANDS),
-            Command::Kill(_) | Command::CloseWhenDone(_) => (0, MOST_COMMANDS),
+            Command::Kill(_) | Command::CloseWhenDone(_) | Command::Wake => (0, MOST_COMMANDS),
             _ => (0, MOST_COMMANDS + KEPT_FOR_OPERATORS),
         };
         let add = |place: &AtomicUsize, n: usize, most: usize| {

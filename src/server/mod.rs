@@ -155,7 +155,11 @@ impl<U> SocketPool<U> {
             self.core.health.refused(Refusal::Register, self.core.now);
             AddError { stream, reason: Refusal::Register }
         })?;
-        let peer = stream.peer();
+        let Some(peer) = stream.connected_peer() else {
+            // Taken for a unix peer, whoever resets soon enough would come past every list and limit for addresses.
+            self.core.health.refused(Refusal::Register, self.core.now);
+            return Err(AddError { stream: stream.restore(before), reason: Refusal::Register });
+        };
         self.add_stream(stream, peer)
             .map_err(|refused| AddError { stream: refused.stream.restore(before), reason: refused.reason })
     }

@@ -165,6 +165,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.work_in_slices();
         self.accept();
         self.core.run.begin_turn();
+        self.inbox.begin_turn(self.core.run.len());
         self.core.closes_left = ending::MOST_A_TURN;
         self.audit();
     }

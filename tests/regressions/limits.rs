@@ -1,8 +1,13 @@
 //! Bounds on bytes and rates that counted the wrong thing, or were not looked at again.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use socketpool::net::sim::Client;
 use socketpool::{
     Builder, Config, Event, Eviction, OutputHigh, OverRate, Proof, Rate, Reason, Refusal, SocketPool,
@@ -197,17 +202,57 @@ fn a_full_connection_reads_on_when_there_may_be_more_input() {
 }
 
 #[test]
-fn a_refused_stream_comes_back_blocking_as_it_was() {
+fn a_refused_stream_comes_back_as_it_was() {
     let mut pool = SocketPool::<()>::builder().max_connections(1).eviction(Eviction::Off).build().unwrap();
     let (ours, _theirs) = UnixStream::pair().unwrap();
     pool.add(ours).unwrap();
-    for nonblocking in [false, true] {
+    for (nonblocking, cloexec) in [(false, false), (true, false), (false, true), (true, true)] {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(nonblocking).unwrap();
+        SockRef::from(&ours).set_cloexec(cloexec).unwrap();
         let refused = pool.add(ours).unwrap_err();
         assert_eq!(refused.reason, Refusal::Full);
         assert_eq!(SockRef::from(&refused.stream).nonblocking().unwrap(), nonblocking);
+        assert_eq!(is_left_to_children(&refused.stream), !cloexec, "an inetd runs its servers with it");
     }
+}
+
+/// Whether a program that this process runs has the descriptor too.
+fn is_left_to_children(fd: &OwnedFd) -> bool {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let shown = Command::new("readlink").arg(link).output().expect("readlink is there");
+    shown.stdout.starts_with(b"socket:")
+}
+
+/// Whose a socket was that has been reset, the kernel does not tell; it still gives out what came before.
+#[test]
+fn whoever_resets_before_he_is_added_comes_past_no_list() {
+    let mut pool = SocketPool::<()>::builder().deny(["127.0.0.0/8".parse().unwrap()]).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (resets, reason) in [(false, Refusal::Denied), (true, Refusal::Register)] {
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        client.write_all(b"a request\n").unwrap();
+        if resets {
+            SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+            while accepted.peer_addr().is_ok() {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(pool.add(accepted).unwrap_err().reason, reason);
+    }
+}
+
+#[test]
+fn what_is_connected_to_nobody_is_not_added() {
+    let mut pool = SocketPool::<()>::builder().build().unwrap();
+    let nobodys = |domain| OwnedFd::from(Socket::new(domain, Type::STREAM, None).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for socket in [nobodys(Domain::IPV4), nobodys(Domain::UNIX), listener.into()] {
+        assert_eq!(pool.add(socket).unwrap_err().reason, Refusal::Register);
+    }
+    assert_eq!((pool.len(), pool.snapshot().refused(Refusal::Register)), (0, 3));
 }
 
 #[test]
