@@ -392,14 +392,13 @@ impl<U, N: Net> SocketPool<U, N> {
     ) -> Result<ConnId, AddError<N::Stream>> {
         let now = self.core.now;
         let fd = stream.fd();
-        let id = match self.table.insert(fd, stream, peer, permit, Standing::Unproven, now) {
-            Ok(id) => id,
+        let (id, record) = match self.table.insert(fd, stream, peer, permit, Standing::Unproven, now) {
+            Ok(inserted) => inserted,
             Err(Duplicate { stream, permit }) => {
                 self.core.gate.release(permit, Proof::Proven, now);
                 return Err(self.refuse(stream, Refusal::Duplicate));
             }
         };
-        let record = self.table.get_mut(id).expect("it was inserted just now");
         // Of an accepted stream the peer tells what it is; of an added one it may tell whom somebody has accepted.
         if (origin == Origin::Added || peer.is_unix()) && record.stream.stops_short() {
             record.ready = record.ready.with(Readiness::STOPS_SHORT);
