@@ -420,11 +420,11 @@ impl<U, N: Net> SocketPool<U, N> {
             record.flags.insert(Flags::SHARED);
         }
         self.core.order.push_back(UNPROVEN, id.slot());
+        self.core.arm_newcomer(id, record);
         if let Some(delay) = delay {
             self.core.health.counters.delayed += 1;
             self.core.mute_until(id, record, Muted::DELAYED, now + delay);
         }
-        self.core.arm_newcomer(id, record);
         self.core.enqueue(id, record);
         if !self.core.drain.is_active() {
             self.core.drain_one(id, record);
