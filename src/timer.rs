@@ -369,8 +369,7 @@ impl Timers {
 /// The first tick not before `due`; `NEVER` for `Nanos::MAX` and for the last millisecond before it, which no clock
 /// gets past.
 fn tick(due: Nanos) -> u64 {
-    let due_ms = due.as_nanos().div_ceil(NANOS_PER_TICK);
-    if due_ms > Nanos::MAX.as_millis() { NEVER } else { due_ms }
+    due.as_nanos().checked_add(NANOS_PER_TICK - 1).map_or(NEVER, |nanos| nanos / NANOS_PER_TICK)
 }
 
 const NANOS_PER_TICK: u64 = 1_000_000;

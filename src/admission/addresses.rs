@@ -99,10 +99,10 @@ impl Spot {
 }
 
 impl Entry {
-    /// An address that has neither connections nor a place in the list.
+    /// An address that has neither connections nor a place in the list; `next` comes behind it in its chain.
     #[inline]
-    fn new(key: Key) -> Self {
-        let chain = NONE | if key.v4 { IS_V4 } else { 0 };
+    fn new(key: Key, next: u32) -> Self {
+        let chain = next | if key.v4 { IS_V4 } else { 0 };
         Self { word: [key.word as u32, (key.word >> 32) as u32], chain, newer: 0, older: LIVE }
     }
 
@@ -203,7 +203,8 @@ impl Addresses {
         for mut place in before {
             while place != NONE {
                 let next = self.entry(place).next();
-                self.link(place, self.head(self.key(place)));
+                let behind = self.put_first(place, self.head(self.key(place)));
+                self.entry_mut(place).set_next(behind);
                 place = next;
             }
         }
@@ -233,14 +234,14 @@ impl Addresses {
         debug_assert!(self.find(key).place == NONE, "the address has a place");
         if self.free == NONE && self.entries.len() < self.capacity {
             let place = self.entries.len() as u32;
-            self.entries.push(Entry::new(key));
+            let next = self.put_first(place, spot.head);
+            self.entries.push(Entry::new(key, next));
             if self.features.scores {
                 self.scores.push(Score::new(now));
             }
             if self.features.rests {
                 self.rests.push(key.rest);
             }
-            self.link(place, spot.head);
             return Some(place);
         }
         self.insert_again(key, spot, now)
@@ -257,14 +258,14 @@ impl Addresses {
         let place = self.free;
         self.free = self.entry(place).next();
         self.unused -= 1;
-        *self.entry_mut(place) = Entry::new(key);
+        let next = self.put_first(place, spot.head);
+        *self.entry_mut(place) = Entry::new(key, next);
         if self.features.scores {
             self.scores[place as usize] = Score::new(now);
         }
         if self.features.rests {
             self.rests[place as usize] = key.rest;
         }
-        self.link(place, spot.head);
         Some(place)
     }
 
@@ -410,11 +411,10 @@ impl Addresses {
         self.unused += 1;
     }
 
-    /// Puts an entry at the start of a chain.
+    /// Puts an entry at the start of a chain. Returns the one that comes behind it.
     #[inline]
-    fn link(&mut self, place: u32, head: u32) {
-        let next = std::mem::replace(&mut self.heads[head as usize], place);
-        self.entry_mut(place).set_next(next);
+    fn put_first(&mut self, place: u32, head: u32) -> u32 {
+        std::mem::replace(&mut self.heads[head as usize], place)
     }
 
     /// Takes an entry out of its key's chain.

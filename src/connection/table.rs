@@ -66,6 +66,7 @@ impl<S, U> Table<S, U> {
     }
 
     /// Gives `stream` a slot and a name.
+    #[inline]
     pub(crate) fn insert(
         &mut self,
         fd: i32,
@@ -74,7 +75,7 @@ impl<S, U> Table<S, U> {
         permit: Permit,
         standing: Standing,
         now: Nanos,
-    ) -> Result<ConnId, Duplicate<S>> {
+    ) -> Result<(ConnId, &mut Record<S, U>), Duplicate<S>> {
         let entry = self.slots.vacant_entry();
         let slot = entry.key();
         if self.by_fd.insert(fd, slot as u32).is_err() {
@@ -85,8 +86,9 @@ impl<S, U> Table<S, U> {
         }
         let generation = self.generations[slot] + 1;
         self.generations[slot] = generation;
-        entry.insert(Some(Record::new(stream, generation, peer, permit, standing, now)));
-        Ok(ConnId::new(slot as u32, generation).expect("live connections are bounded by 2^24"))
+        let id = ConnId::new(slot as u32, generation).expect("live connections are bounded by 2^24");
+        let record = entry.insert(Some(Record::new(stream, generation, peer, permit, standing, now)));
+        Ok((id, record.as_mut().expect("it was inserted just now")))
     }
 
     /// Takes a connection out; `None` if it is gone already.
@@ -174,7 +176,8 @@ mod tests {
     }
 
     fn insert(table: &mut Tested, fd: i32) -> Option<ConnId> {
-        table.insert(fd, fd, Peer::UNIX, permit(), Standing::Unproven, Nanos::ZERO).ok()
+        let inserted = table.insert(fd, fd, Peer::UNIX, permit(), Standing::Unproven, Nanos::ZERO);
+        inserted.ok().map(|(id, _)| id)
     }
 
     #[test]

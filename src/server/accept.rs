@@ -401,14 +401,13 @@ impl<U, N: Net> SocketPool<U, N> {
     ) -> Result<ConnId, AddError<N::Stream>> {
         let now = self.core.now;
         let fd = stream.fd();
-        let id = match self.table.insert(fd, stream, peer, permit, Standing::Unproven, now) {
-            Ok(id) => id,
+        let (id, record) = match self.table.insert(fd, stream, peer, permit, Standing::Unproven, now) {
+            Ok(inserted) => inserted,
             Err(Duplicate { stream, permit }) => {
                 self.core.gate.release(permit, Proof::Proven, now);
                 return Err(self.refuse(stream, Refusal::Duplicate));
             }
         };
-        let record = self.table.get_mut(id).expect("it was inserted just now");
         // Of an accepted stream the peer tells what it is; of an added one it may tell whom somebody has accepted.
         if (origin == Origin::Added || peer.is_unix()) && record.stream.stops_short() {
             record.ready = record.ready.with(Readiness::STOPS_SHORT);
@@ -430,11 +429,11 @@ impl<U, N: Net> SocketPool<U, N> {
             record.flags.insert(Flags::SHARED);
         }
         self.core.order.push_back(UNPROVEN, id.slot());
+        self.core.arm_newcomer(id, record);
         if let Some(delay) = delay {
             self.core.health.counters.delayed += 1;
             self.core.mute_until(id, record, Muted::DELAYED, now + delay);
         }
-        self.core.arm_newcomer(id, record);
         self.core.enqueue(id, record);
         if !self.core.drain.is_active() {
             self.core.drain_one(id, record);

@@ -110,7 +110,7 @@ enum Due {
 impl<N: Net> Core<N> {
     /// Sets the first timer of a newcomer. When it fires, what is due is worked out.
     pub(super) fn arm_newcomer<U>(&mut self, id: ConnId, record: &Record<N::Stream, U>) {
-        self.timers.arm_by(id.slot(), record.created + self.policy.first_look);
+        self.timers.arm(id.slot(), record.created + self.policy.first_look);
     }
 
     /// Sets the timer of a connection whose deadlines have changed.
