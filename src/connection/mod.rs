@@ -290,9 +290,9 @@ bit_set! {
         BACK_PRESSURE = 2,
         /// Its operations outran their rate.
         OPERATIONS = 4,
-        /// Its bytes outran their rate, or the kernel has no memory to read them just now.
+        /// Its bytes outran their rate.
         BYTES = 8,
-        /// Admitted with a delay.
+        /// Admitted with a delay, or the kernel has no memory to read its bytes just now.
         DELAYED = 16,
         /// The application asked.
         APPLICATION = 32,

@@ -506,11 +506,11 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Keeps a connection from being read from until `at`: for its byte rate, or for want of the kernel's memory. That is
-    /// over in a moment, so it puts no deadline off; but bytes that wait for it are heard before one ends anybody.
+    /// Keeps a connection from being read from until its byte rate lets more in, at `at`. That is over in a moment, so it
+    /// puts no deadline off; but bytes that wait for it are heard before one ends anybody.
     pub(super) fn pause_until<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, at: Nanos) {
         record.muted.insert(Muted::BYTES);
-        record.flags.remove(Flags::HEARD_LATE.with(Flags::SPARED));
+        record.flags.remove(Flags::HEARD_LATE);
         self.timers.arm_by(id.slot(), at);
     }
 

@@ -7,6 +7,7 @@ use super::SocketPool;
 use super::config::{Config, OutputHigh};
 use super::core::Core;
 use super::sending::{self, SHORTAGE_PAUSE};
+use crate::bucket::ByteBucket;
 use crate::clock::Nanos;
 use crate::connection::{Deadlines, Flags, Muted, Reading, Record, Stage, Standing};
 use crate::id::ConnId;
@@ -279,11 +280,8 @@ impl<N: Net> Core<N> {
     /// When a pause for the byte rate is over.
     fn reads_again_at<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
         let is_paused = record.muted.has(Muted::BYTES);
-        is_paused.then(|| match &self.policy.received {
-            Some(bucket) => bucket.ready_at(&record.received_level, self.moment),
-            // For want of memory: its timer is set, and any earlier look may try as well.
-            None => self.now,
-        })
+        let ready = |bucket: &ByteBucket| bucket.ready_at(&record.received_level, self.moment);
+        is_paused.then(|| self.policy.received.as_ref().map_or(self.now, ready))
     }
 
     fn paced_until<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {

@@ -143,7 +143,7 @@ fn nothing_came<N: Net, U>(
         Err(error) if is_shortage(&error) => {
             // No edge will tell when there is memory again.
             let at = core.now + sending::SHORTAGE_PAUSE;
-            core.pause_until(id, record, at);
+            core.mute_until(id, record, Muted::DELAYED, at);
         }
         Err(error) => {
             record.ready = record.ready.without(Readiness::READABLE);
