@@ -458,6 +458,7 @@ impl<U, N: Net> SocketPool<U, N> {
         let left = record.waiting_in();
         let sent = sending::send(&mut self.core, id, record, Payload::Shared(bytes), left);
         self.core.settle(id, record);
+        self.keep_to_budget();
         sent
     }
 
@@ -466,6 +467,7 @@ impl<U, N: Net> SocketPool<U, N> {
         if let Some(record) = self.table.get_mut(id) {
             let _ = sending::announce(&mut self.core, id, record, Payload::Shared(bytes));
             self.core.settle(id, record);
+            self.keep_to_budget();
         }
     }
 }

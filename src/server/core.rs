@@ -185,12 +185,19 @@ impl<N: Net> Core<N> {
         if record.muted.has(Muted::OPERATIONS) {
             self.line.remove(id.slot());
         }
-        // What cannot be sent any more need not be kept until the end is carried out.
+        // What nobody reads or takes any more need not be kept until the end is carried out.
+        self.give_back_buffers(record);
+        self.charge_memory(id, record);
+        self.ending.push_back(id);
+    }
+
+    fn give_back_buffers<U>(&mut self, record: &mut Record<N::Stream, U>) {
+        if let Some(ring) = record.input.take() {
+            self.store.give_back(ring);
+        }
         if let Some(output) = record.output.take() {
             self.store.give_back_output(output);
-            self.charge_memory(id, record);
         }
-        self.ending.push_back(id);
     }
 
     /// Reads nothing any more and ends a connection as soon as nothing is owed to its peer.
@@ -472,12 +479,7 @@ impl<N: Net> Core<N> {
         let slot = id.slot();
         self.timers.disarm(slot);
         self.order.remove(slot);
-        if let Some(ring) = record.input.take() {
-            self.store.give_back(ring);
-        }
-        if let Some(output) = record.output.take() {
-            self.store.give_back_output(output);
-        }
+        self.give_back_buffers(record);
         if record.held_bytes > 0 {
             self.pressure.change(slot, record.held_bytes, 0);
         }

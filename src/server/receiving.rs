@@ -246,6 +246,7 @@ fn keep_rest<N: Net, U>(
     inbox: &mut Inbox,
 ) {
     match inbox.rest(&mut core.store) {
+        Ok(Some(rest)) if record.is_ending() => core.store.give_back(rest),
         Ok(rest) => record.input = rest,
         Err(_) => core.end(id, record, Reason::Memory),
     }

@@ -275,6 +275,7 @@ impl<U, N: Net> SocketPool<U, N> {
                 receiving::close_input(&mut self.core, owner, record, &mut self.inbox);
                 record.flags.remove(Flags::TOUCHED);
                 self.core.settle(owner, record);
+                self.keep_to_budget();
             }
             if !self.touched.is_empty() {
                 self.settle_listed();
@@ -301,6 +302,7 @@ impl<U, N: Net> SocketPool<U, N> {
         if let Some(record) = self.table.get_mut(id) {
             record.flags.remove(Flags::TOUCHED.with(Flags::LISTED));
             self.core.settle(id, record);
+            self.keep_to_budget();
         }
     }
 }

@@ -368,3 +368,27 @@ fn half_a_message_behind_each_that_is_never_answered_hides_none_from_the_rate() 
     }
     assert_eq!(taken, 1);
 }
+
+#[test]
+fn a_budget_holds_against_a_thousand_who_fill_it_in_the_same_turn() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_buffer_bytes(1_000_000)), Seen::default());
+    let clients: Vec<_> = (1000..2000).map(|port| connect(&rig, port)).collect();
+    rig.settle(seen.echo());
+    clients.iter().for_each(|client| client.send(&[b'x'; 60_000]));
+    rig.settle(seen.echo());
+    let peak = rig.pool.snapshot().buffers.peak;
+    assert!((1_000_000..1_070_000).contains(&peak), "{peak} bytes of 1,000,000, and one buffer");
+    assert!(seen.reasons().iter().all(|reason| *reason == Reason::Memory), "{:?}", seen.reasons());
+}
+
+#[test]
+fn a_budget_holds_against_a_broadcast() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_buffer_bytes(1_000_000)), Seen::default());
+    let clients: Vec<_> = (1000..2000).map(|port| connect(&rig, port)).collect();
+    rig.settle(seen.echo());
+    clients.iter().for_each(|client| client.set_window(0));
+    rig.pool.broadcast(vec![b'x'; 60_000]);
+    rig.settle(seen.echo());
+    let peak = rig.pool.snapshot().buffers.peak;
+    assert!((1_000_000..1_070_000).contains(&peak), "{peak} bytes of 1,000,000, and one buffer");
+}
