@@ -249,8 +249,9 @@ const SHARE_BYTES: usize = SCRATCH_BYTES;
 /// thousand are not. As messages of one byte, which are the dearest, these take some 80 ms.
 const TURN_BYTES: usize = 2 << 20;
 
-/// The least share, for which a system call is still worth while.
-const LEAST_SHARE: usize = 4 << 10;
+/// The least share, for which a system call is still worth while: room for a message of 4 KiB and more, so that its read
+/// is short and needs no second one.
+const LEAST_SHARE: usize = 5 << 10;
 
 /// The least room that is worth a system call.
 const LEAST_READ: usize = 1024;
