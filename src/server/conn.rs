@@ -877,7 +877,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// Tells the record what an [`Input`] has used up since it was last told.
-    #[inline]
+    #[inline(always)] // See `complete_operation`.
     fn settle(&mut self) {
         if self.inbox.tell() {
             receiving::consumed(self.core, self.id, self.record, self.inbox.len());

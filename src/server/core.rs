@@ -292,7 +292,7 @@ impl<N: Net> Core<N> {
 
     /// The open operation is done; `left` bytes of input wait behind it. Reads the clock, so that the handler's own time
     /// is in the latency.
-    #[inline(always)] // With it a request is one function, which saves a tenth of its instructions.
+    #[inline(always)] // A request is one function then, whatever the profile: as ten it costs a third more, with one codegen unit.
     pub(super) fn complete_operation<U>(
         &mut self,
         id: ConnId,
@@ -316,7 +316,7 @@ impl<N: Net> Core<N> {
 
     /// Takes the tokens of the next operation, where the pool itself sees to the rates, and says whether it may run.
     /// `left` bytes of it have been received.
-    #[inline]
+    #[inline(always)] // See `complete_operation`.
     pub(super) fn charge<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) -> bool {
         if self.config.over_rate == OverRate::Close {
             return self.charge_or_close(id, record, left);

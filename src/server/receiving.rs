@@ -81,7 +81,7 @@ fn receive_by<N: Net, U>(
 }
 
 /// How many bytes may be received now, from a connection that is read from.
-#[inline]
+#[inline(always)] // See `complete_operation`.
 fn allowed<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
@@ -104,7 +104,7 @@ fn allowed<N: Net, U>(
     most.min(usize::try_from(allowance).unwrap_or(usize::MAX))
 }
 
-#[inline]
+#[inline(always)] // See `complete_operation`.
 fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, n: usize) {
     record.flags.remove(Flags::SPARED);
     record.received_bytes += n as u64;
@@ -217,7 +217,7 @@ fn consumption_proves<N: Net, U>(
 }
 
 /// Closes the input that is open: what was used up counts, what is left is kept, and what was gathered meanwhile leaves.
-#[inline]
+#[inline(always)] // See `complete_operation`.
 pub(super) fn close_input<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,

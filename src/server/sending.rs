@@ -68,7 +68,7 @@ pub(super) enum Wrote {
 }
 
 /// Sends, which answers whatever operation is open. `left` bytes of input wait behind it.
-#[inline]
+#[inline(always)] // See `complete_operation`.
 pub(super) fn send<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
@@ -419,7 +419,7 @@ fn sent<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, n: usi
 }
 
 /// Something is on its way to the peer: that proves the connection and completes its operation.
-#[inline]
+#[inline(always)] // See `complete_operation`.
 fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
     if record.standing == Standing::Unproven && record.received_bytes > 0 {
         core.prove(id, record);

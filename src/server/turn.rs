@@ -268,7 +268,7 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// Puts every connection in order of which the application has had a handle.
-    #[inline]
+    #[inline(always)] // See `complete_operation`.
     pub(super) fn settle_touched(&mut self) {
         if let Some(owner) = self.inbox.owner() {
             if let Some(record) = self.table.get_mut(owner) {
