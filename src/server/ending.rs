@@ -82,5 +82,6 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 }
 
-/// Ends carried out in one turn: some 8 µs each, and now and then three times that, so about half a millisecond, seldom more than one.
+/// Ends carried out in one turn: some 8 µs each, so about half a millisecond. Now and then the kernel runs its timers inside of
+/// one close, and that one takes up to two: a smaller number would not help.
 pub(super) const MOST_A_TURN: usize = 64;
