@@ -62,7 +62,7 @@ reasons! {
         Flood = "flood",
         /// The descriptor is in the pool already.
         Duplicate = "duplicate",
-        /// The poller would not take the descriptor, or it is no stream socket.
+        /// The poller would not take the descriptor, or it is no connected stream socket.
         Register = "register",
     }
 }

@@ -86,6 +86,8 @@ fn a_flag_that_is_no_text_is_shown_as_far_as_it_can_be() {
 fn a_limit_that_cannot_hold_is_named_with_its_bound() {
     for (flags, text) in [
         (["--max-connections", "0"], "max_connections is 0, must be from 1 to 16777216"),
+        // And not a line that nobody has spoken of.
+        (["--max-input", "0"], "max_input is 0, must be from 64 to 16777216"),
         (["--idle", "0"], "idle_timeout is 0ns, must be from 1ms to ten years"),
         (["--backlog", "0"], "backlog is 0, must be from 1 to 65535"),
         (["--listen", "unix:"], "address is \"unix:\", must be unix: and a path of 1 to 107 bytes"),
@@ -165,6 +167,23 @@ fn two_signals_are_two_however_soon_the_second_comes() {
         if said(&sent.stdout).is_empty() {
             assert_eq!(server.wait().signal(), Some(libc::SIGTERM), "round {round}");
         }
+    }
+}
+
+#[test]
+fn a_signal_drains_however_soon_after_the_start_it_comes() {
+    // As soon as the first handler is there: before, the signal ends the process as it would any other.
+    const AT_ONCE: &str = r#"
+        while :; do
+            while read -r name value; do
+                case $name in SigCgt:) [ $((0x$value >> 14 & 1)) = 1 ] && kill -s TERM "$0" && exit ;; esac
+            done < /proc/"$0"/status || exit
+        done"#;
+    for _ in 0..50 {
+        let mut server = Server::spawn(&["--listen", "127.0.0.1:0"], None);
+        let sent = Command::new("sh").args(["-c", AT_ONCE, &server.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(server.wait().code(), Some(0));
     }
 }
 

@@ -48,6 +48,16 @@ fn a_thread_that_has_run_wild_keeps_no_operator_out() {
 }
 
 #[test]
+fn a_thread_that_wakes_without_end_keeps_no_operator_out() {
+    let (mut rig, _clients, _) = served(1);
+    let handle = rig.pool.handle();
+    assert!((0..70_000).all(|_| handle.wake().is_ok()));
+    assert_eq!((handle.pause_accepting(), handle.drain(None)), (Ok(()), Ok(())));
+    rig.settle(Seen::default().echo());
+    assert_eq!(rig.pool.state(), State::Drained);
+}
+
+#[test]
 fn a_broadcast_counts_until_it_has_reached_everybody() {
     let (mut rig, _clients, _) = served(1000);
     let handle = rig.pool.handle();

@@ -134,13 +134,13 @@ fn a_rate_that_the_application_sees_to_throttles_nobody() {
 }
 
 #[test]
-fn whoever_waits_for_the_kernel_s_memory_is_throttled() {
-    for call in [Call::Receive, Call::Send] {
+fn whoever_waits_for_the_kernel_s_memory_is_shown_to_wait() {
+    for (call, waits) in [(Call::Receive, Phase::Delayed), (Call::Send, Phase::Throttled)] {
         let (mut rig, client, id) = alone(server());
         rig.world.fail_next(call, libc::ENOMEM, Schedule::FromNowOn);
         client.send(b"hello\n");
         rig.settle(echo);
-        assert_eq!(phase(&mut rig, id), Phase::Throttled, "{call:?}");
+        assert_eq!(phase(&mut rig, id), waits, "{call:?}");
         rig.world.heal(call);
         rig.pass(ms(20), echo);
         assert_eq!((phase(&mut rig, id), client.take()), (Phase::Idle, b"hello\n".to_vec()), "{call:?}");

@@ -64,6 +64,25 @@ fn one_line_tells_the_limits() {
 }
 
 #[test]
+fn the_line_tells_every_limit_that_is_on() {
+    let builder = SocketPool::<()>::builder().read_stall(ReadStall::default()).max_per_ip(7);
+    let builder = builder.received_rate(ByteRate::per_second(1_000)).sent_rate(ByteRate::per_second(2_000));
+    let builder = builder.deny(["192.0.2.0/24".parse().unwrap()]).max_buffer_bytes(1 << 20);
+    let lines = logged(Level::Info, || drop(builder.accept_rate(Rate::per_second(9)).build().unwrap()));
+    for words in [
+        " read_stall=640 B per 10s",
+        " max_per_ip=7",
+        " received_rate=1000 B/s",
+        " sent_rate=2000 B/s",
+        " deny=1 networks",
+        " buffers<=1048576",
+        " accept_rate=9 per 1s",
+    ] {
+        assert!(lines[0].contains(words), "{words} in {}", lines[0]);
+    }
+}
+
+#[test]
 fn more_connections_than_descriptors_is_warned_about() {
     let server = Server::start(&[], Some(64));
     let warning = "max_connections is 10000 but this process may open 64 descriptors; raise RLIMIT_NOFILE to 10016 or \

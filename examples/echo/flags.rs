@@ -16,8 +16,8 @@ pub(crate) struct Options {
     pub(crate) listen: Vec<String>,
     pub(crate) listening: ListenOptions,
     pub(crate) drain: Option<Duration>,
-    /// Invariant: from 1 to what input is kept; of a longer line the end would never be seen.
-    pub(crate) max_line: usize,
+    /// As it was asked for. Invariant: from 1 to what input is kept; of a longer line the end would never be seen.
+    max_line: Option<usize>,
     max_input: usize,
 }
 
@@ -53,7 +53,7 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
         Ok(o)
     }),
     ("--max-line", "BYTES", "a longer line, newline included, closes the connection [16384]", |mut o, v| {
-        o.max_line = v.number()?;
+        o.max_line = Some(v.number()?);
         Ok(o)
     }),
     ("--drain", "SECONDS", "how long a drain waits for the busy; off for ever [30]", |mut o, v| {
@@ -167,7 +167,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         listen: Vec::new(),
         listening: ListenOptions::default(),
         drain: Some(Duration::from_secs(30)),
-        max_line: 16 << 10,
+        max_line: None,
         max_input: 64 << 10,
     };
     let mut line = CommandLine::new(arguments);
@@ -181,8 +181,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Parsed,
         let text = line.value(&flag, kind)?;
         options = apply(options, &Value { flag: &flag, kind, text: &text })?;
     }
-    if options.max_line == 0 || options.max_line > options.max_input {
-        let Options { max_line, max_input, .. } = options;
+    if let Options { max_line: Some(max_line), max_input, .. } = options
+        && !(1..=max_input).contains(&max_line)
+    {
         return Err(Wrong(format!(
             "--max-line is {max_line}, must be from 1 to {max_input}, which is --max-input"
         )));
@@ -204,6 +205,11 @@ pub(crate) fn help() -> String {
 }
 
 impl Options {
+    /// The longest line, which is no longer than what input is kept, for whoever asks for less of that only.
+    pub(crate) fn max_line(&self) -> usize {
+        self.max_line.unwrap_or(MAX_LINE.min(self.max_input))
+    }
+
     fn with(self, change: impl FnOnce(Builder<()>) -> Result<Builder<()>, Wrong>) -> Result<Self, Wrong> {
         Ok(Self { builder: change(self.builder)?, ..self })
     }
@@ -283,5 +289,6 @@ impl Value<'_> {
     }
 }
 
+const MAX_LINE: usize = 16 << 10;
 /// Ten years, as long as any limit of a pool may be.
 const MOST_SECONDS: f64 = 315_360_000.0;

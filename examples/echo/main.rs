@@ -15,7 +15,7 @@ mod streams;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: Options) -> Result<(), Box<dyn Error>> {
+    let max_line = options.max_line();
     let mut pool: SocketPool<()> = options.builder.build()?;
     for address in &options.listen {
         pool.listen_with(address, options.listening.clone())?;
@@ -50,7 +51,7 @@ fn serve(options: Options) -> Result<(), Box<dyn Error>> {
         pool.turn(None)?;
         while let Some(event) = pool.next_event() {
             match event {
-                Event::Readable(id) => lines::echo(&mut pool.conn(id), options.max_line),
+                Event::Readable(id) => lines::echo(&mut pool.conn(id), max_line),
                 Event::Closed { id, reason, .. } => log::debug!("{id} ended: {reason}"),
                 Event::Drained => {
                     log::info!("{}", pool.snapshot());
@@ -73,7 +74,8 @@ fn drain_on_signals(handle: Handle, deadline: Option<Duration>) -> std::io::Resu
     }
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
+        // Whoever came before there was somebody to hear him has left the flag up.
+        if told.load(Ordering::SeqCst) || signals.forever().next().is_some() {
             log::info!("draining; a second signal ends at once");
             let _ = handle.drain(deadline);
         }

@@ -58,16 +58,20 @@ impl Output {
         Ok(())
     }
 
-    /// Queues `bytes` without copying them, except small ones for which there is room anyway: a copy of those costs
-    /// less than to keep them apart. Empty ones vanish. As `push`, without memory it takes none.
-    pub(crate) fn push_shared(&mut self, bytes: Bytes) -> Result<(), TryReserveError> {
+    /// Queues `bytes` without copying them, except small ones for which there is room anyway, or of which there are
+    /// more than a few: a copy of those costs less than to keep them apart. Empty ones vanish. As `push`, without
+    /// memory it takes none.
+    pub(crate) fn push_shared(
+        &mut self,
+        bytes: Bytes,
+        store: &mut ChunkStore,
+    ) -> Result<(), TryReserveError> {
         if bytes.is_empty() {
             return Ok(());
         }
         let room = self.copied.as_ref().map_or(0, |ring| ring.free());
-        if bytes.len() <= room.min(SMALL_PAYLOAD) {
-            self.copy(&bytes);
-            return Ok(());
+        if bytes.len() <= SMALL_PAYLOAD && (bytes.len() <= room || self.shared.len() >= FEW_PAYLOADS) {
+            return self.push(&bytes, store);
         }
         self.shared.try_reserve(1)?;
         self.waiting += bytes.len();
@@ -225,7 +229,7 @@ mod tests {
         let mut store = ChunkStore::new(0);
         let mut output = store.output().unwrap();
         output.push(b"head", &mut store).unwrap();
-        output.push_shared(long("ab")).unwrap();
+        output.push_shared(long("ab"), &mut store).unwrap();
         output.push(b"tail", &mut store).unwrap();
         let whole = [b"head", &long("ab")[..], b"tail"].concat();
         assert_eq!(gathered(&output, 8), whole);
@@ -237,8 +241,9 @@ mod tests {
     #[test]
     fn a_payload_is_sent_from_where_it_lies() {
         let payload = long("x");
-        let mut output = Output::default();
-        output.push_shared(payload.clone()).unwrap();
+        let mut store = ChunkStore::new(0);
+        let mut output = store.output().unwrap();
+        output.push_shared(payload.clone(), &mut store).unwrap();
         let mut slices = [IoSlice::new(&[])];
         assert_eq!(output.gather(&mut slices), 1);
         assert_eq!(slices[0].as_ptr(), payload.as_ptr());
@@ -249,16 +254,28 @@ mod tests {
         let mut store = ChunkStore::new(0);
         let mut output = store.output().unwrap();
         output.push(b"a", &mut store).unwrap();
-        output.push_shared(Bytes::from_static(b"b")).unwrap();
+        output.push_shared(Bytes::from_static(b"b"), &mut store).unwrap();
         let mut slices = [IoSlice::new(&[]); 4];
         assert_eq!(output.gather(&mut slices), 1);
         assert_eq!(&*slices[0], b"ab");
     }
 
     #[test]
+    fn many_small_payloads_take_hardly_more_memory_than_they_are_charged() {
+        let mut store = ChunkStore::new(0);
+        let mut output = store.output().unwrap();
+        for _ in 0..10_000 {
+            output.push_shared(Bytes::from_static(b"x"), &mut store).unwrap();
+        }
+        assert_eq!((output.waiting(), output.shared.len()), (10_000, FEW_PAYLOADS));
+        assert_eq!(output.held(), store.lent_bytes() + FEW_PAYLOADS);
+    }
+
+    #[test]
     fn an_empty_payload_vanishes() {
-        let mut output = Output::default();
-        output.push_shared(Bytes::new()).unwrap();
+        let mut store = ChunkStore::new(0);
+        let mut output = store.output().unwrap();
+        output.push_shared(Bytes::new(), &mut store).unwrap();
         assert!(output.is_empty() && output.shared.is_empty());
     }
 
@@ -267,7 +284,7 @@ mod tests {
         let mut store = ChunkStore::new(1 << 20);
         let mut output = store.output().unwrap();
         output.push(b"head", &mut store).unwrap();
-        output.push_shared(long("xy")).unwrap();
+        output.push_shared(long("xy"), &mut store).unwrap();
         output.advance(4, &mut store);
         assert_eq!((store.lent_bytes(), output.waiting()), (0, 2 * SMALL_PAYLOAD));
     }
@@ -276,7 +293,7 @@ mod tests {
     fn a_payload_is_charged_in_full_until_its_last_byte_has_left() {
         let mut store = ChunkStore::new(0);
         let mut output = store.output().unwrap();
-        output.push_shared(long("xy")).unwrap();
+        output.push_shared(long("xy"), &mut store).unwrap();
         let held = output.held();
         output.advance(held - 1, &mut store);
         assert_eq!((output.waiting(), output.held()), (1, held));
@@ -336,7 +353,7 @@ mod tests {
                         model.extend(bytes);
                     }
                     Step::Share(bytes) => {
-                        output.push_shared(Bytes::from(bytes.clone())).unwrap();
+                        output.push_shared(Bytes::from(bytes.clone()), &mut store).unwrap();
                         model.extend(bytes);
                     }
                     Step::Send(slices, n) => {

@@ -284,7 +284,7 @@ mod tests {
         let mut store = ChunkStore::new(1 << 20);
         let mut output = store.output().unwrap();
         for _ in 0..10_000 {
-            output.push_shared(bytes::Bytes::from_static(b"x")).unwrap();
+            output.push_shared(bytes::Bytes::from_static(&[b'x'; 100]), &mut store).unwrap();
         }
         store.give_back_output(output);
         assert!(store.output().unwrap().payload_room() < 100);

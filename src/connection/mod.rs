@@ -290,9 +290,9 @@ bit_set! {
         BACK_PRESSURE = 2,
         /// Its operations outran their rate.
         OPERATIONS = 4,
-        /// Its bytes outran their rate, or the kernel has no memory to read them just now.
+        /// Its bytes outran their rate.
         BYTES = 8,
-        /// Admitted with a delay.
+        /// Admitted with a delay, or the kernel has no memory to read its bytes just now.
         DELAYED = 16,
         /// The application asked.
         APPLICATION = 32,
@@ -309,8 +309,10 @@ impl Muted {
         self.0 == 0
     }
 
-    /// The reasons that a timer ends.
-    pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::BYTES.0 | Self::DELAYED.0);
+    /// The waits that end at `resume_at`.
+    pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::DELAYED.0);
+    /// The waits that we impose.
+    pub(crate) const IMPOSED: Self = Self(Self::TIMED.0 | Self::BYTES.0);
 }
 
 bit_set! {

@@ -31,7 +31,8 @@ pub struct Counters {
     pub delayed: u64,
     /// Times that newcomers were left in a listener's backlog because the pool was full.
     pub deferred_accepts: u64,
-    /// Accepts that failed for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+    /// Accepts that failed for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM) or because the listener
+    /// does not work, and newcomers that the poller had no memory to watch, each time.
     pub accept_failures: u64,
     /// Accepts of connections that were already gone (ECONNABORTED and the like); nothing was lost by them.
     pub accept_aborted: u64,

@@ -102,10 +102,10 @@ pub enum Phase {
     /// Not read, since the application has [paused](crate::Connection::pause_reading) it.
     Paused,
     /// It waits for its rate, or the pool's: of operations, of bytes received, or of bytes sent. Or, for some
-    /// milliseconds, for the kernel to have memory for its bytes.
+    /// milliseconds, for the kernel to have memory to send.
     Throttled,
-    /// Let in, but reading has been put off because its address looked like a flood:
-    /// see [`SynProtection`](crate::SynProtection).
+    /// Let in, but reading has been put off because its address looked like a flood: see
+    /// [`SynProtection`](crate::SynProtection). Or, for some milliseconds, until the kernel has memory for its bytes.
     Delayed,
     /// The application reads it [itself](crate::Connection::leave_to_application).
     Unobserved,

@@ -117,7 +117,7 @@ impl Health {
     }
 
     /// Weighs the facts anew. Cheap, but a scan of ten seconds: once a second is often enough.
-    pub(crate) fn judge(&mut self, facts: &Facts, now: Nanos) -> &Verdict {
+    pub(crate) fn judge(&mut self, facts: &Facts, now: Nanos) -> Verdict {
         self.advance(now);
         self.note_operations();
         self.peak_buffer_bytes = self.peak_buffer_bytes.max(facts.buffer_bytes).max(facts.peak_buffer_bytes);
@@ -126,7 +126,7 @@ impl Health {
 
     /// Everything at once, judged anew. Some 12,000 instructions (1 µs); allocates nothing.
     pub(crate) fn snapshot(&mut self, facts: Facts, now: Nanos) -> Snapshot {
-        let verdict = *self.judge(&facts, now);
+        let verdict = self.judge(&facts, now);
         let recent = self.recent.total();
         Snapshot {
             state: facts.state,

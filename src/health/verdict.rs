@@ -258,8 +258,6 @@ impl fmt::Debug for Causes {
 /// Remembers which causes are in force and since when each has been below its low mark.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
-    /// What was said last.
-    verdict: Verdict,
     causes: Causes,
     /// For each cause in force: when it was first seen below its low mark, and not at or above it since.
     calm_since: [Option<Nanos>; Cause::COUNT],
@@ -277,17 +275,16 @@ enum Level {
 }
 
 impl Judge {
-    pub(crate) fn judge(&mut self, facts: &Facts, recent: &Tally, now: Nanos) -> &Verdict {
+    pub(crate) fn judge(&mut self, facts: &Facts, recent: &Tally, now: Nanos) -> Verdict {
         for &cause in Cause::ALL {
             self.weigh(cause, level(cause, facts, recent), now);
         }
-        self.verdict = match facts.state {
+        match facts.state {
             State::Draining => Verdict::Draining,
             State::Drained => Verdict::Drained,
             State::Active if self.causes.is_empty() => Verdict::Healthy,
             State::Active => Verdict::Degraded(self.causes),
-        };
-        &self.verdict
+        }
     }
 
     fn weigh(&mut self, cause: Cause, level: Level, now: Nanos) {
@@ -377,7 +374,7 @@ mod tests {
         let mut judge = Judge::default();
         let none = Tally::default();
         let live = |live| Facts { live, ..facts() };
-        assert_eq!(*judge.judge(&live(94), &none, Nanos::ZERO), Verdict::Healthy);
+        assert_eq!(judge.judge(&live(94), &none, Nanos::ZERO), Verdict::Healthy);
         assert_eq!(causes(&mut judge, &live(95), &none, 0), only(Cause::NearlyFull));
         assert_eq!(causes(&mut judge, &live(90), &none, 100), only(Cause::NearlyFull), "between the marks");
         assert_eq!(causes(&mut judge, &live(89), &none, 101), only(Cause::NearlyFull));
@@ -485,7 +482,7 @@ mod tests {
             (State::Draining, "draining"),
             (State::Drained, "drained"),
         ] {
-            let verdict = *judge.judge(&Facts { state, ..full.clone() }, &Tally::default(), Nanos::ZERO);
+            let verdict = judge.judge(&Facts { state, ..full.clone() }, &Tally::default(), Nanos::ZERO);
             assert_eq!(verdict.to_string(), word);
             assert_eq!(verdict.is_serving(), state == State::Active);
             assert_eq!(verdict.causes().is_empty(), state != State::Active);

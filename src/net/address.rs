@@ -112,7 +112,11 @@ fn parse_tcp(text: &str) -> Result<Address, Error> {
         return Ok(Address::Tcp(addr));
     }
     let Some((host, port)) = text.rsplit_once(':') else { return bad("no port") };
-    let Ok(port) = port.parse::<u16>() else { return bad("the port is no number from 0 to 65535") };
+    // `parse` alone would take a plus sign.
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit()).then_some(port);
+    let Some(port) = digits.and_then(|port| port.parse::<u16>().ok()) else {
+        return bad("the port is no number from 0 to 65535");
+    };
     // In brackets the resolver takes what the standard library does not: a scope that is the name of an interface.
     let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(v6) if v6.contains(':') => v6,
@@ -358,6 +362,7 @@ mod tests {
             (":80", " (no host)", tcp),
             ("127.0.0.1:", " (the port is no number from 0 to 65535)", tcp),
             ("127.0.0.1:99999", " (the port is no number from 0 to 65535)", tcp),
+            ("127.0.0.1:+80", " (the port is no number from 0 to 65535)", tcp),
             ("[::1]", " (the port is no number from 0 to 65535)", tcp),
             ("[127.0.0.1]:80", " (no IPv6 address in brackets)", tcp),
             ("2001:db8:0:0:0:0:0:1:80", " (an IPv6 address without brackets)", tcp),

@@ -183,11 +183,8 @@ impl Poller for OsPoller {
     #[inline]
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
-            // mio leaves the last turn's events in place when the wait fails.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
+            // A wait that fails has cleared the events before.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             result => result,
         }
     }

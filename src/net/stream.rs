@@ -46,12 +46,12 @@ impl OsStream {
         Self::adopt_as_it_was(stream).map(|(stream, _)| stream)
     }
 
-    /// Takes over a socket, and tells whether it blocked, for [`restore`](Self::restore).
+    /// Takes over a socket, and tells how it was, for [`restore`](Self::restore).
     pub(crate) fn adopt_as_it_was(
         stream: impl Into<OwnedFd>,
-    ) -> Result<(Self, Blocking), (OwnedFd, io::Error)> {
+    ) -> Result<(Self, Before), (OwnedFd, io::Error)> {
         let socket = Socket::from(stream.into());
-        let before = match blocking_of(&socket) {
+        let before = match Before::of(&socket) {
             Ok(before) => before,
             Err(error) => return Err((socket.into(), error)),
         };
@@ -62,11 +62,10 @@ impl OsStream {
     }
 
     /// Gives a socket that was not wanted back as it came.
-    pub(crate) fn restore(self, before: Blocking) -> OwnedFd {
-        if before == Blocking::Before {
-            // It was possible to switch it off, so it is to switch it on.
-            let _ = self.0.set_nonblocking(false);
-        }
+    pub(crate) fn restore(self, before: Before) -> OwnedFd {
+        // It was possible to set these, so it is to set them again.
+        let _ = self.0.set_nonblocking(before.nonblocking);
+        let _ = self.0.set_cloexec(before.cloexec);
         self.0.into()
     }
 
@@ -75,7 +74,7 @@ impl OsStream {
         Self(Socket::from(fd))
     }
 
-    /// Who is on the other side; a unix peer when it has no internet address.
+    /// Who is on the other side; a unix peer when it has no internet address, or when nobody is there, or nobody any more.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -87,22 +86,31 @@ impl OsStream {
     /// ```
     #[must_use]
     pub fn peer(&self) -> Peer {
-        self.0.peer_addr().ok().and_then(|address| address.as_socket()).map_or(Peer::UNIX, Peer::from)
+        self.connected_peer().unwrap_or(Peer::UNIX)
+    }
+
+    /// The same, if there is somebody. Whose a socket was that has been reset, the kernel does not tell, though what came
+    /// before the reset can still be read.
+    pub(crate) fn connected_peer(&self) -> Option<Peer> {
+        let address = self.0.peer_addr().ok()?;
+        Some(address.as_socket().map_or(Peer::UNIX, Peer::from))
     }
 }
 
-fn blocking_of(socket: &Socket) -> io::Result<Blocking> {
-    if socket.r#type()? != Type::STREAM {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "not a stream socket"));
-    }
-    Ok(if socket.nonblocking()? { Blocking::Never } else { Blocking::Before })
+/// How a socket was before it was adopted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before {
+    nonblocking: bool,
+    cloexec: bool,
 }
 
-/// Whether a socket blocked before it was adopted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Blocking {
-    Before,
-    Never,
+impl Before {
+    fn of(socket: &Socket) -> io::Result<Self> {
+        if socket.r#type()? != Type::STREAM {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "not a stream socket"));
+        }
+        Ok(Self { nonblocking: socket.nonblocking()?, cloexec: sys::is_close_on_exec(socket.as_fd())? })
+    }
 }
 
 impl Stream for OsStream {

@@ -99,6 +99,16 @@ pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
     ready != 0
 }
 
+/// Whether a descriptor ends with the program, so that what the process runs next does not have it.
+pub(crate) fn is_close_on_exec(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: this command takes no argument and reads no memory of ours.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(flags & libc::FD_CLOEXEC != 0)
+}
+
 /// How many descriptors this process may have open (the soft RLIMIT_NOFILE); `None` for no limit.
 pub(crate) fn descriptor_limit() -> io::Result<Option<u64>> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -85,10 +85,11 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         self.accept_at = Nanos::MAX;
         let mut in_line = self.line_up();
-        let mut left = MOST_A_TURN;
+        let mut left = self.accepts_left;
         while in_line > 0 && left > 0 {
             in_line = self.accept_round((left / in_line).max(1), &mut left);
         }
+        self.accepts_left = left;
         if in_line > 0 {
             self.accept_at = Nanos::ZERO;
         }
@@ -133,6 +134,8 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.drain.last_call = waiting.fold(0, u32::saturating_add);
         for listening in &mut self.listening {
             listening.backlog = Backlog::Waiting;
+            // Who does not work now is not waited for.
+            listening.broken_until = Nanos::ZERO;
         }
         self.wake_accepting();
         self.accept();
@@ -245,7 +248,7 @@ impl<U, N: Net> SocketPool<U, N> {
         match self.core.exhaustion.advice(self.core.now) {
             Advice::Try => {}
             Advice::Wait(at) => return Next::Later(at),
-            Advice::MakeRoom(at) => return self.make_room_for_descriptor(place, at),
+            Advice::MakeRoom(at) => return self.make_room_for_descriptor(place, seat, at),
         }
         match self.listening[place].listener.accept() {
             Ok((stream, peer)) => {
@@ -266,6 +269,7 @@ impl<U, N: Net> SocketPool<U, N> {
         match classify(error) {
             AcceptFailure::Empty => {
                 self.listening[place].aborted = 0;
+                self.core.exhaustion.found_nobody();
                 Next::Empty
             }
             AcceptFailure::Aborted => {
@@ -302,12 +306,17 @@ impl<U, N: Net> SocketPool<U, N> {
         Next::Broken(self.core.now + ABORTED_PAUSE)
     }
 
-    /// There is no descriptor for a newcomer unless somebody goes.
-    fn make_room_for_descriptor(&mut self, place: usize, probe_at: Nanos) -> Next {
+    /// There is no descriptor for a newcomer unless somebody goes; but nobody goes for one who would have no seat.
+    fn make_room_for_descriptor(&mut self, place: usize, seat: Seat, probe_at: Nanos) -> Next {
         if !self.listening[place].listener.has_waiting() {
             return Next::Empty;
         }
-        match self.next_to_go() {
+        let goes = match seat {
+            Seat::Free => self.next_to_go(),
+            Seat::Of(id) => Some(id),
+            Seat::None => None,
+        };
+        match goes {
             Some(id) => {
                 self.evict(id);
                 Next::More

@@ -458,6 +458,7 @@ impl<U, N: Net> SocketPool<U, N> {
         let left = record.waiting_in();
         let sent = sending::send(&mut self.core, id, record, Payload::Shared(bytes), left);
         self.core.settle(id, record);
+        self.keep_to_budget();
         sent
     }
 
@@ -466,6 +467,7 @@ impl<U, N: Net> SocketPool<U, N> {
         if let Some(record) = self.table.get_mut(id) {
             let _ = sending::announce(&mut self.core, id, record, Payload::Shared(bytes));
             self.core.settle(id, record);
+            self.keep_to_budget();
         }
     }
 }
@@ -510,7 +512,7 @@ impl Load {
     fn take(self: &Arc<Self>, command: &Command) -> Option<Share> {
         let (bytes, most) = match command {
             Command::Send(_, bytes) | Command::Broadcast(bytes) => (bytes.len(), MOST_COMMANDS),
-            Command::Kill(_) | Command::CloseWhenDone(_) => (0, MOST_COMMANDS),
+            Command::Kill(_) | Command::CloseWhenDone(_) | Command::Wake => (0, MOST_COMMANDS),
             _ => (0, MOST_COMMANDS + KEPT_FOR_OPERATORS),
         };
         let add = |place: &AtomicUsize, n: usize, most: usize| {

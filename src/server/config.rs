@@ -35,7 +35,7 @@ pub struct Config {
     /// 250 bytes each, of which the operating system gives only what is used. Set below the live count, it closes
     /// nobody: newcomers wait.
     pub max_connections: u32,
-    /// Whether a full pool closes a connection that has not proven itself to let a newcomer in; on.
+    /// Whether a full pool closes a connection that is not at work, unproven ones first, to let a newcomer in; on.
     pub eviction: Eviction,
     /// How long a newcomer is safe from eviction; 20 ms, enough for one round trip to a near client and for its first
     /// message. Under attack an honest client lives at least this long, and until the first bytes that have come from it
@@ -51,7 +51,8 @@ pub struct Config {
     pub proof: Proof,
 
     /// Time from accept to the first completed message (see [`Proof`]); 30 s. Arriving bytes do not extend it, so a
-    /// dribbler gains nothing.
+    /// dribbler gains nothing. A wait that the pool imposes, for a flood score or a rate of operations, puts it off; and
+    /// whoever sends all that its byte rate lets through may go on until `max_input` is full.
     pub first_message_timeout: Option<Duration>,
     /// Time without a byte in either direction; 300 s. An operation that takes the application longer is to be held
     /// ([`Connection::hold`](crate::Connection::hold)).
@@ -229,6 +230,9 @@ impl fmt::Display for Config {
                 None => write!(f, " {name}=off")?,
             }
         }
+        if let Some(ReadStall { bytes, window }) = self.read_stall {
+            write!(f, " read_stall={bytes} B per {window:?}")?;
+        }
         write!(f, " eviction={} when_full={}", self.eviction, self.when_full)?;
         if let Some(most) = self.max_per_ip {
             write!(f, " max_per_ip={most}")?;
@@ -241,6 +245,16 @@ impl fmt::Display for Config {
         for (name, rate) in rates {
             if let Some(rate) = rate {
                 write!(f, " {name}={rate}")?;
+            }
+        }
+        for (name, rate) in [("received_rate", self.received_rate), ("sent_rate", self.sent_rate)] {
+            if let Some(rate) = rate {
+                write!(f, " {name}={rate}")?;
+            }
+        }
+        for (name, networks) in [("allow", &self.allow), ("deny", &self.deny)] {
+            if !networks.is_empty() {
+                write!(f, " {name}={} networks", networks.len())?;
             }
         }
         if let Some(budget) = self.max_buffer_bytes {
@@ -447,7 +461,7 @@ fn short_span(field: &'static str, value: Duration) -> Result<(), Error> {
     Ok(())
 }
 
-/// The shortest timeout that a connection of its own may have.
+/// Checks a deadline that one connection has for itself.
 pub(super) fn timeout(field: &'static str, value: Option<Duration>) -> Result<(), Error> {
     span(field, value, SHORTEST_TIMEOUT)
 }

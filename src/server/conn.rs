@@ -57,8 +57,8 @@ pub struct Connection<'a, U, N: Net = Os> {
 }
 
 impl<U, N: Net> Connection<'_, U, N> {
-    /// Receives what has arrived, at most 64 KiB in a turn, and returns how many bytes came. They are in
-    /// [`input`](Self::input), behind what was there.
+    /// Receives what has arrived, at most 64 KiB in a turn, or less while very many send at once, and returns how many
+    /// bytes came. They are in [`input`](Self::input), behind what was there.
     ///
     /// 0 when nothing came: nothing has arrived, the stream is at its end (`Event::ReadClosed` follows), the input is
     /// full, reading is paused or over its rate, or the socket failed (`Event::Closed` follows).

@@ -185,12 +185,19 @@ impl<N: Net> Core<N> {
         if record.muted.has(Muted::OPERATIONS) {
             self.line.remove(id.slot());
         }
-        // What cannot be sent any more need not be kept until the end is carried out.
+        // What nobody reads or takes any more need not be kept until the end is carried out.
+        self.give_back_buffers(record);
+        self.charge_memory(id, record);
+        self.ending.push_back(id);
+    }
+
+    fn give_back_buffers<U>(&mut self, record: &mut Record<N::Stream, U>) {
+        if let Some(ring) = record.input.take() {
+            self.store.give_back(ring);
+        }
         if let Some(output) = record.output.take() {
             self.store.give_back_output(output);
-            self.charge_memory(id, record);
         }
-        self.ending.push_back(id);
     }
 
     /// Reads nothing any more and ends a connection as soon as nothing is owed to its peer.
@@ -222,7 +229,7 @@ impl<N: Net> Core<N> {
         let Some(longest) = self.config.first_message_timeout else { return false };
         record.operation == Operation::Open
             && record.output.is_none()
-            && !record.muted.has(Muted::TIMED.with(Muted::APPLICATION))
+            && !record.muted.has(Muted::IMPOSED.with(Muted::APPLICATION))
             && self.now >= record.operation_since + longest
     }
 
@@ -472,12 +479,7 @@ impl<N: Net> Core<N> {
         let slot = id.slot();
         self.timers.disarm(slot);
         self.order.remove(slot);
-        if let Some(ring) = record.input.take() {
-            self.store.give_back(ring);
-        }
-        if let Some(output) = record.output.take() {
-            self.store.give_back_output(output);
-        }
+        self.give_back_buffers(record);
         if record.held_bytes > 0 {
             self.pressure.change(slot, record.held_bytes, 0);
         }
@@ -504,6 +506,14 @@ impl<N: Net> Core<N> {
         if record.muted.is_nothing() && !record.is_ending() && record.ready.has(Readiness::READABLE) {
             self.enqueue(id, record);
         }
+    }
+
+    /// Keeps a connection from being read from until its byte rate lets more in, at `at`. That is over in a moment, so it
+    /// puts no deadline off; but bytes that wait for it are heard before one ends anybody.
+    pub(super) fn pause_until<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, at: Nanos) {
+        record.muted.insert(Muted::BYTES);
+        record.flags.remove(Flags::HEARD_LATE);
+        self.timers.arm_by(id.slot(), at);
     }
 
     /// Keeps a connection from being read from until `at`.

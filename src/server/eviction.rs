@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::core::{Core, PROVEN, UNPROVEN};
 use super::turn::MOST_TOUCHED;
-use super::{Eviction, SocketPool};
+use super::{Eviction, SocketPool, accept};
 use crate::clock::Nanos;
 use crate::connection::{Flags, Muted, Record};
 use crate::id::ConnId;
@@ -77,38 +77,46 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Who has to go for a newcomer (DECISIONS 3): the oldest that is unproven and past its grace, else the proven one
     /// that has had nothing in flight longest. Never one of which the application has a handle or has not heard yet.
     ///
-    /// Whoever is read from and has sent something that nobody has read is heard first, unless he has been heard already
-    /// and has still proven nothing, or has hung: dribbling would keep anybody a place. What lies unread because we do not
-    /// read keeps nobody one: the application that has paused a connection can hold it, and one that is delayed goes in
-    /// its turn like any other that has proven nothing. But a proven one that waits for a rate is not idle.
+    /// Whoever is read from and has sent something that nobody has read is heard first: one that is proven, always, unless
+    /// it has hung; another if nothing of it has been read. What lies unread because we do not read keeps nobody a place:
+    /// the application that has paused a connection can hold it, and one that is delayed goes in its turn like any other
+    /// that has proven nothing. But a proven one that waits for a rate is not idle.
     fn victim(&mut self) -> Option<ConnId> {
         if self.core.config().eviction == Eviction::Off {
             return None;
         }
-        self.unproven_victim().or_else(|| self.proven_victim())
+        match self.unproven_victim() {
+            Unproven::Goes(id) => Some(id),
+            Unproven::Unheard => None,
+            Unproven::Nobody => self.proven_victim(),
+        }
     }
 
-    fn unproven_victim(&mut self) -> Option<ConnId> {
+    fn unproven_victim(&mut self) -> Unproven {
         let youngest = self.core.config().eviction_grace;
         let mut place = self.core.order.first(UNPROVEN);
-        for _ in 0..MOST_TOUCHED + 1 {
-            let slot = place?;
+        let mut if_none_goes = Unproven::Nobody;
+        for _ in 0..MOST_UNPROVEN {
+            let Some(slot) = place else { return Unproven::Nobody };
             place = self.core.order.next(slot);
-            let (id, _) = self.table.at(slot)?;
-            let record = self.table.get_mut(id)?;
+            let Some((id, _)) = self.table.at(slot) else { return Unproven::Nobody };
+            let Some(record) = self.table.get_mut(id) else { return Unproven::Nobody };
             if self.core.now < record.created + youngest {
-                return None;
+                return Unproven::Nobody;
             }
-            // First bytes that have come are looked at in this turn: under load that may be after its grace.
-            if is_free(record) && (record.received_bytes > 0 || self.core.is_quiet(id, record)) {
-                return Some(id);
+            if is_free(record) {
+                // First bytes that have come are looked at in this turn: under load that may be after its grace.
+                if record.received_bytes > 0 || self.core.is_quiet(id, record) {
+                    return Unproven::Goes(id);
+                }
+                if_none_goes = Unproven::Unheard;
             }
             if record.flags.has(Flags::HELD) {
                 // It may stay so for long. Any number of them at the front would shield whoever stands behind.
                 self.core.order.push_back(UNPROVEN, slot);
             }
         }
-        None
+        if_none_goes
     }
 
     fn proven_victim(&mut self) -> Option<ConnId> {
@@ -122,7 +130,7 @@ impl<U, N: Net> SocketPool<U, N> {
             }
             let record = self.table.get_mut(id)?;
             // Whoever waits because we make him wait is not idle.
-            let is_busy = record.is_busy() || record.muted.has(Muted::TIMED);
+            let is_busy = record.is_busy() || record.muted.has(Muted::IMPOSED);
             let is_idle = !is_busy && self.core.now >= record.last_active + idle;
             let done = |core: &mut Core<N>, record| is_idle && core.is_quiet(id, record);
             if is_free(record) && (self.core.has_hung(record) || done(&mut self.core, record)) {
@@ -136,12 +144,25 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 }
 
+/// What a search among the unproven has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unproven {
+    /// This one goes.
+    Goes(ConnId),
+    /// So many have first bytes to be looked at in this turn that the search was given up. Nobody who is proven goes for
+    /// that: a byte each, sent all at once, would be enough to have them go first.
+    Unheard,
+    Nobody,
+}
+
 /// Whether the application knows of a connection and has no use for it at this moment.
 fn is_free<S, U>(record: &Record<S, U>) -> bool {
     let unavailable = record.flags.has(Flags::TOUCHED) || record.flags.has(Flags::HELD);
     !record.muted.has(Muted::UNANNOUNCED) && !unavailable
 }
 
+/// Unproven connections looked at in the search for one that can go: more than can have come in one turn.
+const MOST_UNPROVEN: usize = 2 * accept::MOST_A_TURN;
 /// Proven connections looked at in the search for one that can go.
 const MOST_PASSED_OVER: usize = 64;
 /// While nobody can go, the search for somebody is not repeated in every turn.

@@ -9,17 +9,18 @@ use crate::clock::Nanos;
 ///
 /// ```text
 /// Enough --failed--> Pausing --failed--> Short --accepted, with nothing known to be free--> Enough
-///    ^                  |
-///    +----accepted------+
+///    ^                  |                  |
+///    +----accepted------+---found nobody---+
 /// ```
 ///
-/// A failure that comes and goes (every second accept, say) never leads to `Short`, so it closes nobody. `Short` keeps
-/// count of the descriptors that are known to have come free: while there are none, an accept is known to fail and is
-/// only tried now and then, in case they came free elsewhere in the process.
+/// A failure that comes and goes (every second accept, say) never leads to `Short`, so it closes nobody. `Pausing` and
+/// `Short` keep count of the descriptors that are known to have come free: an accept that fails although there are some
+/// leads to `Pausing`, since to close somebody would not help it. While there are none in `Short`, an accept is known to
+/// fail and is only tried now and then, in case they came free elsewhere in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exhaustion {
     Enough,
-    Pausing { until: Nanos },
+    Pausing { until: Nanos, free: u32 },
     Short { free: u32, probe_at: Nanos, delay: Duration },
 }
 
@@ -38,7 +39,7 @@ impl Exhaustion {
     pub(super) fn advice(self, now: Nanos) -> Advice {
         match self {
             Self::Enough => Advice::Try,
-            Self::Pausing { until } if now < until => Advice::Wait(until),
+            Self::Pausing { until, .. } if now < until => Advice::Wait(until),
             Self::Pausing { .. } => Advice::Try,
             Self::Short { free: 0, probe_at, .. } if now < probe_at => Advice::MakeRoom(probe_at),
             Self::Short { .. } => Advice::Try,
@@ -48,11 +49,13 @@ impl Exhaustion {
     /// An accept failed though somebody waits.
     pub(super) fn failed(&mut self, now: Nanos) {
         *self = match *self {
-            Self::Enough => Self::Pausing { until: now + FIRST_PAUSE },
-            Self::Pausing { .. } => Self::Short { free: 0, probe_at: now + FIRST_PAUSE, delay: FIRST_PAUSE },
+            Self::Enough => Self::Pausing { until: now + FIRST_PAUSE, free: 0 },
             // One came free and it failed all the same: the shortage is not ours to end, and the next to go would go for
             // nothing.
-            Self::Short { free: 1.., .. } => Self::Pausing { until: now + PROBE_WHILE_EVICTING },
+            Self::Pausing { free: 1.., .. } | Self::Short { free: 1.., .. } => {
+                Self::Pausing { until: now + PROBE_WHILE_EVICTING, free: 0 }
+            }
+            Self::Pausing { .. } => Self::Short { free: 0, probe_at: now + FIRST_PAUSE, delay: FIRST_PAUSE },
             Self::Short { delay, .. } => {
                 let delay = (delay * 2).min(LONGEST_PROBE);
                 Self::Short { free: 0, probe_at: now + delay, delay }
@@ -69,11 +72,24 @@ impl Exhaustion {
         }
     }
 
+    /// An accept found nobody. It takes a descriptor before it looks, so there was one to be had.
+    pub(super) fn found_nobody(&mut self) {
+        *self = Self::Enough;
+    }
+
+    /// Whether there are none to be had, as far as is known.
+    pub(super) fn pauses_accepting(self) -> bool {
+        matches!(self, Self::Pausing { .. } | Self::Short { free: 0, .. })
+    }
+
     /// A descriptor of ours was closed.
     pub(super) fn closed(&mut self, now: Nanos) {
         match self {
             Self::Enough => {}
-            Self::Pausing { until } => *until = now,
+            Self::Pausing { until, free } => {
+                *until = now;
+                *free = free.saturating_add(1);
+            }
             Self::Short { free, delay, .. } => {
                 *free = free.saturating_add(1);
                 *delay = PROBE_WHILE_EVICTING;
@@ -141,6 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_leaves_during_a_shortage_that_is_not_ours_takes_nobody_with_him() {
+        let (mut state, mut evicted) = (Exhaustion::Enough, 0);
+        for ms in 0..1000 {
+            let now = Nanos::from_millis(ms);
+            if ms.is_multiple_of(5) {
+                state.closed(now);
+            }
+            match state.advice(now) {
+                Advice::Try => state.failed(now),
+                Advice::MakeRoom(_) => evicted += 1,
+                Advice::Wait(_) => {}
+            }
+        }
+        assert_eq!(evicted, 0);
+    }
+
+    #[test]
     fn with_nothing_to_be_had_at_most_twenty_accepts_fail_in_a_second_and_then_one() {
         let (mut state, mut failures) = (Exhaustion::Enough, Vec::new());
         for ms in 0..10_000 {
@@ -166,6 +199,19 @@ mod tests {
         }
         state.closed(Nanos::ZERO);
         assert_eq!(state.advice(Nanos::ZERO), Advice::Try);
+    }
+
+    #[test]
+    fn what_is_known_to_be_free_is_no_want() {
+        let mut state = Exhaustion::Enough;
+        state.failed(Nanos::ZERO);
+        assert!(state.pauses_accepting());
+        state.failed(Nanos::ZERO);
+        assert!(state.pauses_accepting());
+        state.closed(Nanos::ZERO);
+        assert!(!state.pauses_accepting(), "whether anybody comes to use it or not");
+        state.found_nobody();
+        assert_eq!(state, Exhaustion::Enough);
     }
 
     #[test]

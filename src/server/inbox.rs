@@ -21,6 +21,8 @@ pub(super) struct Inbox {
     all: usize,
     /// Bytes that the owner may still receive in this turn.
     share: usize,
+    /// The same for whoever comes next.
+    turn_share: usize,
     ring: Option<Lent<Ring>>,
     taken: Taken,
 }
@@ -69,7 +71,20 @@ impl Inbox {
         scratch.try_reserve_exact(SCRATCH_BYTES)?;
         scratch.resize(SCRATCH_BYTES, 0);
         let scratch = scratch.into_boxed_slice();
-        Ok(Self { scratch, owner: None, all: 0, share: 0, ring: None, taken: Taken::default() })
+        Ok(Self {
+            scratch,
+            owner: None,
+            all: 0,
+            share: 0,
+            turn_share: SHARE_BYTES,
+            ring: None,
+            taken: Taken::default(),
+        })
+    }
+
+    /// A turn begins in which so many connections have something to tell.
+    pub(super) fn begin_turn(&mut self, ready: usize) {
+        self.turn_share = (TURN_BYTES / ready.max(1)).clamp(LEAST_SHARE, SHARE_BYTES);
     }
 
     #[inline]
@@ -82,7 +97,7 @@ impl Inbox {
     pub(super) fn open(&mut self, id: ConnId, kept: &mut Option<Lent<Ring>>) {
         debug_assert!(self.owner.is_none(), "the owner before was not put back");
         self.owner = Some(id);
-        self.share = SHARE_BYTES;
+        self.share = self.turn_share;
         if kept.is_some() {
             self.ring = kept.take();
             self.all = self.ring.as_ref().map_or(0, |ring| ring.len());
@@ -226,9 +241,17 @@ impl Inbox {
 /// than the handling of so many bytes; large enough that a system call is a small part of moving them.
 pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
-/// One connection's share of a turn, in bytes received: what it can send at once without delaying the others by more
-/// than the handling of one full scratch buffer.
+/// One connection's share of a turn at most, in bytes received: what it can send at once without delaying the others by
+/// more than the handling of one full scratch buffer.
 const SHARE_BYTES: usize = SCRATCH_BYTES;
+
+/// What all of them share in a turn, as far as each has its least: one by one the delays are short, and those of a
+/// thousand are not. As messages of one byte, which are the dearest, these take some 80 ms.
+const TURN_BYTES: usize = 2 << 20;
+
+/// The least share, for which a system call is still worth while: room for a message of 4 KiB and more, so that its read
+/// is short and needs no second one.
+const LEAST_SHARE: usize = 5 << 10;
 
 /// The least room that is worth a system call.
 const LEAST_READ: usize = 1024;

@@ -97,6 +97,8 @@ pub struct SocketPool<U, N: Net = Os> {
     accepting: Accepting,
     /// When accepting goes on: at once, at a retry, or not before an edge.
     accept_at: Nanos,
+    /// How many newcomers this turn may still take.
+    accepts_left: usize,
     /// The listener that is first in line in the next turn.
     first_listener: usize,
     /// When the next complaint about accept may be logged.
@@ -153,7 +155,11 @@ impl<U> SocketPool<U> {
             self.core.health.refused(Refusal::Register, self.core.now);
             AddError { stream, reason: Refusal::Register }
         })?;
-        let peer = stream.peer();
+        let Some(peer) = stream.connected_peer() else {
+            // Taken for a unix peer, whoever resets soon enough would come past every list and limit for addresses.
+            self.core.health.refused(Refusal::Register, self.core.now);
+            return Err(AddError { stream: stream.restore(before), reason: Refusal::Register });
+        };
         self.add_stream(stream, peer)
             .map_err(|refused| AddError { stream: refused.stream.restore(before), reason: refused.reason })
     }
@@ -184,6 +190,7 @@ impl<U, N: Net> SocketPool<U, N> {
             commands,
             accepting: Accepting::Open,
             accept_at: Nanos::ZERO,
+            accepts_left: accept::MOST_A_TURN,
             first_listener: 0,
             complain_at: Nanos::ZERO,
             ground,

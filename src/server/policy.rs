@@ -17,6 +17,8 @@ pub(super) struct Policy {
     pub(super) received: Option<ByteBucket>,
     pub(super) sent: Option<ByteBucket>,
     pub(super) enforced: bool,
+    /// What all buffers may hold.
+    pub(super) most_buffer_bytes: usize,
     /// How long after its accept the earliest deadline of a connection can be.
     pub(super) first_look: Duration,
 }
@@ -30,6 +32,7 @@ impl Policy {
             sent: config.sent_rate.map(ByteBucket::new),
             enforced: config.over_rate != OverRate::Ask
                 && (config.operation_rate.is_some() || config.pool_operation_rate.is_some()),
+            most_buffer_bytes: config.max_buffer_bytes.unwrap_or(usize::MAX),
             first_look: reap::earliest_deadline(config),
         }
     }

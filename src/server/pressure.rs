@@ -5,6 +5,7 @@ use std::collections::TryReserveError;
 use std::time::Duration;
 
 use super::SocketPool;
+use super::core::Core;
 use crate::clock::Nanos;
 use crate::connection::Lists;
 use crate::net::Net;
@@ -55,9 +56,9 @@ impl Pressure {
         self.classes.memory_bytes()
     }
 
-    /// Those who hold bytes, the largest class first, in each the one first that has been in it longest.
-    fn largest_first(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..CLASSES).rev().flat_map(|class| self.classes.iter(class))
+    /// Who holds most, to within a factor of two; of several the one that has done so longest.
+    fn largest(&self) -> Option<u32> {
+        (0..CLASSES).rev().find_map(|class| self.classes.first(class))
     }
 
     pub(super) fn assert_invariants(&self) {
@@ -70,24 +71,30 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Whether buffers hold so much that somebody may have to go, and nobody has looked yet.
     #[inline]
     pub(super) fn is_under_pressure(&self) -> bool {
-        let (pressure, config) = (&self.core.pressure, self.core.config());
-        let passes = |mark: Option<usize>| mark.is_some_and(|mark| pressure.held > mark);
-        passes(config.max_buffer_bytes)
-            || (pressure.look_at == Nanos::MAX && passes(config.soft_buffer_bytes()))
+        let pressure = &self.core.pressure;
+        let past_soft = |soft| pressure.held > soft && pressure.look_at == Nanos::MAX;
+        self.core.is_over_budget() || self.core.config().soft_buffer_bytes().is_some_and(past_soft)
+    }
+
+    /// Closes the largest as soon as buffers hold too much, so that however many grow in one turn, all of them together
+    /// hold no more than one of them beyond the budget.
+    #[inline]
+    pub(super) fn keep_to_budget(&mut self) {
+        if self.core.is_over_budget() {
+            self.close_largest();
+        }
     }
 
     /// Closes who holds too much, if all hold too much together: past the hard mark the largest, past the soft mark
-    /// those that have not moved a byte for a tenth of the idle timeout.
+    /// those that are idle for a tenth of the time that they may be.
     pub(super) fn relieve_pressure(&mut self) {
         let Some(hard) = self.core.config().max_buffer_bytes else {
             // The budget may have been lifted while a look was due: the loop would never sleep again.
             self.core.pressure.look_at = Nanos::MAX;
             return;
         };
+        self.keep_to_budget();
         let held = self.core.pressure.held;
-        if held > hard {
-            self.close_largest(held - hard);
-        }
         let soft = self.core.config().soft_buffer_bytes().unwrap_or(hard);
         if held <= soft {
             self.core.pressure.look_at = Nanos::MAX;
@@ -97,24 +104,21 @@ impl<U, N: Net> SocketPool<U, N> {
         }
     }
 
-    fn close_largest(&mut self, mut too_much: usize) {
-        let mut victims = [0; MOST_AT_A_TIME];
-        let mut count = 0;
-        for slot in self.core.pressure.largest_first().take(MOST_AT_A_TIME) {
-            let Some((_, record)) = self.table.at(slot) else { continue };
-            victims[count] = slot;
-            count += 1;
-            too_much = too_much.saturating_sub(record.held_bytes as usize);
-            if too_much == 0 {
-                break;
+    #[cold]
+    fn close_largest(&mut self) {
+        for _ in 0..MOST_AT_A_TIME {
+            if !self.core.is_over_budget() {
+                return;
             }
+            let Some((id, _)) = self.core.pressure.largest().and_then(|slot| self.table.at(slot)) else {
+                return;
+            };
+            self.end(id, Reason::Memory);
         }
-        self.close_for_memory(&victims[..count]);
     }
 
     /// Goes on in each class behind where the last look ended.
     fn close_stalled(&mut self) {
-        let Some(idle) = self.core.config().idle_timeout else { return };
         for class in (0..CLASSES).rev() {
             let mut looked_first = None;
             for _ in 0..MOST_AT_A_TIME {
@@ -124,20 +128,20 @@ impl<U, N: Net> SocketPool<U, N> {
                 }
                 looked_first.get_or_insert(slot);
                 self.core.pressure.classes.push_back(class, slot);
-                let Some((id, record)) = self.table.at(slot) else { continue };
-                if self.core.now.since(record.last_active) >= idle / SHORTENED {
-                    self.end(id, Reason::Memory);
+                let Some((id, _)) = self.table.at(slot) else { continue };
+                let Some(record) = self.table.get_mut(id) else { continue };
+                if self.core.idles_early(id, record, SHORTENED) {
+                    self.core.end(id, record, Reason::Memory);
                 }
             }
         }
     }
+}
 
-    fn close_for_memory(&mut self, slots: &[u32]) {
-        for slot in slots {
-            if let Some((id, _)) = self.table.at(*slot) {
-                self.end(id, Reason::Memory);
-            }
-        }
+impl<N: Net> Core<N> {
+    #[inline]
+    fn is_over_budget(&self) -> bool {
+        self.pressure.held > self.policy.most_buffer_bytes
     }
 }
 

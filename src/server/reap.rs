@@ -7,6 +7,7 @@ use super::SocketPool;
 use super::config::{Config, OutputHigh};
 use super::core::Core;
 use super::sending::{self, SHORTAGE_PAUSE};
+use crate::bucket::ByteBucket;
 use crate::clock::Nanos;
 use crate::connection::{Deadlines, Flags, Muted, Reading, Record, Stage, Standing};
 use crate::id::ConnId;
@@ -165,6 +166,9 @@ impl<N: Net> Core<N> {
                 self.unmute(id, record, Muted::TIMED);
             }
         }
+        if self.reads_again_at(record).is_some_and(|at| self.now >= at) {
+            self.unmute(id, record, Muted::BYTES);
+        }
         if record.flags.has(Flags::SEND_PACED) {
             record.flags.remove(Flags::SEND_PACED);
             record.ready = record.ready.with(Readiness::WRITABLE);
@@ -204,13 +208,18 @@ impl<N: Net> Core<N> {
             self.overtime_deadline(id, record),
             window.map(|stall| self.now + stall.window.saturating_sub(self.window_age(record))),
             record.muted.has(Muted::TIMED).then_some(record.resume_at),
+            self.reads_again_at(record),
             self.paced_until(record),
         ];
         deadlines.into_iter().flatten().min().unwrap_or(Nanos::MAX)
     }
 
     fn first_message_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
-        if record.standing != Standing::Unproven || record.flags.has(Flags::HELD) {
+        // What a byte rate holds back has come, and is heard first.
+        if record.standing != Standing::Unproven
+            || record.flags.has(Flags::HELD)
+            || record.muted.has(Muted::BYTES)
+        {
             return None;
         }
         let timeout = choose(record, |own| own.first_message, self.config().first_message_timeout)?;
@@ -219,12 +228,30 @@ impl<N: Net> Core<N> {
     }
 
     fn idle_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        self.idle_deadline_of(record, 1)
+    }
+
+    /// When a connection has been idle for this part of the time that it may be.
+    fn idle_deadline_of<U>(&self, record: &Record<N::Stream, U>, part: u32) -> Option<Nanos> {
         if record.flags.has(Flags::HELD) {
             return None;
         }
         let timeout = choose(record, |own| own.idle, self.config().idle_timeout)?;
         // While we keep it waiting it is not idle, nor at the moment at which that ends.
-        Some(record.last_active.max(record.resume_at) + timeout)
+        let waited_until =
+            self.reads_again_at(record).map_or(record.resume_at, |at| record.resume_at.max(at));
+        Some(record.last_active.max(waited_until) + timeout / part)
+    }
+
+    /// Whether a connection is idle by a deadline that is so many times shorter than its own.
+    pub(super) fn idles_early<U>(
+        &mut self,
+        id: ConnId,
+        record: &mut Record<N::Stream, U>,
+        times: u32,
+    ) -> bool {
+        let deadline = self.idle_deadline_of(record, times);
+        deadline.is_some_and(|deadline| self.now >= deadline) && self.goes_unheard(id, record, Flags::SPARED)
     }
 
     fn lifetime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {
@@ -248,6 +275,13 @@ impl<N: Net> Core<N> {
     fn write_stall_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
         let output = record.output.as_ref()?;
         Some(output.stalled_since + self.write_stall_of(record)?)
+    }
+
+    /// When a pause for the byte rate is over.
+    fn reads_again_at<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        let is_paused = record.muted.has(Muted::BYTES);
+        let ready = |bucket: &ByteBucket| bucket.ready_at(&record.received_level, self.moment);
+        is_paused.then(|| self.policy.received.as_ref().map_or(self.now, ready))
     }
 
     fn paced_until<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {

@@ -98,7 +98,7 @@ fn allowed<N: Net, U>(
     let allowance = bucket.allowance(&record.received_level, core.moment);
     if allowance == 0 {
         let at = bucket.ready_at(&record.received_level, core.moment);
-        core.mute_until(id, record, Muted::BYTES, at);
+        core.pause_until(id, record, at);
         return 0;
     }
     most.min(usize::try_from(allowance).unwrap_or(usize::MAX))
@@ -118,6 +118,9 @@ fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     if record.standing == Standing::Unobserved {
         record.standing = Standing::Unproven;
         core.order.push_back(UNPROVEN, id.slot());
+        // How long it was the application's says nothing of the message that begins here.
+        record.resume_at = record.resume_at.max(core.now);
+        core.arm(id, record);
     }
     core.open_operation(record);
     core.touch(record);
@@ -140,7 +143,7 @@ fn nothing_came<N: Net, U>(
         Err(error) if is_shortage(&error) => {
             // No edge will tell when there is memory again.
             let at = core.now + sending::SHORTAGE_PAUSE;
-            core.mute_until(id, record, Muted::BYTES, at);
+            core.mute_until(id, record, Muted::DELAYED, at);
         }
         Err(error) => {
             record.ready = record.ready.without(Readiness::READABLE);
@@ -243,6 +246,7 @@ fn keep_rest<N: Net, U>(
     inbox: &mut Inbox,
 ) {
     match inbox.rest(&mut core.store) {
+        Ok(Some(rest)) if record.is_ending() => core.store.give_back(rest),
         Ok(rest) => record.input = rest,
         Err(_) => core.end(id, record, Reason::Memory),
     }

@@ -2,7 +2,6 @@
 
 use super::SocketPool;
 use super::core::Core;
-use super::exhaustion::Exhaustion;
 use crate::clock::Nanos;
 use crate::connection::{Flags, Muted, Record, Stage, Standing};
 use crate::health::{ConnectionInfo, Facts, Memory, Phase, Snapshot, Verdict};
@@ -39,7 +38,7 @@ impl<U, N: Net> SocketPool<U, N> {
     pub fn verdict(&mut self) -> Verdict {
         let facts = self.facts();
         let now = self.core.now;
-        *self.core.health.judge(&facts, now)
+        self.core.health.judge(&facts, now)
     }
 
     /// Every live connection as a line of a list, in order of slots.
@@ -76,7 +75,7 @@ impl<U, N: Net> SocketPool<U, N> {
             soft_buffer_bytes: config.soft_buffer_bytes(),
             max_buffer_bytes: config.max_buffer_bytes,
             memory: self.memory(),
-            descriptors_exhausted: core.exhaustion != Exhaustion::Enough,
+            descriptors_exhausted: core.exhaustion.pauses_accepting(),
             waiting_in_backlog: full && waiting,
             tracked_addresses: core.gate.tracked(),
             drain_remaining: (deadline != Nanos::MAX).then(|| deadline.since(core.now)),

@@ -291,7 +291,7 @@ fn append<N: Net, U>(
     }
     match payload {
         Payload::Copied(bytes) => output.push(bytes, &mut core.store),
-        Payload::Shared(bytes) => output.push_shared(bytes),
+        Payload::Shared(bytes) => output.push_shared(bytes, &mut core.store),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::core::WRITABLE_OR_FAILED;
 use super::event::Event;
 use super::inbox::Inbox;
-use super::{SocketPool, ending, receiving, sending};
+use super::{SocketPool, accept, ending, receiving, sending};
 use crate::bucket::Moment;
 use crate::clock::Nanos;
 use crate::connection::{Flags, Muted, Reading, Record, Stage, facts};
@@ -156,6 +156,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.read_clock();
         self.between_turns = false;
         self.core.health.counters.turns += 1;
+        self.accepts_left = accept::MOST_A_TURN;
         self.take_in(reactor);
         self.run_commands();
         self.keep_deadlines();
@@ -164,6 +165,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.work_in_slices();
         self.accept();
         self.core.run.begin_turn();
+        self.inbox.begin_turn(self.core.run.len());
         self.core.closes_left = ending::MOST_A_TURN;
         self.audit();
     }
@@ -273,6 +275,7 @@ impl<U, N: Net> SocketPool<U, N> {
                 receiving::close_input(&mut self.core, owner, record, &mut self.inbox);
                 record.flags.remove(Flags::TOUCHED);
                 self.core.settle(owner, record);
+                self.keep_to_budget();
             }
             if !self.touched.is_empty() {
                 self.settle_listed();
@@ -299,6 +302,7 @@ impl<U, N: Net> SocketPool<U, N> {
         if let Some(record) = self.table.get_mut(id) {
             record.flags.remove(Flags::TOUCHED.with(Flags::LISTED));
             self.core.settle(id, record);
+            self.keep_to_budget();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Drains that did not end.
 
+use socketpool::net::sim::{Call, Schedule};
 use socketpool::{Event, Reason, State};
 
 use super::{SECOND, asked, builder, connect};
@@ -33,6 +34,38 @@ fn a_drain_ends_when_accepting_is_paused_during_the_last_call() {
     rig.pool.pause_accepting();
     rig.pass(2 * SECOND, seen.echo());
     assert_eq!((rig.pool.state(), seen.drained, rig.pool.addresses().count()), (State::Drained, 1, 0));
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_listener_that_is_left_alone() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    rig.settle(seen.echo());
+    rig.world.fail_next(Call::Accept, libc::EBADF, Schedule::Once);
+    let client = connect(&rig, 1);
+    client.send(b"hi\n");
+    rig.settle(seen.echo());
+    rig.pool.drain(None);
+    rig.settle(seen.echo());
+    assert_eq!((rig.pool.state(), client.take()), (State::Drained, b"hi\n".to_vec()), "no time has passed");
+}
+
+#[test]
+fn a_turn_that_a_drain_begins_in_takes_no_more_than_any_other() {
+    for from_outside in [true, false] {
+        let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+        let clients = asked(&rig, 1000, 900);
+        if from_outside {
+            rig.pool.handle().drain(None).unwrap();
+            rig.step(seen.echo());
+        } else {
+            rig.step(seen.echo());
+            rig.pool.drain(None);
+        }
+        assert_eq!(rig.pool.snapshot().counters.accepted, 256);
+        rig.settle(seen.echo());
+        assert!(clients.iter().all(|client| client.take() == b"a\n"), "and everybody has his turn");
+        assert_eq!(rig.pool.state(), State::Drained);
+    }
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! Bounds on bytes and rates that counted the wrong thing, or were not looked at again.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use socketpool::net::sim::Client;
-use socketpool::{Config, Event, Eviction, OutputHigh, OverRate, Proof, Rate, Reason, Refusal, SocketPool};
+use socketpool::{
+    Builder, Config, Event, Eviction, OutputHigh, OverRate, Proof, Rate, Reason, Refusal, SocketPool,
+};
 
 use super::{SECOND, builder, connect};
-use crate::support::{Pool, Rig, Seen};
+use crate::support::{self, Pool, Rig, Seen};
 
 #[test]
 fn a_full_buffer_goes_on_when_the_input_is_looked_at_after_taking_from_it() {
@@ -120,6 +127,55 @@ fn the_soft_mark_reaches_a_small_one_behind_many_larger() {
     assert_eq!(seen.closed, [(seen.opened[100], Reason::Memory)]);
 }
 
+/// A pool past the soft mark of its budget: each of its clients has half a message of 2 KB in it.
+fn past_the_soft_mark(builder: Builder<()>, handle: fn(&mut Pool<()>, Event<()>)) -> (Rig<()>, Vec<Client>) {
+    let mut rig = Rig::new(builder.max_buffer_bytes(64 << 10).first_message_timeout(None));
+    let clients: Vec<_> = (1000..1014).map(|port| connect(&rig, port)).collect();
+    for client in &clients {
+        client.send(b"a\n");
+        client.send(&[b'x'; 2000]);
+    }
+    rig.settle(handle);
+    let buffers = rig.pool.snapshot().buffers;
+    assert!((48 << 10..64 << 10).contains(&buffers.now), "{buffers}");
+    (rig, clients)
+}
+
+#[test]
+fn the_soft_mark_takes_nobody_for_idle_who_is_not() {
+    let echo = |pool: &mut Pool<()>, event| support::echo(pool, &event);
+    let hold = |pool: &mut Pool<()>, event| {
+        if let Event::Readable(id) = event {
+            pool.conn(id).receive();
+            pool.conn(id).hold();
+        }
+    };
+    let slow = builder().over_rate(OverRate::Delay).operation_rate(Rate::new(1, 60 * SECOND));
+    let patient = |pool: &mut Pool<()>, event: Event<()>| {
+        support::echo(pool, &event);
+        if let Event::Opened(id) = event {
+            pool.conn(id).set_idle_timeout(Some(600 * SECOND)).unwrap();
+        }
+    };
+    let (mut busy, held) = past_the_soft_mark(builder(), hold);
+    let (mut delaying, delayed) = past_the_soft_mark(slow, echo);
+    let (mut allowing, allowed) = past_the_soft_mark(builder(), patient);
+    let (mut late, talking) = past_the_soft_mark(builder(), echo);
+    for rig in [&mut busy, &mut delaying, &mut allowing] {
+        rig.pass(31 * SECOND, echo);
+    }
+    late.hand.advance(31 * SECOND);
+    talking.iter().for_each(|client| client.send(b"\n"));
+    late.settle(echo);
+    for (rig, clients) in [(busy, held), (delaying, delayed), (allowing, allowed), (late, talking)] {
+        assert_eq!(rig.pool.len(), clients.len());
+    }
+
+    let (mut rig, clients) = past_the_soft_mark(builder(), echo);
+    rig.pass(31 * SECOND, echo);
+    assert!(rig.pool.len() < clients.len(), "whoever is idle goes");
+}
+
 #[test]
 fn a_budget_that_is_lifted_leaves_no_alarm_behind() {
     let tight = builder().max_buffer_bytes(500_000).first_message_timeout(None);
@@ -146,17 +202,57 @@ fn a_full_connection_reads_on_when_there_may_be_more_input() {
 }
 
 #[test]
-fn a_refused_stream_comes_back_blocking_as_it_was() {
+fn a_refused_stream_comes_back_as_it_was() {
     let mut pool = SocketPool::<()>::builder().max_connections(1).eviction(Eviction::Off).build().unwrap();
     let (ours, _theirs) = UnixStream::pair().unwrap();
     pool.add(ours).unwrap();
-    for nonblocking in [false, true] {
+    for (nonblocking, cloexec) in [(false, false), (true, false), (false, true), (true, true)] {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(nonblocking).unwrap();
+        SockRef::from(&ours).set_cloexec(cloexec).unwrap();
         let refused = pool.add(ours).unwrap_err();
         assert_eq!(refused.reason, Refusal::Full);
         assert_eq!(SockRef::from(&refused.stream).nonblocking().unwrap(), nonblocking);
+        assert_eq!(is_left_to_children(&refused.stream), !cloexec, "an inetd runs its servers with it");
     }
+}
+
+/// Whether a program that this process runs has the descriptor too.
+fn is_left_to_children(fd: &OwnedFd) -> bool {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let shown = Command::new("readlink").arg(link).output().expect("readlink is there");
+    shown.stdout.starts_with(b"socket:")
+}
+
+/// Whose a socket was that has been reset, the kernel does not tell; it still gives out what came before.
+#[test]
+fn whoever_resets_before_he_is_added_comes_past_no_list() {
+    let mut pool = SocketPool::<()>::builder().deny(["127.0.0.0/8".parse().unwrap()]).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (resets, reason) in [(false, Refusal::Denied), (true, Refusal::Register)] {
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        client.write_all(b"a request\n").unwrap();
+        if resets {
+            SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+            while accepted.peer_addr().is_ok() {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(pool.add(accepted).unwrap_err().reason, reason);
+    }
+}
+
+#[test]
+fn what_is_connected_to_nobody_is_not_added() {
+    let mut pool = SocketPool::<()>::builder().build().unwrap();
+    let nobodys = |domain| OwnedFd::from(Socket::new(domain, Type::STREAM, None).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for socket in [nobodys(Domain::IPV4), nobodys(Domain::UNIX), listener.into()] {
+        assert_eq!(pool.add(socket).unwrap_err().reason, Refusal::Register);
+    }
+    assert_eq!((pool.len(), pool.snapshot().refused(Refusal::Register)), (0, 3));
 }
 
 #[test]
@@ -271,4 +367,28 @@ fn half_a_message_behind_each_that_is_never_answered_hides_none_from_the_rate() 
         rig.settle(collect(&mut taken));
     }
     assert_eq!(taken, 1);
+}
+
+#[test]
+fn a_budget_holds_against_a_thousand_who_fill_it_in_the_same_turn() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_buffer_bytes(1_000_000)), Seen::default());
+    let clients: Vec<_> = (1000..2000).map(|port| connect(&rig, port)).collect();
+    rig.settle(seen.echo());
+    clients.iter().for_each(|client| client.send(&[b'x'; 60_000]));
+    rig.settle(seen.echo());
+    let peak = rig.pool.snapshot().buffers.peak;
+    assert!((1_000_000..1_070_000).contains(&peak), "{peak} bytes of 1,000,000, and one buffer");
+    assert!(seen.reasons().iter().all(|reason| *reason == Reason::Memory), "{:?}", seen.reasons());
+}
+
+#[test]
+fn a_budget_holds_against_a_broadcast() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_buffer_bytes(1_000_000)), Seen::default());
+    let clients: Vec<_> = (1000..2000).map(|port| connect(&rig, port)).collect();
+    rig.settle(seen.echo());
+    clients.iter().for_each(|client| client.set_window(0));
+    rig.pool.broadcast(vec![b'x'; 60_000]);
+    rig.settle(seen.echo());
+    let peak = rig.pool.snapshot().buffers.peak;
+    assert!((1_000_000..1_070_000).contains(&peak), "{peak} bytes of 1,000,000, and one buffer");
 }

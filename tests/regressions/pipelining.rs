@@ -31,6 +31,22 @@ fn one_that_pipelines_locks_nobody_else_out() {
 }
 
 #[test]
+fn a_thousand_that_pipeline_make_a_turn_no_longer_than_a_few_that_do() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let quiet = connect(&rig, 1);
+    let greedy: Vec<_> = (1000..2000).map(|port| connect(&rig, port)).collect();
+    rig.settle(seen.echo());
+    greedy.iter().for_each(|client| client.send(&b"\n".repeat(20_000)));
+    quiet.send(b"hi\n");
+    rig.step(seen.echo());
+    assert_eq!(quiet.take(), b"hi\n");
+    let received = rig.pool.snapshot().counters.received_bytes;
+    assert!(received <= 5 << 20, "{received} bytes in one turn, each of which may be a message");
+    rig.settle(seen.echo());
+    assert!(greedy.iter().all(|client| client.bytes_in() == 20_000), "they are served in full, too");
+}
+
+#[test]
 fn pipelined_messages_pass_at_their_rate_and_none_is_lost() {
     let own = delaying().operation_rate(Rate::per_second(10).burst(5));
     let (mut rig, mut seen) = (Rig::new(own), Seen::default());

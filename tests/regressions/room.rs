@@ -1,7 +1,7 @@
 //! Who makes room, who never does, and what accepting does when there is none.
 
 use socketpool::net::sim::{Call, Schedule};
-use socketpool::{Event, OverRate, Rate, Reason};
+use socketpool::{Event, OverRate, Rate, Reason, Refusal, Verdict, WhenFull};
 
 use super::{SECOND, asked, builder, connect, hold, peer};
 use crate::support::{Rig, Seen, answer, ms};
@@ -109,6 +109,22 @@ fn a_lowered_limit_lets_nobody_in_above_it() {
 }
 
 #[test]
+fn nobody_makes_room_for_those_whom_a_lowered_limit_refuses() {
+    let refusing = builder().max_connections(6).when_full(WhenFull::Refuse);
+    let (mut rig, mut seen) = (Rig::new(refusing), Seen::default());
+    let _clients = asked(&rig, 1, 6);
+    rig.pass(SECOND, seen.echo());
+    rig.pool.reconfigure(|config| config.max_connections = 3).unwrap();
+    rig.world.set_descriptor_limit(7);
+    let _newcomers = asked(&rig, 100, 5);
+    rig.pass(5 * SECOND, seen.echo());
+    assert_eq!((seen.reasons(), rig.pool.len()), (vec![], 6));
+    rig.world.set_descriptor_limit(100);
+    rig.pass(5 * SECOND, seen.echo());
+    assert_eq!(rig.pool.snapshot().refused(Refusal::Full), 5);
+}
+
+#[test]
 fn a_broken_listener_does_not_delay_another() {
     let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
     let second = rig.pool.listen("127.0.0.1:7001").unwrap();
@@ -142,6 +158,34 @@ fn an_accept_error_that_takes_nobody_off_the_backlog_does_not_spin() {
 }
 
 #[test]
+fn a_shortage_of_descriptors_is_over_when_they_are_there_again() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    rig.world.set_descriptor_limit(4);
+    let clients = [asked(&rig, 1, 3), asked(&rig, 4, 2)];
+    rig.pass(SECOND, seen.echo());
+    assert_eq!(rig.pool.verdict().to_string(), "degraded:descriptors");
+    drop(clients);
+    rig.pass(SECOND, seen.echo());
+    assert!(!rig.pool.snapshot().descriptors_exhausted, "though nobody has come to use them");
+    rig.pass(10 * SECOND, seen.echo());
+    assert_eq!(rig.pool.verdict(), Verdict::Healthy);
+}
+
+#[test]
+fn a_shortage_of_descriptors_is_over_when_an_accept_finds_nobody() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    rig.settle(seen.echo());
+    rig.world.fail_next(Call::Accept, libc::EMFILE, Schedule::Once);
+    let _client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    assert!(rig.pool.snapshot().descriptors_exhausted);
+    // Another process that has the listener as well is faster.
+    rig.world.fail_next(Call::Accept, libc::EAGAIN, Schedule::Once);
+    rig.pass(SECOND, seen.echo());
+    assert!(!rig.pool.snapshot().descriptors_exhausted);
+}
+
+#[test]
 fn a_request_that_waits_in_the_socket_keeps_its_connection_from_going() {
     let (mut rig, mut seen) = (Rig::new(builder().max_connections(50)), Seen::default());
     let proven = asked(&rig, 1000, 50);
@@ -150,6 +194,21 @@ fn a_request_that_waits_in_the_socket_keeps_its_connection_from_going() {
     let _newcomers = asked(&rig, 3000, 50);
     rig.settle(seen.echo());
     assert!(proven.iter().all(|client| client.take() == b"a\nb\n"), "{:?}", seen.reasons());
+}
+
+#[test]
+fn a_byte_each_sent_all_at_once_costs_no_proven_one_the_place() {
+    for (loud, silent) in [(100, 100), (600, 100)] {
+        let (mut rig, mut seen) = (Rig::new(builder().max_connections(1000)), Seen::default());
+        let crowd: Vec<_> = (1000..1000 + loud + silent).map(|port| connect(&rig, port)).collect();
+        let proven = asked(&rig, 3000, 1000 - loud - silent);
+        rig.pass(SECOND, seen.echo());
+        crowd[..usize::from(loud)].iter().for_each(|client| client.send(b"x"));
+        let newcomers = asked(&rig, 5000, 50);
+        rig.pass(ms(10), seen.echo());
+        assert!(newcomers.iter().all(|client| client.take() == b"a\n"), "{loud} loud ones");
+        assert!(proven.iter().all(|client| client.end().is_none()), "{loud} loud ones");
+    }
 }
 
 #[test]

@@ -176,6 +176,23 @@ fn a_connection_that_is_let_go_unanswered_has_its_first_time_again() {
 }
 
 #[test]
+fn a_connection_that_comes_back_from_the_application_has_its_first_time_again() {
+    for idle in [None, Some(100 * SECOND)] {
+        let (mut rig, mut seen) = (Rig::new(builder().idle_timeout(idle)), Seen::default());
+        let client = connect(&rig, 1);
+        rig.settle(seen.echo());
+        rig.pool.conn(seen.opened[0]).leave_to_application();
+        rig.pass(99 * SECOND, seen.echo());
+        rig.pool.conn(seen.opened[0]).resume_reading();
+        client.send(b"half a message");
+        rig.pass(29 * SECOND, seen.echo());
+        assert_eq!(seen.closed, []);
+        rig.pass(2 * SECOND, seen.echo());
+        assert_eq!(seen.reasons(), [Reason::FirstMessage]);
+    }
+}
+
+#[test]
 fn a_first_message_that_waits_in_the_socket_is_heard_by_a_late_turn() {
     let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
     let (honest, dribbler) = (connect(&rig, 1), connect(&rig, 2));
@@ -236,4 +253,33 @@ fn a_request_that_waits_is_answered_at_the_end_of_a_life() {
     client.send(b"b\n");
     rig.settle(seen.echo());
     assert_eq!((client.take(), seen.reasons()), (b"a\nb\n".to_vec(), vec![Reason::Lifetime]));
+}
+
+/// A client of a pool that lets 1,000 bytes in a second, which sends `bytes` each `every`, and how it ends within a minute
+/// of its first message's 30 seconds.
+fn ends_when_paced(bytes: usize, every: Duration) -> Vec<Reason> {
+    let slow = builder().received_rate(ByteRate::per_second(1000).burst(10)).max_input(60_000);
+    let (mut rig, mut seen) = (Rig::new(slow), Seen::default());
+    let client = connect(&rig, 1);
+    for _ in 0..90_000 / every.as_millis() {
+        client.send(&vec![b'x'; bytes]);
+        rig.pass(every, seen.echo());
+    }
+    seen.reasons()
+}
+
+#[test]
+fn a_byte_rate_gives_dribbled_bytes_no_longer_than_any() {
+    assert_eq!(ends_when_paced(25, 29 * SECOND), [Reason::FirstMessage]);
+    assert_eq!(ends_when_paced(10, SECOND), [Reason::FirstMessage]);
+}
+
+#[test]
+fn a_first_message_for_which_the_byte_rate_is_too_low_comes_to_its_end() {
+    let slow = builder().received_rate(ByteRate::per_second(1000).burst(10)).max_input(64_000);
+    let (mut rig, mut seen) = (Rig::new(slow), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(&[[b'x'; 49_999].as_slice(), b"\n"].concat());
+    rig.pass(60 * SECOND, seen.echo());
+    assert_eq!((client.bytes_in(), seen.reasons()), (50_000, vec![]));
 }
