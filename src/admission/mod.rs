@@ -373,7 +373,7 @@ impl Gate {
 
     /// Whether a list keeps the address out.
     fn is_denied(&self, address: Address, now: Nanos) -> bool {
-        (!self.deny.is_empty() && self.deny.contains(address, now))
+        self.deny.contains(address, now)
             || (!self.allow.is_empty() && !self.allow.contains(address, now))
             || self.syn.as_ref().is_some_and(|syn| syn.is_blacklisted(address, now))
     }
@@ -423,12 +423,12 @@ impl Syn {
     /// In the whitelist.
     #[inline]
     fn is_trusted(&self, address: Address, now: Nanos) -> bool {
-        !self.whitelist.is_empty() && self.whitelist.contains(address, now)
+        self.whitelist.contains(address, now)
     }
 
     #[inline]
     fn is_blacklisted(&self, address: Address, now: Nanos) -> bool {
-        !self.blacklist.is_empty() && self.blacklist.contains(address, now) && !self.is_trusted(address, now)
+        self.blacklist.contains(address, now) && !self.is_trusted(address, now)
     }
 }
 

@@ -94,6 +94,7 @@ impl Health {
     }
 
     /// A connection got a slot; `live` counts it.
+    #[inline]
     pub(crate) fn opened(&mut self, live: usize) {
         self.counters.opened += 1;
         self.peak_live = self.peak_live.max(live);

@@ -474,7 +474,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Takes a connection that has left the table out of everything else.
+    /// Takes a connection that leaves the table out of everything else.
     pub(super) fn forget<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let slot = id.slot();
         self.timers.disarm(slot);

@@ -66,8 +66,9 @@ impl Exhaustion {
     /// An accept succeeded.
     pub(super) fn accepted(&mut self) {
         match self {
+            Self::Enough => {}
             Self::Short { free: free @ 1.., .. } => *free -= 1,
-            _ => *self = Self::Enough,
+            Self::Pausing { .. } | Self::Short { .. } => *self = Self::Enough,
         }
     }
 
