@@ -186,8 +186,10 @@ pub(crate) mod proc {
 
     pub(crate) fn private_bytes(pid: u32) -> u64 {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the process lives");
-        let private = rollup.lines().filter(|line| line.starts_with("Private_"));
-        private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum::<u64>() * 1024
+        // Code that runs for the first time is a clean page more, and no growth.
+        let private =
+            rollup.lines().find(|line| line.starts_with("Private_Dirty:")).expect("every kernel tells");
+        private.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
     }
 
     /// The descriptors of this process and what they are, in order.
