@@ -72,6 +72,10 @@ pub mod net;
 
 mod server;
 
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, reason = "a C program is on the other side")]
+pub mod capi;
+
 pub use admission::{Cidr, ParseCidrError, SynProtection};
 pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;

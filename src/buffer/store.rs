@@ -12,6 +12,9 @@ pub(crate) struct ChunkStore {
     /// Free rings by class.
     rings: [Vec<Lent<Ring>>; CLASSES],
     outputs: Vec<Lent<Output>>,
+    /// Where addresses of waiting bytes are given out: rings that came back since the turn began, and are lent to nobody
+    /// before the next.
+    resting: Option<Vec<Lent<Ring>>>,
     /// Invariant: free_bytes <= retain_bytes.
     retain_bytes: usize,
     /// Invariant: the capacity of all rings in `rings`.
@@ -26,6 +29,7 @@ impl ChunkStore {
         Self {
             rings: [const { Vec::new() }; CLASSES],
             outputs: Vec::new(),
+            resting: None,
             retain_bytes,
             free_bytes: 0,
             lent_bytes: 0,
@@ -88,11 +92,35 @@ impl ChunkStore {
         Ok(())
     }
 
+    /// From now on nothing of a ring that came back is touched before `begin_turn`.
+    #[cfg(feature = "capi")]
+    pub(crate) fn let_rest(&mut self) {
+        self.resting.get_or_insert_default();
+    }
+
+    /// A turn begins: what came back in the one before may be lent again.
+    pub(crate) fn begin_turn(&mut self) {
+        if let Some(rested) = self.resting.as_mut().filter(|resting| !resting.is_empty()).map(std::mem::take)
+        {
+            rested.into_iter().for_each(|ring| self.keep(ring));
+        }
+    }
+
     /// Takes a ring back. What waited in it is forgotten.
-    pub(crate) fn give_back(&mut self, mut ring: Lent<Ring>) {
+    pub(crate) fn give_back(&mut self, ring: Lent<Ring>) {
+        debug_assert!(ring.capacity() <= self.lent_bytes, "a ring came back that was not lent here");
+        self.lent_bytes = self.lent_bytes.saturating_sub(ring.capacity());
+        if let Some(resting) = &mut self.resting
+            && resting.try_reserve(1).is_ok()
+        {
+            return resting.push(ring);
+        }
+        self.keep(ring);
+    }
+
+    /// Keeps a ring for whoever needs one next, if there is room.
+    fn keep(&mut self, mut ring: Lent<Ring>) {
         let capacity = ring.capacity();
-        debug_assert!(capacity <= self.lent_bytes, "a ring came back that was not lent here");
-        self.lent_bytes = self.lent_bytes.saturating_sub(capacity);
         // Without memory to remember it by, it goes to the allocator.
         if self.make_room(capacity) && self.rings[class(capacity)].try_reserve(1).is_ok() {
             ring.clear();

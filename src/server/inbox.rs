@@ -25,6 +25,18 @@ pub(super) struct Inbox {
     turn_share: usize,
     ring: Option<Lent<Ring>>,
     taken: Taken,
+    /// Where fresh bytes come to lie.
+    fresh: Fresh,
+}
+
+/// Where bytes come to lie that are received while nothing waits before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fresh {
+    /// In the scratch buffer of the pool, until the next connection is read from.
+    InScratch,
+    /// In a ring of the connection's own, so that they stay where they are.
+    #[cfg(feature = "capi")]
+    InRing,
 }
 
 /// Bytes from the front of the input that are used up.
@@ -79,7 +91,14 @@ impl Inbox {
             turn_share: SHARE_BYTES,
             ring: None,
             taken: Taken::default(),
+            fresh: Fresh::InScratch,
         })
+    }
+
+    /// From now on bytes stay where they are received, whoever else is read from.
+    #[cfg(feature = "capi")]
+    pub(super) fn keep_in_place(&mut self) {
+        self.fresh = Fresh::InRing;
     }
 
     /// A turn begins in which so many connections have something to tell.
@@ -149,7 +168,7 @@ impl Inbox {
     /// input is as it was. `most` is not 0, and no more than the share. Whatever was used up has been told.
     #[inline]
     pub(super) fn space(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
-        if self.ring.is_none() && self.taken.bytes.get() == self.all {
+        if self.ring.is_none() && self.taken.bytes.get() == self.all && self.fresh == Fresh::InScratch {
             self.all = 0;
             self.taken.reset();
             return &mut self.scratch[..most];

@@ -201,6 +201,14 @@ impl<U, N: Net> SocketPool<U, N> {
         })
     }
 
+    /// From now on the address of a connection's waiting bytes can be given out: they stay where they are until that
+    /// connection is asked for something or a turn begins.
+    #[cfg(feature = "capi")]
+    pub(crate) fn lend_addresses(&mut self) {
+        self.inbox.keep_in_place();
+        self.core.store.let_rest();
+    }
+
     fn own_reactor(&mut self, reactor: Reactor<N>) {
         self.reactor = Some(reactor);
     }

@@ -166,6 +166,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.accept();
         self.core.run.begin_turn();
         self.inbox.begin_turn(self.core.run.len());
+        self.core.store.begin_turn();
         self.core.closes_left = ending::MOST_A_TURN;
         self.audit();
     }

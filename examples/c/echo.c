@@ -1,0 +1,79 @@
+/*
+ * Sends every line back, on the pool's own loop.
+ *
+ *     echo [PORT]
+ *
+ * SIGTERM or Ctrl-C lets everybody finish, for at most five seconds.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <socketpool/socketpool.h>
+
+static volatile sig_atomic_t asked_to_stop = 0;
+
+static void stop(int signal_number)
+{
+    (void)signal_number;
+    asked_to_stop = 1;
+}
+
+static int give_up(void)
+{
+    fprintf(stderr, "echo: %s\n", sp_last_error());
+    return 1;
+}
+
+/* Answers every whole line that waits. Whoever does not read what it asked for is closed. */
+static void answer(sp_connection *connection)
+{
+    const void *data;
+    size_t length;
+
+    sp_connection_receive(connection, NULL);
+    while (sp_connection_input(connection, &data, &length) == SP_OK && length > 0) {
+        const char *end = memchr(data, '\n', length);
+        if (end == NULL)
+            return;
+        size_t line = (size_t)(end - (const char *)data) + 1;
+        if (sp_connection_send(connection, data, line) == SP_SENT_REFUSED) {
+            sp_connection_close(connection);
+            return;
+        }
+        sp_connection_consume(connection, line);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    sp_pool *pool;
+    sp_event event;
+    int port = argc > 1 ? atoi(argv[1]) : 7000, draining = 0;
+
+    signal(SIGTERM, stop);
+    signal(SIGINT, stop);
+    if (sp_pool_new(10000, 65536, &pool) != SP_OK || sp_pool_listen(pool, "127.0.0.1", port, &port) != SP_OK)
+        return give_up();
+    printf("listening on 127.0.0.1:%d\n", port);
+    fflush(stdout);
+
+    for (;;) {
+        if (asked_to_stop && !draining++)
+            sp_pool_drain(pool, 5000);
+        /* A signal that comes just before the wait is seen after it. */
+        if (sp_pool_turn(pool, 200) != SP_OK)
+            return give_up();
+        while (sp_pool_next_event(pool, &event) == 1) {
+            if (event.kind == SP_EVENT_READABLE)
+                answer(event.connection);
+            else if (event.kind == SP_EVENT_CLOSED)
+                printf("a connection ended: %s\n", sp_reason_name(event.reason));
+            else if (event.kind == SP_EVENT_DRAINED) {
+                sp_pool_free(&pool);
+                return 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! A connection of a C program's pool: its bytes, what hangs on it, and its end.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::slice;
+
+use super::handles::{self, Bad, Facts, Kind};
+use super::pool::{Inner, call, store};
+use super::status::{Failure, SP_OK};
+use crate::id::ConnId;
+use crate::net::Os;
+use crate::server::{Connection, Sent};
+
+/// A connection. A pointer to it is a name, not an address.
+#[derive(Debug)]
+pub struct sp_connection;
+
+fn bad(reason: Bad) -> Failure {
+    Failure::handle("connection", Kind::Connection, reason)
+}
+
+/// What the slot of a connection says, without a lock.
+fn facts(connection: *mut sp_connection) -> Result<Facts, Failure> {
+    handles::facts(connection.addr() as u64).map_err(bad)
+}
+
+/// Runs a call on a connection, alone with its pool.
+fn with_connection(
+    function: &str,
+    connection: *mut sp_connection,
+    run: impl FnOnce(&mut Connection<'_, u64, Os>) -> Result<c_int, Failure>,
+) -> c_int {
+    call(function, || {
+        let found = facts(connection)?;
+        let pool = handles::pin(found.owner).map_err(bad)?;
+        let status = {
+            let mut inner = pool.lock()?;
+            run(&mut inner.connection(connection)?)?
+        };
+        pool.hurry();
+        Ok(status)
+    })
+}
+
+impl Inner {
+    /// The connection of a name that was good before the lock was taken.
+    fn connection(&mut self, connection: *mut sp_connection) -> Result<Connection<'_, u64, Os>, Failure> {
+        let id = ConnId::from_u64(facts(connection)?.id);
+        id.and_then(|id| self.pool.get(id)).ok_or_else(|| bad(Bad::Stale))
+    }
+}
+
+/// Receives what has arrived and stores how many bytes came: 0 if none, which is no error. They wait behind those of before:
+/// see `sp_connection_input`. `count` may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sp_connection_receive(connection: *mut sp_connection, count: *mut usize) -> c_int {
+    with_connection("sp_connection_receive", connection, |connection| {
+        let received = connection.receive();
+        if !count.is_null() {
+            // SAFETY: not NULL, and the caller promises that it may be written through.
+            unsafe { count.write(received) };
+        }
+        Ok(SP_OK)
+    })
+}
+
+/// Stores where the bytes are that have been received and not consumed, in one piece, and how many. They stay there until
+/// the next call with this connection, or the next `sp_pool_next_event` or `sp_pool_turn` of its pool, in whichever thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sp_connection_input(
+    connection: *mut sp_connection,
+    data: *mut *const c_void,
+    length: *mut usize,
+) -> c_int {
+    with_connection("sp_connection_input", connection, |connection| {
+        let input = connection.input();
+        // SAFETY: as the caller promises of both.
+        unsafe {
+            store("data", data, input.as_ptr().cast::<c_void>())?;
+            store("length", length, input.len())?;
+        }
+        Ok(SP_OK)
+    })
+}
+
+/// Says that so many bytes from the front of the input are used up. More than there are is an error, and uses up none.
+#[unsafe(no_mangle)]
+pub extern "C" fn sp_connection_consume(connection: *mut sp_connection, length: usize) -> c_int {
+    with_connection("sp_connection_consume", connection, |connection| {
+        let there = connection.input().len();
+        if length > there {
+            let what = format_args!("is {length}, must be at most the {there} bytes that are there");
+            return Err(Failure::argument("length", what));
+        }
+        connection.consume(length);
+        Ok(SP_OK)
+    })
+}
+
+/// The kernel has taken it all.
+pub const SP_SENT_NOW: c_int = 0;
+/// Some of it waits in the pool until the peer takes it.
+pub const SP_SENT_QUEUED: c_int = 1;
+/// Nothing of it will be sent: so much waits already that it does not fit, or the connection has ended.
+pub const SP_SENT_REFUSED: c_int = 2;
+
+/// Sends bytes and returns what became of them, one of `SP_SENT_…`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sp_connection_send(
+    connection: *mut sp_connection,
+    data: *const c_void,
+    length: usize,
+) -> c_int {
+    with_connection("sp_connection_send", connection, |connection| {
+        if data.is_null() && length > 0 {
+            return Err(Failure::argument("data", "is NULL"));
+        }
+        if length > isize::MAX.cast_unsigned() {
+            return Err(Failure::argument(
+                "length",
+                format_args!("is {length}, must be at most {}", isize::MAX),
+            ));
+        }
+        let bytes = match length {
+            0 => &[][..],
+            // SAFETY: not NULL and not too long, and the caller promises that so many bytes may be read.
+            _ => unsafe { slice::from_raw_parts(data.cast::<u8>(), length) },
+        };
+        Ok(match connection.send(bytes) {
+            Sent::Now => SP_SENT_NOW,
+            Sent::Queued => SP_SENT_QUEUED,
+            Sent::Refused => SP_SENT_REFUSED,
+        })
+    })
+}
+
+/// Ends a connection now. Output that waits is dropped. `SP_EVENT_CLOSED` follows.
+#[unsafe(no_mangle)]
+pub extern "C" fn sp_connection_close(connection: *mut sp_connection) -> c_int {
+    with_connection("sp_connection_close", connection, |connection| {
+        connection.close();
+        Ok(SP_OK)
+    })
+}
+
+/// Reads nothing more of a connection and ends it as soon as what waits has been sent.
+#[unsafe(no_mangle)]
+pub extern "C" fn sp_connection_close_when_done(connection: *mut sp_connection) -> c_int {
+    with_connection("sp_connection_close_when_done", connection, |connection| {
+        connection.close_when_done();
+        Ok(SP_OK)
+    })
+}
+
+/// Hangs something of the program's on a connection.
+#[unsafe(no_mangle)]
+pub extern "C" fn sp_connection_set_userdata(connection: *mut sp_connection, userdata: *mut c_void) -> c_int {
+    call("sp_connection_set_userdata", || {
+        let found = facts(connection)?;
+        let pool = handles::pin(found.owner).map_err(bad)?;
+        let _alone = pool.lock()?;
+        handles::set_userdata(connection.addr() as u64, userdata).map_err(bad)?;
+        Ok(SP_OK)
+    })
+}
+
+/// What hangs on a connection; NULL if nothing does, or for a bad handle. Takes no lock.
+#[unsafe(no_mangle)]
+pub extern "C" fn sp_connection_userdata(connection: *mut sp_connection) -> *mut c_void {
+    let mut userdata = std::ptr::null_mut();
+    call("sp_connection_userdata", || {
+        userdata = handles::userdata(connection.addr() as u64).map_err(bad)?;
+        Ok(SP_OK)
+    });
+    userdata
+}
+
+/// The descriptor of a connection, which stays the pool's; -1 for a bad handle. Takes no lock.
+#[unsafe(no_mangle)]
+pub extern "C" fn sp_connection_fd(connection: *mut sp_connection) -> c_int {
+    let mut fd = -1;
+    call("sp_connection_fd", || {
+        fd = facts(connection)?.fd;
+        Ok(SP_OK)
+    });
+    fd
+}
+
+/// Stores who is on the other side, as text that ends with NUL, such as `192.0.2.1:40000`, or `unix`. `size` is the room
+/// that is there for it, of which 64 bytes are always enough; less than it takes is an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sp_connection_peer(
+    connection: *mut sp_connection,
+    text: *mut c_char,
+    size: usize,
+) -> c_int {
+    with_connection("sp_connection_peer", connection, |connection| {
+        let peer = connection.peer().to_string();
+        if text.is_null() {
+            return Err(Failure::argument("text", "is NULL"));
+        }
+        if size <= peer.len() {
+            let what = format_args!("is {size}, must be at least {}", peer.len() + 1);
+            return Err(Failure::argument("size", what));
+        }
+        // SAFETY: not NULL, the caller promises room for `size` bytes, and the text with its NUL is no longer.
+        unsafe {
+            text.copy_from_nonoverlapping(peer.as_ptr().cast::<c_char>(), peer.len());
+            text.add(peer.len()).write(0);
+        }
+        Ok(SP_OK)
+    })
+}

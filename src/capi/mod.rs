@@ -1,0 +1,22 @@
+//! The pool for C: plain functions over handles, which any thread may call with anything.
+//!
+//! Every function answers a status and stores what it has to say through pointers. No handle, however wrong, is undefined
+//! behaviour: see `handles`. Pointers to store through must be valid or NULL, which is an error too. Nothing is locked
+//! while the loop waits, and no panic crosses: it becomes an error, and the pool refuses from then on.
+
+#![allow(non_camel_case_types, reason = "the names are C's")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "the docs are C's too, and above is what all of them ask of a pointer"
+)]
+
+mod connection;
+mod event;
+mod handles;
+mod pool;
+mod status;
+
+pub use connection::*;
+pub use event::*;
+pub use pool::*;
+pub use status::*;

@@ -1,0 +1,127 @@
+//! C and C++ programs over the C ABI: compiled with every compiler that is here, run, and talked to.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn scratch() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi")
+}
+
+/// Runs a program to its end, which must be a good one.
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    said
+}
+
+fn is_here(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// The library as a C program links it.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let target = scratch().join("target");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["rustc", "--locked", "--lib", "--features", "capi", "--crate-type", "staticlib"]);
+        run(cargo.arg("--target-dir").arg(&target).current_dir(root()));
+        target.join("debug/libsocketpool.a")
+    })
+}
+
+/// Compiles a program of this repository and returns it.
+fn compile(compiler: &str, dialect: &str, source: &str, link: &str) -> PathBuf {
+    let (source, name) =
+        (root().join(source), format!("{}-{compiler}-{dialect}", source.replace(['/', '.'], "-")));
+    let program = scratch().join(name);
+    let language = if compiler.ends_with("++") { "c++" } else { "c" };
+    let mut command = Command::new(compiler);
+    command.arg(format!("-std={dialect}")).args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"]);
+    command.arg("-I").arg(root().join("include")).args(["-x", language]).arg(source).args(["-x", "none"]);
+    run(command.arg(library()).args(link.split_whitespace()).arg("-o").arg(&program));
+    program
+}
+
+const LINK: &str = "-lpthread -ldl -lm";
+
+#[test]
+fn the_header_is_clean_in_every_dialect() {
+    let dialects =
+        [(["gcc", "clang"], ["c99", "c11", "c17"]), (["g++", "clang++"], ["c++11", "c++17", "c++20"])];
+    for (compilers, dialects) in dialects {
+        for compiler in compilers.into_iter().filter(|compiler| is_here(compiler)) {
+            for dialect in dialects {
+                run(&mut Command::new(compile(compiler, dialect, "tests/c/header.c", LINK)));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_wrong_handle_is_told_and_nothing_else_happens() {
+    let program = compile("gcc", "c99", "tests/c/misuse.c", LINK);
+    run(&mut Command::new(&program));
+    if is_here("valgrind") {
+        let quiet =
+            ["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"];
+        run(Command::new("valgrind").args(quiet).arg(&program));
+    }
+}
+
+/// A program that was started, and is ended whatever happens.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_echo_of_the_examples_serves_and_drains() {
+    let program = compile("gcc", "c99", "examples/c/echo.c", LINK);
+    let mut echo = Running(Command::new(program).arg("0").stdout(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(echo.0.stdout.take().unwrap()).lines();
+    let address =
+        said.next().unwrap().unwrap().strip_prefix("listening on ").expect("it tells where").to_owned();
+
+    let mut clients: Vec<_> = (0..50).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    for round in 0..100 {
+        for client in &mut clients {
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.write_all(format!("round {round}\nand again\n").as_bytes()).unwrap();
+        }
+        for client in &mut clients {
+            let expected = format!("round {round}\nand again\n");
+            let mut answer = vec![0; expected.len()];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(String::from_utf8(answer).unwrap(), expected);
+        }
+    }
+    // Half of the messages are longer than any chunk, and one is never finished.
+    let long = [vec![b'x'; 60_000], vec![b'\n']].concat();
+    let mut answer = vec![0; long.len()];
+    clients[0].write_all(&long).unwrap();
+    clients[0].read_exact(&mut answer).unwrap();
+    assert_eq!(answer, long);
+    clients[1].shutdown(Shutdown::Write).unwrap();
+    assert_eq!(clients[1].read(&mut answer).unwrap(), 0);
+
+    run(Command::new("kill").arg("-TERM").arg(echo.0.id().to_string()));
+    let ends: Vec<String> = said.map(Result::unwrap).collect();
+    assert!(echo.0.wait().unwrap().success());
+    let count = |reason: &str| ends.iter().filter(|line| line.ends_with(reason)).count();
+    assert_eq!((count(": peer"), count(": drained"), ends.len()), (1, 49, 50), "{ends:?}");
+}
