@@ -212,8 +212,8 @@ impl<N: Net> Core<N> {
     /// Ends a connection as soon as nothing is owed to its peer.
     pub(super) fn finish<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Reason) {
         let replaces = match record.finishes_for() {
-            // These two wait for the peer's next message; whoever asks for less has the last word.
-            Some(Reason::Drained | Reason::Lifetime) => reason == Reason::Closed,
+            // These go on with messages that are there or come; whoever asks for less has the last word.
+            Some(Reason::Drained | Reason::Lifetime | Reason::Peer) => reason == Reason::Closed,
             Some(_) => false,
             None => record.stage == Stage::Open,
         };
