@@ -114,7 +114,7 @@ fn send_slowly<N: Net, U>(
 ) -> Sent {
     let len = payload.bytes().len();
     let outcome = match tried {
-        Some(result) => keep_rest(core, id, record, payload, result),
+        Some(result) => outcome_of(core, id, record, payload, result),
         None if !fits(core, id, record, len) && !make_room(core, id, record, len) => return Sent::Refused,
         None if len == 0 => return Sent::Now,
         None => transmit(core, id, record, payload),
@@ -151,11 +151,11 @@ fn transmit<N: Net, U>(
         return transmit_in_turn(core, id, record, payload);
     }
     let result = record.stream.send(&[IoSlice::new(payload.bytes())]);
-    keep_rest(core, id, record, payload, result)
+    outcome_of(core, id, record, payload, result)
 }
 
-/// Keeps what the socket did not take of `payload`.
-fn keep_rest<N: Net, U>(
+/// What the socket's answer makes of `payload`: what it did not take waits, unless it has failed.
+fn outcome_of<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
     record: &mut Record<N::Stream, U>,
