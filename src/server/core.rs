@@ -158,8 +158,9 @@ impl<N: Net> Core<N> {
             self.timers.try_reserve(capacity)?;
             self.order.try_reserve(capacity)?;
             self.pressure.try_reserve(capacity)?;
-            // A connection may stand in the run queue once under its living id, and once more as one that has ended.
-            self.run.try_reserve(capacity + capacity / 2)?;
+            // A slot may stand in the run queue under the id of the connection that lives there, and once more under the
+            // one of a connection that has ended there since it was put in.
+            self.run.try_reserve(2 * capacity)?;
             self.line.try_reserve(in_line)?;
             self.ending.try_reserve(capacity.saturating_sub(self.ending.len()))
         };
