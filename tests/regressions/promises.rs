@@ -1,6 +1,6 @@
 //! What the documentation promised and the pool did not keep.
 
-use socketpool::{Event, Reason};
+use socketpool::{Event, OverRate, Rate, Reason};
 
 use super::{builder, connect};
 use crate::support::{Rig, Seen};
@@ -29,4 +29,23 @@ fn whoever_is_closed_when_done_after_his_end_is_not_read_again() {
     rig.pool.conn(seen.opened[0]).release();
     rig.settle(seen.echo());
     assert_eq!(seen.reasons(), [Reason::Closed], "the application has asked for it");
+}
+
+#[test]
+fn to_take_nothing_uses_up_nothing() {
+    let own = builder().over_rate(OverRate::Delay).operation_rate(Rate::per_second(1));
+    let mut rig = Rig::new(own);
+    let client = connect(&rig, 1);
+    client.send(b"1\n2\n");
+    rig.settle(|pool, event| {
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        let (mut input, mut output) = conn.split();
+        for line in [b"1\n", b"2\n"] {
+            let _ = output.send(line); // before it is taken; the second goes ahead of its turn
+            assert_eq!(input.take(0), Some(&b""[..]));
+            assert_eq!(input.take(2), Some(&line[..]));
+        }
+    });
 }
