@@ -112,19 +112,21 @@ pub(super) fn info<N: Net, U>(
         peer: record.peer,
         age: core.now.since(record.created),
         idle: core.now.since(record.last_active),
-        state: phase(core, id, record),
+        state: phase(core, id, record, waiting_in),
         bytes_in: record.received_bytes,
         bytes_out: record.sent_bytes,
         waiting_in,
-        waiting_out: record.waiting_out(),
+        waiting_out: record.waiting_out() + core.staged(id),
         operations: record.operations,
         denied: u64::from(record.denied),
     }
 }
 
 /// The last of the phases that holds. Nothing is kept for it: it is worked out for whoever asks.
-fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>) -> Phase {
+fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>, waiting_in: usize) -> Phase {
     let muted = record.muted;
+    // While it is handled its input is open, and output may be gathered, of which the record does not know.
+    let busy = record.is_busy() || waiting_in > 0 || core.staged(id) > 0;
     // The flag stays until its timer fires, though the output may have left meanwhile.
     let paced = record.flags.has(Flags::SEND_PACED) && record.output.is_some();
     if record.stage != Stage::Open {
@@ -143,7 +145,7 @@ fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>) -
         Phase::OutputHigh
     } else if muted.has(Muted::FULL) {
         Phase::InputFull
-    } else if record.is_busy() {
+    } else if busy {
         Phase::Active
     } else if record.standing == Standing::Unproven {
         Phase::Unproven

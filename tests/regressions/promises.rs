@@ -1,6 +1,6 @@
 //! What the documentation promised and the pool did not keep.
 
-use socketpool::{Event, OverRate, Rate, Reason};
+use socketpool::{Event, OverRate, Phase, Rate, Reason, Sent};
 
 use super::{builder, connect};
 use crate::support::{Rig, Seen};
@@ -48,4 +48,21 @@ fn to_take_nothing_uses_up_nothing() {
             assert_eq!(input.take(2), Some(&line[..]));
         }
     });
+}
+
+#[test]
+fn what_is_gathered_waits_for_whoever_asks() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let mut conn = rig.pool.conn(seen.opened[0]);
+    conn.prove();
+    assert_eq!(conn.queue(b"news\n"), Sent::Queued);
+    let info = conn.info();
+    assert_eq!((conn.waiting_output(), info.waiting_out, info.state), (5, 5, Phase::Active));
+    assert_eq!(rig.pool.connections().next().map(|info| info.waiting_out), Some(5));
+    rig.settle(seen.echo());
+    assert_eq!(client.take(), b"news\n");
+    let info = rig.pool.conn(seen.opened[0]).info();
+    assert_eq!((info.waiting_out, info.state), (0, Phase::Idle));
 }
