@@ -13,7 +13,7 @@ use super::split::{Input, Sender};
 use super::{receiving, report};
 use crate::buffer::Lent;
 use crate::clock::Nanos;
-use crate::connection::{Deadlines, Flags, Muted, Operation, Record, Standing};
+use crate::connection::{Deadlines, Flags, Muted, Record, Standing};
 use crate::error::Error;
 use crate::health::ConnectionInfo;
 use crate::id::ConnId;
@@ -251,6 +251,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// Completes the open operation, where no byte sent does it: an answer without bytes, or the second of several
     /// messages answered together. Without effect if none is open.
     ///
+    /// If none of its message is used up yet, the next [`consume`](Self::consume) belongs to it and opens no other; a
+    /// message that is still there when its event has been handled is the next operation.
+    ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
     /// # let mut pool = SocketPool::<()>::builder().build()?;
@@ -270,11 +273,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     pub fn finish_operation(&mut self) {
         self.settle();
-        // One that is held back has not begun, as far as the application knows, and what it has reserved is still to come.
-        let waits = self.record.operation == Operation::Open && self.record.muted.has(Muted::OPERATIONS);
-        if self.record.operation != Operation::None && !waits {
-            self.core.complete_operation(self.id, self.record, self.inbox.len());
-        }
+        self.core.finish_operation(self.id, self.record, self.inbox.len());
     }
 
     /// Takes one operation from the connection's rate and the pool's, or from neither. Always `Ok` without a rate.

@@ -300,12 +300,23 @@ impl<N: Net> Core<N> {
         record: &mut Record<N::Stream, U>,
         left: usize,
     ) {
+        self.count_operation(record);
+        self.leave_operation(id, record, left);
+    }
+
+    #[inline(always)]
+    fn count_operation<U>(&mut self, record: &mut Record<N::Stream, U>) {
         let finished = self.clock.now();
-        record.operation = Operation::None;
         record.operations += 1;
         // The time that the handler took is no time without activity.
         record.last_active = finished;
         self.health.operation(record.operation_since, finished);
+    }
+
+    /// What is done is behind it, and `left` bytes of input are the next message.
+    #[inline(always)]
+    fn leave_operation<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
+        record.operation = Operation::None;
         if self.policy.enforced {
             record.flags.remove(Flags::CHARGED);
             if left > 0 && !record.hears_no_more() {
@@ -313,6 +324,27 @@ impl<N: Net> Core<N> {
                 let _ = self.charge(id, record, left);
             }
         }
+    }
+
+    /// The application says that the open operation is done; `left` bytes of input wait, of its message or behind it.
+    pub(super) fn finish_operation<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
+        match record.operation {
+            Operation::None | Operation::Finished => {}
+            // One that is held back has not begun, as far as the application knows, and what it has reserved is still to
+            // come.
+            Operation::Open if record.muted.has(Muted::OPERATIONS) => {}
+            Operation::Open if left > 0 => {
+                self.count_operation(record);
+                record.operation = Operation::Finished;
+            }
+            _ => self.complete_operation(id, record, left),
+        }
+    }
+
+    /// The message of an operation that was finished before is used up, or is not going to be.
+    #[cold]
+    pub(super) fn leave_finished<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
+        self.leave_operation(id, record, left);
     }
 
     /// Takes the tokens of the next operation, where the pool itself sees to the rates, and says whether it may run.
@@ -411,6 +443,9 @@ impl<N: Net> Core<N> {
 
     #[inline(never)]
     fn settle_fully<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if record.operation == Operation::Finished {
+            self.leave_finished(id, record, record.waiting_in());
+        }
         if record.operation == Operation::Consumed && self.config.proof == Proof::Consumed {
             // Nobody will answer it.
             self.complete_operation(id, record, record.waiting_in());

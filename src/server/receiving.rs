@@ -179,10 +179,10 @@ pub(super) fn consumed<N: Net, U>(
     record: &mut Record<N::Stream, U>,
     left: usize,
 ) {
-    if record.operation == Operation::Answered {
-        complete_answered(core, id, record, left);
-    } else {
-        record.operation = Operation::Consumed;
+    match record.operation {
+        Operation::Answered => complete_answered(core, id, record, left),
+        Operation::Finished => core.leave_finished(id, record, left),
+        _ => record.operation = Operation::Consumed,
     }
     if core.config().proof == Proof::Consumed {
         consumption_proves(core, id, record, left);

@@ -1,9 +1,9 @@
 //! What the documentation promised and the pool did not keep.
 
-use socketpool::{Event, OverRate, Phase, Rate, Reason, Sent};
+use socketpool::{ConnId, Event, OverRate, Phase, Rate, Reason, Sent};
 
-use super::{builder, connect};
-use crate::support::{Rig, Seen};
+use super::{SECOND, builder, connect};
+use crate::support::{Pool, Rig, Seen};
 
 #[test]
 fn whoever_is_closed_when_done_after_his_end_is_not_read_again() {
@@ -65,4 +65,73 @@ fn what_is_gathered_waits_for_whoever_asks() {
     assert_eq!(client.take(), b"news\n");
     let info = rig.pool.conn(seen.opened[0]).info();
     assert_eq!((info.waiting_out, info.state), (0, Phase::Idle));
+}
+
+/// Finishes each line before it is used up.
+fn finish_and_consume(pool: &mut Pool<()>, id: ConnId) {
+    let mut conn = pool.conn(id);
+    conn.receive();
+    while let Some(end) = conn.input().iter().position(|byte| *byte == b'\n') {
+        conn.finish_operation();
+        conn.finish_operation(); // none is open any more
+        conn.consume(end + 1);
+    }
+}
+
+#[test]
+fn what_is_finished_before_it_is_used_up_owes_nothing() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"note this\n");
+    client.finish();
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            finish_and_consume(pool, id);
+        }
+    });
+    assert_eq!((rig.pool.snapshot().counters.operations, seen.reasons()), (1, vec![Reason::Peer]));
+}
+
+#[test]
+fn what_is_finished_before_it_is_used_up_takes_one_token() {
+    let own = builder().over_rate(OverRate::Delay).operation_rate(Rate::per_second(1));
+    let (mut rig, mut seen, mut lines) = (Rig::new(own), Seen::default(), Vec::new());
+    let client = connect(&rig, 1);
+    client.send(b"1\n2\n3\n");
+    rig.pass(SECOND * 3 / 2, |pool, event| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        while let Some(line) = conn.input().get(..2).map(<[u8]>::to_vec) {
+            conn.finish_operation();
+            conn.consume(line.len());
+            conn.finish_operation(); // none is open any more
+            lines.extend(line);
+        }
+    });
+    assert_eq!(lines, b"1\n2\n", "the third waits for its token");
+    assert_eq!(rig.pool.snapshot().counters.operations, 2);
+    assert_eq!(rig.pool.snapshot().active, 1);
+}
+
+#[test]
+fn a_message_that_stays_when_it_is_finished_is_the_next_operation() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"half");
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            pool.conn(id).receive();
+            pool.conn(id).touch();
+        }
+    });
+    assert_eq!((rig.pool.snapshot().counters.operations, rig.pool.snapshot().active), (1, 1));
+    client.send(b" and half\n");
+    client.finish();
+    rig.settle(seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"half and half\n".to_vec(), vec![Reason::Peer]));
+    assert_eq!(rig.pool.snapshot().counters.operations, 2);
 }
