@@ -57,11 +57,13 @@ pub struct Connection<'a, U, N: Net = Os> {
 }
 
 impl<U, N: Net> Connection<'_, U, N> {
-    /// Receives what has arrived, at most 64 KiB in a turn, or less while very many send at once, and returns how many
-    /// bytes came. They are in [`input`](Self::input), behind what was there.
+    /// Receives what has arrived and returns how many bytes came. They are in [`input`](Self::input), behind what was
+    /// there. While one event is handled, or between two turns, a connection receives at most 64 KiB, or less while very
+    /// many send at once, however often it is asked: the rest is told by another `Event::Readable`.
     ///
-    /// 0 when nothing came: nothing has arrived, the stream is at its end (`Event::ReadClosed` follows), the input is
-    /// full, reading is paused or over its rate, or the socket failed (`Event::Closed` follows).
+    /// 0 when nothing came: nothing has arrived, the stream is at its end (`Event::ReadClosed` follows), the share is
+    /// used up, the input is full, reading is paused, delayed or over a rate, the connection is about to end, or there
+    /// was no memory or the socket failed (`Event::Closed` follows).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};

@@ -90,7 +90,7 @@ pub struct SocketPool<U, N: Net = Os> {
     closed: VecDeque<Event<U>>,
     /// Connections the application has had a handle of since they were last put in order, the one whose input is open
     /// left out; the event's own is first.
-    touched: Vec<ConnId>,
+    touched: Vec<turn::Touched>,
     /// Whether this turn has nothing more to tell: calls come when the application likes, and the turn's time is past.
     between_turns: bool,
     commands: Commands<<N::Poller as Poller>::Waker>,

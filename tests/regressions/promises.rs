@@ -135,3 +135,32 @@ fn a_message_that_stays_when_it_is_finished_is_the_next_operation() {
     assert_eq!((client.take(), seen.reasons()), (b"half and half\n".to_vec(), vec![Reason::Peer]));
     assert_eq!(rig.pool.snapshot().counters.operations, 2);
 }
+
+#[test]
+fn whoever_is_received_from_in_a_loop_has_one_share_of_the_turn() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let (source, target) = (connect(&rig, 1), connect(&rig, 2));
+    rig.settle(seen.echo());
+    let [from, to] = seen.opened[..] else { panic!("two were opened") };
+    source.send(&[b'x'; 1 << 20]);
+    let (mut total, mut most) = (0, 0);
+    rig.settle(|pool, event| {
+        let (Event::Readable(id), mut passed) = (event, 0) else { return };
+        assert_eq!(id, from);
+        loop {
+            let mut conn = pool.conn(from);
+            let n = conn.receive();
+            if n == 0 {
+                break;
+            }
+            let piece = conn.input().to_vec();
+            conn.consume(n);
+            assert_eq!(pool.conn(to).send(&piece), Sent::Now);
+            passed += n;
+        }
+        total += passed;
+        most = most.max(passed);
+    });
+    assert_eq!((total, most), (1 << 20, 64 << 10));
+    assert_eq!(target.bytes_in(), 1 << 20);
+}
