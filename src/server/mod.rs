@@ -151,17 +151,23 @@ impl<U> SocketPool<U> {
         &mut self,
         stream: impl Into<std::os::fd::OwnedFd>,
     ) -> Result<ConnId, AddError<std::os::fd::OwnedFd>> {
-        let (stream, before) = OsStream::adopt_as_it_was(stream).map_err(|(stream, _)| {
-            self.core.health.refused(Refusal::Register, self.core.now);
-            AddError { stream, reason: Refusal::Register }
-        })?;
+        let (stream, before) = match OsStream::adopt_as_it_was(stream) {
+            Ok(adopted) => adopted,
+            Err((stream, _)) => return Err(self.turn_away(stream)),
+        };
         let Some(peer) = stream.connected_peer() else {
             // Taken for a unix peer, whoever resets soon enough would come past every list and limit for addresses.
-            self.core.health.refused(Refusal::Register, self.core.now);
-            return Err(AddError { stream: stream.restore(before), reason: Refusal::Register });
+            return Err(self.turn_away(stream.restore(before)));
         };
         self.add_stream(stream, peer)
             .map_err(|refused| AddError { stream: refused.stream.restore(before), reason: refused.reason })
+    }
+
+    /// It is no connected stream socket.
+    fn turn_away(&mut self, stream: std::os::fd::OwnedFd) -> AddError<std::os::fd::OwnedFd> {
+        self.core.health.counters.adopted += 1;
+        self.core.health.refused(Refusal::Register, self.core.now);
+        AddError { stream, reason: Refusal::Register }
     }
 }
 
