@@ -874,7 +874,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     #[must_use]
     pub fn info(&self) -> ConnectionInfo {
-        report::info(self.core, self.id, self.record, self.inbox.len())
+        report::info(self.core, self.id, self.record, self.inbox.len(), self.core.this_moment())
     }
 
     /// Tells the record what an [`Input`] has used up since it was last told.

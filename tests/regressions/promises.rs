@@ -1,6 +1,6 @@
 //! What the documentation promised and the pool did not keep.
 
-use socketpool::{ConnId, Event, OverRate, Phase, Rate, Reason, Sent};
+use socketpool::{Config, ConnId, Event, OverRate, Phase, Rate, Reason, Sent};
 
 use super::{SECOND, builder, connect};
 use crate::support::{Pool, Rig, Seen};
@@ -163,4 +163,34 @@ fn whoever_is_received_from_in_a_loop_has_one_share_of_the_turn() {
     });
     assert_eq!((total, most), (1 << 20, 64 << 10));
     assert_eq!(target.bytes_in(), 1 << 20);
+}
+
+#[test]
+fn a_snapshot_between_turns_is_of_this_moment() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let _client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    rig.pool.conn(seen.opened[0]).hold();
+    rig.settle(seen.echo());
+    rig.pool.drain(SECOND * 100);
+    rig.hand.advance(SECOND * 60);
+    let snapshot = rig.pool.snapshot();
+    assert_eq!((snapshot.uptime, snapshot.drain_remaining), (SECOND * 60, Some(SECOND * 40)));
+    let line = rig.pool.connections().next().expect("one is there");
+    assert_eq!((line.age, line.idle), (SECOND * 60, SECOND * 60));
+}
+
+#[test]
+fn no_bytes_always_have_room() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    rig.world.set_window(0);
+    let _client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let id = seen.opened[0];
+    assert_eq!(rig.pool.conn(id).send(&[0; 1_000]), Sent::Queued);
+    let lower = |config: &mut Config| {
+        (config.max_output, config.output_high, config.output_low) = (100, 50, 10);
+    };
+    rig.pool.reconfigure(lower).unwrap();
+    assert_eq!((rig.pool.conn(id).send(b""), rig.pool.conn(id).send(b"x")), (Sent::Now, Sent::Refused));
 }
