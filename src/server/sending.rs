@@ -115,8 +115,8 @@ fn send_slowly<N: Net, U>(
     let len = payload.bytes().len();
     let outcome = match tried {
         Some(result) => outcome_of(core, id, record, payload, result),
+        None if len == 0 && !record.is_ending() => return Sent::Now,
         None if !fits(core, id, record, len) && !make_room(core, id, record, len) => return Sent::Refused,
-        None if len == 0 => return Sent::Now,
         None => transmit(core, id, record, payload),
     };
     if outcome != Sent::Refused {
