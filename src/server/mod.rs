@@ -233,7 +233,8 @@ impl<U, N: Net> SocketPool<U, N> {
         self.admit(stream, peer, accept::Origin::Added, seat)
     }
 
-    /// The connection `id`. For the event's own id this cannot fail; use [`get`](Self::get) for any other.
+    /// The connection `id`. For the id of the event that is being handled this cannot fail, unless that is its `Closed`;
+    /// use [`get`](Self::get) for any other.
     ///
     /// # Panics
     /// If the connection is gone.
@@ -439,8 +440,8 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.drain.state.state()
     }
 
-    /// Ends `id` at once, whatever it is doing, with [`Reason::Killed`]; `Event::Closed` tells when that is carried out.
-    /// `false` if it is gone already. If its end was decided before, that reason stands.
+    /// Ends `id` at once, whatever it is doing, with [`Reason::Killed`]; `Event::Closed` tells when that is carried out,
+    /// if it has been told of. `false` if it is gone already. If its end was decided before, that reason stands.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -459,7 +460,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.end(id, Reason::Killed)
     }
 
-    /// A handle with which other threads drain, close, send to all and wake.
+    /// A handle with which other threads send, close, kill, drain, pause and wake.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};

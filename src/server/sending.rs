@@ -35,9 +35,12 @@ use crate::reason::Reason;
 pub enum Sent {
     /// The kernel has all of them.
     Now,
-    /// The kernel takes no more at the moment; the rest waits and leaves by itself.
+    /// All of them are taken. What has not left waits, for the kernel to take more, for a byte rate, or for what else is
+    /// queued, and leaves by itself.
     Queued,
-    /// None were taken: they do not fit into the output buffer, or the connection is about to end.
+    /// None were taken: they do not fit into the output buffer behind what waits, or the connection is about to end. If
+    /// something waits, `Event::Writable` tells when it is worth another try, and until then it is as if the high mark
+    /// were passed; more than `max_output` never fits.
     Refused,
 }
 
