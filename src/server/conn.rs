@@ -86,7 +86,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// All input that waits, in one piece. None of it while the connection is over an operation rate that the pool
-    /// enforces ([`OverRate`](crate::OverRate)): `Event::Readable` tells when it may be handled.
+    /// enforces ([`OverRate`](crate::OverRate)): if it is delayed for that, `Event::Readable` tells when it may be handled.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -114,9 +114,9 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.inbox.open_view().0
     }
 
-    /// Uses up the first `n` bytes of the input; all of it if there is less. What is left stays and is there again,
-    /// behind it what comes then, when more has arrived: take everything that is complete, or ask to be told
-    /// [`again`](Self::again).
+    /// Uses up the first `n` bytes of the input, whether a rate lets them be seen or not; all of it if there is less. What
+    /// is left stays and is there again, behind it what comes then, when more has arrived: take everything that is
+    /// complete, or ask to be told [`again`](Self::again).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -202,7 +202,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         sending::send(self.core, self.id, self.record, Payload::Copied(bytes), self.inbox.len())
     }
 
-    /// Sends as [`send`](Self::send), but what waits is not copied: one payload may wait for many connections.
+    /// Sends as [`send`](Self::send), but what waits is not copied, unless it is so small that a copy costs less: one
+    /// payload may wait for many connections.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -224,8 +225,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// Puts `bytes` aside to leave with whatever else is queued for this connection, by one system call, when its
-    /// event has been handled: for answers made of many small pieces. [`Sent::Queued`] if they are taken, or
-    /// [`Sent::Now`] if with them more than 64 KiB were put aside, which leave at once.
+    /// event has been handled or another connection is worked with: for answers made of many small pieces.
+    /// [`Sent::Queued`] if they are taken; if with them more than 64 KiB would be put aside, all of it is sent at once,
+    /// as by [`send`](Self::send).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -304,7 +306,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// Says that this is a client, for protocols in which no answer proves it (DECISIONS 3): it is safe from the first
-    /// message's deadline, and evicted only when idle.
+    /// message's deadline, and evicted only when idle, or when a message has been open for as long as a first one may.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -325,7 +327,7 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.core.prove(self.id, self.record);
     }
 
-    /// Counts as activity, and completes the open operation.
+    /// Counts as activity, and completes the open operation as [`finish_operation`](Self::finish_operation) does.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -376,8 +378,8 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// Says that the application reads and writes the descriptor itself and that the pool sees nothing of it
     /// (DECISIONS 3): it does not read, and concludes nothing from silence. No first-message deadline, no eviction;
-    /// [`touch`](Self::touch) is what keeps it from being idle. For a connection that has received nothing yet; without
-    /// effect on any other.
+    /// [`touch`](Self::touch) is what keeps it from being idle, and [`resume_reading`](Self::resume_reading) has the pool
+    /// read it again. For a connection that has received nothing yet and is not proven; without effect on any other.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -404,8 +406,10 @@ impl<U, N: Net> Connection<'_, U, N> {
         }
     }
 
-    /// Keeps the connection from being idle, from the first-message deadline, from eviction and from being finished by
-    /// a drain, until [`release`](Self::release): for work that goes on elsewhere.
+    /// Keeps the connection from being idle, from the first-message deadline, from eviction and from being finished, by a
+    /// drain, its lifetime, the end of what its peer sends or [`close_when_done`](Self::close_when_done), until
+    /// [`release`](Self::release): for work that goes on elsewhere. The deadline of a drain and a tenth of the lifetime
+    /// beyond it end it all the same, and so do stalls.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -483,8 +487,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.core.end(self.id, self.record, Reason::Closed);
     }
 
-    /// Closes the connection when its output has left and its operation is answered. Nothing is read any more, and
-    /// [`resume_reading`](Self::resume_reading) does not change that.
+    /// Closes the connection when its output has left, what it has used up of its input is answered, and it is not held.
+    /// Nothing is read any more, and [`resume_reading`](Self::resume_reading) does not change that.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -794,7 +798,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.record.created
     }
 
-    /// When bytes last moved, or it was touched or released, or an operation was completed, by the pool's clock.
+    /// When bytes last moved, or it was touched or released, or an operation was completed, by the pool's clock: for bytes
+    /// that is the time of the turn.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
