@@ -40,8 +40,6 @@ pub(crate) struct Health {
     judge: Judge,
     /// The most connections that were live at one time.
     peak_live: usize,
-    /// The most bytes that waited, as far as was seen.
-    peak_buffer_bytes: usize,
     start: Nanos,
 }
 
@@ -55,7 +53,7 @@ pub(crate) struct Facts {
     pub(crate) active: usize,
     pub(crate) max_connections: usize,
     pub(crate) proven: usize,
-    /// Bytes that wait in all buffers, and the most that it has been if that is known (else the same number).
+    /// Bytes of all buffers that are in use, and the most that these have been.
     pub(crate) buffer_bytes: usize,
     pub(crate) peak_buffer_bytes: usize,
     pub(crate) soft_buffer_bytes: Option<usize>,
@@ -80,7 +78,6 @@ impl Health {
             operations_noted: 0,
             judge: Judge::default(),
             peak_live: 0,
-            peak_buffer_bytes: 0,
             start: now,
         }
     }
@@ -120,7 +117,6 @@ impl Health {
     pub(crate) fn judge(&mut self, facts: &Facts, now: Nanos) -> Verdict {
         self.advance(now);
         self.note_operations();
-        self.peak_buffer_bytes = self.peak_buffer_bytes.max(facts.buffer_bytes).max(facts.peak_buffer_bytes);
         self.judge.judge(facts, &self.recent.total(), now)
     }
 
@@ -139,7 +135,7 @@ impl Health {
             proven: facts.proven,
             buffers: Gauge {
                 now: facts.buffer_bytes,
-                peak: self.peak_buffer_bytes,
+                peak: facts.peak_buffer_bytes,
                 limit: facts.max_buffer_bytes,
             },
             memory: Memory { health: self.memory_bytes(), ..facts.memory },
@@ -240,8 +236,8 @@ mod tests {
         for live in [1, 2, 3, 2] {
             health.opened(live);
         }
-        health.judge(&Facts { buffer_bytes: 500, peak_buffer_bytes: 700, ..facts() }, Nanos::ZERO);
-        let shown = health.snapshot(Facts { live: 1, max_buffer_bytes: Some(900), ..facts() }, Nanos::ZERO);
+        let buffers = Facts { peak_buffer_bytes: 700, max_buffer_bytes: Some(900), ..facts() };
+        let shown = health.snapshot(Facts { live: 1, ..buffers }, Nanos::ZERO);
         assert_eq!(shown.connections, Gauge { now: 1, peak: 3, limit: Some(100) });
         assert_eq!(shown.buffers, Gauge { now: 0, peak: 700, limit: Some(900) });
         assert_eq!(shown.counters.opened, 4);

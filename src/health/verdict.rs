@@ -12,8 +12,8 @@ use crate::drain::State;
 /// What a load balancer or an operator wants to know in one word.
 ///
 /// A degraded pool still serves: only [`Draining`](Self::Draining) and [`Drained`](Self::Drained) ask for peers to be
-/// sent elsewhere. A cause enters as soon as its high mark is reached, and leaves when the pool has been seen below
-/// the low mark for ten seconds.
+/// sent elsewhere. Marks are looked at when somebody asks: a cause enters as soon as it is seen at its high mark, and leaves
+/// when it has been seen below the low mark for ten seconds.
 ///
 /// ```
 /// use socketpool::{Causes, Cause, Verdict};
@@ -120,9 +120,9 @@ pub enum Cause {
     /// (until neither happened for ten seconds). Refusals for what the peer is or does do not count: they are
     /// protection at work.
     Refusing,
-    /// Accepting failed for want of descriptors and has not recovered.
+    /// Accepting failed for want of descriptors or memory and has not recovered.
     Descriptors,
-    /// Waiting bytes have reached the soft mark of the budget (until below 90 % of the mark).
+    /// Buffers have reached the soft mark of the budget (until below 90 % of the mark).
     Buffers,
     /// Of the connections that ended in the last ten seconds at least ten, and a quarter, ended by error or stall
     /// (until fewer than five or less than a tenth).
