@@ -56,8 +56,7 @@ pub(crate) struct Facts {
     /// Bytes of all buffers that are in use, and the most that these have been.
     pub(crate) buffer_bytes: usize,
     pub(crate) peak_buffer_bytes: usize,
-    pub(crate) soft_buffer_bytes: Option<usize>,
-    pub(crate) max_buffer_bytes: Option<usize>,
+    pub(crate) budget: Option<Budget>,
     /// `health` is filled in here.
     pub(crate) memory: Memory,
     /// Accepting is paused for want of descriptors or memory, right now.
@@ -67,6 +66,15 @@ pub(crate) struct Facts {
     pub(crate) drain_remaining: Option<Duration>,
     /// Addresses of which a count or a score is kept.
     pub(crate) tracked_addresses: usize,
+}
+
+/// The marks that waiting bytes are held against, where there is a limit on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// From here on connections that hold some are closed sooner.
+    pub(crate) soft_bytes: usize,
+    /// Past these the largest are closed.
+    pub(crate) most_bytes: usize,
 }
 
 impl Health {
@@ -136,7 +144,7 @@ impl Health {
             buffers: Gauge {
                 now: facts.buffer_bytes,
                 peak: facts.peak_buffer_bytes,
-                limit: facts.max_buffer_bytes,
+                limit: facts.budget.map(|budget| budget.most_bytes),
             },
             memory: Memory { health: self.memory_bytes(), ..facts.memory },
             descriptors_exhausted: facts.descriptors_exhausted,
@@ -236,7 +244,8 @@ mod tests {
         for live in [1, 2, 3, 2] {
             health.opened(live);
         }
-        let buffers = Facts { peak_buffer_bytes: 700, max_buffer_bytes: Some(900), ..facts() };
+        let budget = Some(Budget { soft_bytes: 800, most_bytes: 900 });
+        let buffers = Facts { peak_buffer_bytes: 700, budget, ..facts() };
         let shown = health.snapshot(Facts { live: 1, ..buffers }, Nanos::ZERO);
         assert_eq!(shown.connections, Gauge { now: 1, peak: 3, limit: Some(100) });
         assert_eq!(shown.buffers, Gauge { now: 0, peak: 700, limit: Some(900) });
@@ -300,8 +309,7 @@ mod testing {
             proven: 0,
             buffer_bytes: 0,
             peak_buffer_bytes: 0,
-            soft_buffer_bytes: None,
-            max_buffer_bytes: None,
+            budget: None,
             memory: Memory::default(),
             descriptors_exhausted: false,
             waiting_in_backlog: false,
