@@ -47,7 +47,7 @@ fn receive_otherwise<N: Net, U>(
 }
 
 /// Reads from a stream on which no read stops short.
-#[inline]
+#[inline(always)] // See `complete_operation`.
 fn read_plainly<S: Stream>(stream: &S, into: &mut [u8]) -> io::Result<Received> {
     stream.receive(into).map(Received::plainly)
 }
@@ -172,7 +172,7 @@ fn at_the_end<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, 
 }
 
 /// Some input is used up; `left` bytes of it are not. The inbox knows already.
-#[inline]
+#[inline(always)] // See `complete_operation`.
 pub(super) fn consumed<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
