@@ -47,7 +47,7 @@
 //!
 //! # Features
 //!
-//! * `audit`: checks every invariant of a pool, walking all of it, at each 4,096th turn. For test stages.
+//! * `audit`: checks every invariant of a pool, walking all of it, at each 4,096th turn or pull. For test stages.
 //! * `sim`: a simulated net ([`net`]), for tests and benches that run whole turns without a socket.
 
 mod clock;

@@ -85,7 +85,7 @@ reasons! {
         Killed = "killed",
         /// No first message was completed in time.
         FirstMessage = "first_message",
-        /// No bytes moved for longer than the idle timeout.
+        /// It was not active for as long as the idle timeout.
         Idle = "idle",
         /// It reached the longest life a connection may have.
         Lifetime = "lifetime",
@@ -93,16 +93,16 @@ reasons! {
         ReadStall = "read_stall",
         /// Output waited and the peer took none of it.
         WriteStall = "write_stall",
-        /// It asked for more operations than its rate allows, and the pool was told to close for that.
+        /// It asked for more operations than its rate, or the pool's, allows, and the pool was told to close for that.
         Rate = "rate",
         /// It made room for a newcomer.
         Evicted = "evicted",
-        /// All buffers together passed their hard mark and this connection held the most, or there was no memory for its
-        /// bytes.
+        /// All buffers together passed their hard mark and this connection held the most; or they were past their soft
+        /// mark and it held some for a tenth of its idle timeout; or there was no memory for its bytes.
         Memory = "memory",
         /// The pool drained and it was not busy, or had finished.
         Drained = "drained",
-        /// The drain's deadline passed.
+        /// The drain's deadline passed, or `force_close_all` was called.
         Forced = "forced",
     }
 }

@@ -8,6 +8,8 @@ mod draining;
 mod limits;
 #[path = "regressions/pipelining.rs"]
 mod pipelining;
+#[path = "regressions/promises.rs"]
+mod promises;
 #[path = "regressions/room.rs"]
 mod room;
 #[path = "regressions/time.rs"]

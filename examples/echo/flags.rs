@@ -33,7 +33,7 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
     (
         "--listen",
         "ADDR",
-        "HOST:PORT, [V6]:PORT or unix:PATH; may be repeated [127.0.0.1:7000]",
+        "HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME; may be repeated [127.0.0.1:7000]",
         |mut o, v| {
             o.listen.push(v.text.into());
             Ok(o)
@@ -52,10 +52,15 @@ const FLAGS: &[(&str, &str, &str, Apply)] = &[
             o.listening.sharing(if v.switch()? { PortSharing::ReusePort } else { PortSharing::Exclusive });
         Ok(o)
     }),
-    ("--max-line", "BYTES", "a longer line, newline included, closes the connection [16384]", |mut o, v| {
-        o.max_line = Some(v.number()?);
-        Ok(o)
-    }),
+    (
+        "--max-line",
+        "BYTES",
+        "a longer line, newline included, closes the connection [16384, or --max-input if less]",
+        |mut o, v| {
+            o.max_line = Some(v.number()?);
+            Ok(o)
+        },
+    ),
     ("--drain", "SECONDS", "how long a drain waits for the busy; off for ever [30]", |mut o, v| {
         o.drain = v.seconds()?;
         Ok(o)

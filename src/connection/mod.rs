@@ -225,6 +225,9 @@ pub(crate) enum Operation {
     Answered,
     /// Some input was consumed: the next byte sent completes it.
     Consumed,
+    /// The application has said that it is complete while none of its input was consumed. Consuming that belongs to it;
+    /// if it has not come by the end of the event, the input is taken for the next message.
+    Finished,
 }
 
 /// Whether more input can come.

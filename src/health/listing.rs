@@ -28,7 +28,7 @@ pub struct ConnectionInfo {
     pub peer: Peer,
     /// How long it has been in the pool.
     pub age: Duration,
-    /// How long no bytes have moved.
+    /// How long it has not been [active](crate::Connection::last_active).
     pub idle: Duration,
     /// What it is doing, and why it is not read from if it is not.
     pub state: Phase,
@@ -95,8 +95,8 @@ pub enum Phase {
     Active,
     /// Not read, since [`max_input`](crate::Config::max_input) bytes have arrived that the application has not consumed.
     InputFull,
-    /// Not read, since its output is past [`output_high`](crate::Config::output_high) and has not come down to
-    /// [`output_low`](crate::Config::output_low) since: its peer takes its answers too slowly.
+    /// Not read, since its output is past [`output_high`](crate::Config::output_high), or has left no room for more, and
+    /// has not come down to [`output_low`](crate::Config::output_low) since: its peer takes its answers too slowly.
     /// With [`OutputHigh::Report`](crate::OutputHigh::Report) such a connection is read, and active.
     OutputHigh,
     /// Not read, since the application has [paused](crate::Connection::pause_reading) it.
@@ -112,7 +112,7 @@ pub enum Phase {
     /// The poller had no memory to watch it, so it is not heard. That is tried again, at least once a second, and
     /// nobody else is accepted meanwhile.
     Unwatched,
-    /// It will be closed: as soon as what is owed to its peer has left, or in this turn.
+    /// It will be closed: as soon as what is in flight or owed to its peer is done, or at once.
     Closing,
 }
 

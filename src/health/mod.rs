@@ -40,8 +40,6 @@ pub(crate) struct Health {
     judge: Judge,
     /// The most connections that were live at one time.
     peak_live: usize,
-    /// The most bytes that waited, as far as was seen.
-    peak_buffer_bytes: usize,
     start: Nanos,
 }
 
@@ -55,11 +53,10 @@ pub(crate) struct Facts {
     pub(crate) active: usize,
     pub(crate) max_connections: usize,
     pub(crate) proven: usize,
-    /// Bytes that wait in all buffers, and the most that it has been if that is known (else the same number).
+    /// Bytes of all buffers that are in use, and the most that these have been.
     pub(crate) buffer_bytes: usize,
     pub(crate) peak_buffer_bytes: usize,
-    pub(crate) soft_buffer_bytes: Option<usize>,
-    pub(crate) max_buffer_bytes: Option<usize>,
+    pub(crate) budget: Option<Budget>,
     /// `health` is filled in here.
     pub(crate) memory: Memory,
     /// Accepting is paused for want of descriptors or memory, right now.
@@ -71,6 +68,15 @@ pub(crate) struct Facts {
     pub(crate) tracked_addresses: usize,
 }
 
+/// The marks that waiting bytes are held against, where there is a limit on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// From here on connections that hold some are closed sooner.
+    pub(crate) soft_bytes: usize,
+    /// Past these the largest are closed.
+    pub(crate) most_bytes: usize,
+}
+
 impl Health {
     pub(crate) fn new(now: Nanos) -> Self {
         Self {
@@ -80,7 +86,6 @@ impl Health {
             operations_noted: 0,
             judge: Judge::default(),
             peak_live: 0,
-            peak_buffer_bytes: 0,
             start: now,
         }
     }
@@ -120,7 +125,6 @@ impl Health {
     pub(crate) fn judge(&mut self, facts: &Facts, now: Nanos) -> Verdict {
         self.advance(now);
         self.note_operations();
-        self.peak_buffer_bytes = self.peak_buffer_bytes.max(facts.buffer_bytes).max(facts.peak_buffer_bytes);
         self.judge.judge(facts, &self.recent.total(), now)
     }
 
@@ -139,8 +143,8 @@ impl Health {
             proven: facts.proven,
             buffers: Gauge {
                 now: facts.buffer_bytes,
-                peak: self.peak_buffer_bytes,
-                limit: facts.max_buffer_bytes,
+                peak: facts.peak_buffer_bytes,
+                limit: facts.budget.map(|budget| budget.most_bytes),
             },
             memory: Memory { health: self.memory_bytes(), ..facts.memory },
             descriptors_exhausted: facts.descriptors_exhausted,
@@ -240,8 +244,9 @@ mod tests {
         for live in [1, 2, 3, 2] {
             health.opened(live);
         }
-        health.judge(&Facts { buffer_bytes: 500, peak_buffer_bytes: 700, ..facts() }, Nanos::ZERO);
-        let shown = health.snapshot(Facts { live: 1, max_buffer_bytes: Some(900), ..facts() }, Nanos::ZERO);
+        let budget = Some(Budget { soft_bytes: 800, most_bytes: 900 });
+        let buffers = Facts { peak_buffer_bytes: 700, budget, ..facts() };
+        let shown = health.snapshot(Facts { live: 1, ..buffers }, Nanos::ZERO);
         assert_eq!(shown.connections, Gauge { now: 1, peak: 3, limit: Some(100) });
         assert_eq!(shown.buffers, Gauge { now: 0, peak: 700, limit: Some(900) });
         assert_eq!(shown.counters.opened, 4);
@@ -304,8 +309,7 @@ mod testing {
             proven: 0,
             buffer_bytes: 0,
             peak_buffer_bytes: 0,
-            soft_buffer_bytes: None,
-            max_buffer_bytes: None,
+            budget: None,
             memory: Memory::default(),
             descriptors_exhausted: false,
             waiting_in_backlog: false,

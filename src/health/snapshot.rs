@@ -7,7 +7,7 @@ use super::{Counters, Quantiles, Verdict};
 use crate::drain::State;
 use crate::reason::{Reason, Refusal};
 
-/// The pool at one moment: a plain value that can be kept, sent to another thread, compared and printed.
+/// The pool at one moment: a plain value that can be kept, sent to another thread and printed.
 ///
 /// `Display` writes one line of `key=value` words; reasons that never occurred are left out, words may be added in
 /// later versions and their order may change.
@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub verdict: Verdict,
     /// How long the pool has existed.
     pub uptime: Duration,
-    /// How much is left of the drain before what remains is forced; `None` when there is no deadline.
+    /// How much is left of the drain before what remains is forced; `None` when there is no deadline, or it has passed.
     pub drain_remaining: Option<Duration>,
     /// Connections in the pool, and how many there may be.
     pub connections: Gauge,
@@ -39,11 +39,11 @@ pub struct Snapshot {
     pub idle: usize,
     /// Of those, proven: they completed a first exchange and are no longer the first to make room.
     pub proven: usize,
-    /// Bytes that wait in buffers, and the budget for them.
+    /// Bytes of the buffers in which something waits, a payload that is shared counted for each, and the budget for them.
     pub buffers: Gauge,
     /// Bytes of memory by part.
     pub memory: Memory,
-    /// Whether accepting is paused for want of descriptors.
+    /// Whether accepting is paused for want of descriptors or memory.
     pub descriptors_exhausted: bool,
     /// Whether newcomers are left in the backlog because the pool is full.
     pub waiting_in_backlog: bool,
@@ -194,8 +194,8 @@ impl fmt::Display for Gauge {
     }
 }
 
-/// Bytes of memory that the pool holds, by part. What the application keeps as userdata is not in it, nor what the
-/// kernel keeps for its sockets.
+/// Bytes of memory that the pool holds, by part. What userdata has on the heap is not in it, nor payloads that are shared,
+/// what waits in the commands of other threads, and what the kernel keeps for its sockets.
 ///
 /// ```
 /// use socketpool::Memory;

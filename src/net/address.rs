@@ -1,4 +1,4 @@
-//! Where a pool listens, as text and as a value. Resolves names only when asked to listen on one.
+//! Where a pool listens, as text and as a value. Resolves a name when its text is parsed, and nothing later.
 
 use std::ffi::OsString;
 use std::fmt;

@@ -119,8 +119,8 @@ pub trait Stream: Debug {
     fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
 
     /// Whether a read may stop before all that has arrived is read, with no new edge for the rest: on a unix socket it
-    /// does behind a message that came with descriptors. Asked once; `receive_some` is then called in place of
-    /// `receive`.
+    /// does behind a message that came with descriptors. Asked once, and never of an internet peer that was accepted;
+    /// `receive_some` is then called in place of `receive`.
     fn stops_short(&self) -> bool {
         false
     }
@@ -130,8 +130,8 @@ pub trait Stream: Debug {
     ///
     /// # Errors
     /// As `receive`.
-    fn receive_some(&self, into: &mut [u8]) -> io::Result<(usize, bool)> {
-        self.receive(into).map(|n| (n, false))
+    fn receive_some(&self, into: &mut [u8]) -> io::Result<Received> {
+        self.receive(into).map(Received::plainly)
     }
 
     /// Sends from the front of `slices` as much as the socket takes, in one system call and without SIGPIPE.
@@ -146,6 +146,37 @@ pub trait Stream: Debug {
     /// Says goodbye with a FIN: no more is sent, and what has arrived is read and dropped, since closing a socket
     /// with unread bytes makes the kernel send a RST, which may overtake our last reply. `scratch` is where it goes.
     fn part(&self, scratch: &mut [u8]);
+}
+
+/// What a read has brought.
+///
+/// ```
+/// use socketpool::net::Received;
+///
+/// let plain = Received::plainly(5);
+/// assert_eq!(plain, Received { bytes: 5, stopped_short: false });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes; 0 is the end of the stream.
+    pub bytes: usize,
+    /// Whether the read has stopped where it need not, so that more may be there.
+    pub stopped_short: bool,
+}
+
+impl Received {
+    /// By a read that stops only where nothing more has arrived, or no more has room.
+    ///
+    /// ```
+    /// use socketpool::net::Received;
+    ///
+    /// assert!(!Received::plainly(5).stopped_short);
+    /// ```
+    #[must_use]
+    #[inline]
+    pub const fn plainly(bytes: usize) -> Self {
+        Self { bytes, stopped_short: false }
+    }
 }
 
 /// What a pool needs of a listening, non-blocking socket.
@@ -168,8 +199,8 @@ pub trait Listener: Debug {
     /// What `accept4` said; `WouldBlock` when the backlog is empty.
     fn accept(&self) -> io::Result<(Self::Stream, Peer)>;
 
-    /// Whether somebody waits in the backlog; asked only when descriptors are exhausted, because `accept4` then fails
-    /// before it looks.
+    /// Whether somebody waits in the backlog; asked when nobody can be accepted: when the pool is full, and when
+    /// descriptors are exhausted, because `accept4` then fails before it looks.
     fn has_waiting(&self) -> bool;
 
     /// The address it listens on, with the port that the kernel chose for port 0.

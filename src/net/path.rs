@@ -96,9 +96,13 @@ impl Inode {
     /// second would remove what the first has put in its place. The lock is an abstract socket, so that it leaves no
     /// file behind, ends with its process and is in nobody's way but theirs who want the same file.
     fn take_turn(self) -> io::Result<Socket> {
-        let name = format!("\0socketpool-path-{:x}-{:x}", self.device, self.number);
+        let name = format!("socketpool-path-{:x}-{:x}", self.device, self.number);
         let lock = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-        lock.bind(&SockAddr::unix(name)?)?;
+        let address = SockAddr::unix(format!("\0{name}"))?;
+        lock.bind(&address).map_err(|error| {
+            let what = "what is there is dead, but cannot be taken over while somebody holds the lock for it";
+            io::Error::new(error.kind(), format!("{what}, the abstract socket @{name}: {error}"))
+        })?;
         Ok(lock)
     }
 }
@@ -222,6 +226,20 @@ mod tests {
         }
         assert_eq!(fs::read_to_string(&file.0).unwrap(), "precious");
         assert!(link.0.is_symlink() && dead.0.exists());
+    }
+
+    #[test]
+    fn whoever_cannot_take_over_is_told_which_lock_somebody_holds() {
+        let place = Place::new("locked");
+        drop(place.bound(Type::STREAM));
+        let lock = dead_at(&place.0).expect("nobody is bound to it").take_turn().unwrap();
+        let error = place.listen().unwrap_err().to_string();
+        let name = lock.local_addr().unwrap();
+        let name = name.as_abstract_namespace().expect("an abstract name").escape_ascii().to_string();
+        assert!(error.contains("taken over") && error.contains(&format!("@{name}")), "{error}");
+        assert!(is_in_use(place.listen()) && place.0.exists());
+        drop(lock);
+        place.listen().expect("the turn is his now");
     }
 
     #[test]

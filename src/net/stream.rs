@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use socket2::{Domain, Socket, Type};
 
-use super::{Stream, sys};
+use super::{Received, Stream, sys};
 use crate::peer::Peer;
 
 /// A connected, non-blocking, close-on-exec socket; closed when dropped.
@@ -135,7 +135,7 @@ impl Stream for OsStream {
     }
 
     #[inline]
-    fn receive_some(&self, into: &mut [u8]) -> io::Result<(usize, bool)> {
+    fn receive_some(&self, into: &mut [u8]) -> io::Result<Received> {
         loop {
             match sys::receive_message(self.as_fd(), into) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

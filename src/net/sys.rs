@@ -6,6 +6,7 @@ use std::io;
 use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::Received;
 use crate::peer::Peer;
 
 /// Takes the next connection from the backlog of `listener`, non-blocking and close-on-exec from birth, and tells whose
@@ -30,7 +31,7 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Peer)> {
 /// Reads bytes of a message from a socket, and tells whether something came with them for which we give no room, such as
 /// descriptors: the kernel has closed those (`scm_recv` in include/net/scm.h).
 #[inline]
-pub(crate) fn receive_message(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<(usize, bool)> {
+pub(crate) fn receive_message(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Received> {
     let mut piece = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let mut message = MaybeUninit::<libc::msghdr>::zeroed();
     // SAFETY: it holds numbers and pointers, for all of which zero is a value.
@@ -40,8 +41,8 @@ pub(crate) fn receive_message(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Re
     // SAFETY: `message` names one piece, which is `into`, and neither an address nor control data; all of it is valid for
     // the length of the call.
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), message, 0) };
-    let n = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-    Ok((n, message.msg_flags & libc::MSG_CTRUNC != 0))
+    let bytes = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    Ok(Received { bytes, stopped_short: message.msg_flags & libc::MSG_CTRUNC != 0 })
 }
 
 /// Reads an address of any family, as far as it fits into an IPv6 one.

@@ -473,7 +473,8 @@ impl<U> Builder<U> {
         syn_protection(syn_protection: impl Into<Option<SynProtection>>) = syn_protection.into();
     }
 
-    /// See [`Config::max_output`]. Marks that would not lie below it follow: to a quarter and a sixteenth of it.
+    /// See [`Config::max_output`]. A high mark that lies above it follows, to a quarter of it, and takes the low mark
+    /// along, to a sixteenth.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::admission::{Cidr, Limits, SynProtection};
 use crate::bucket::{ByteRate, Rate};
 use crate::error::Error;
+use crate::health::Budget;
 use crate::id::ConnId;
 
 /// The limits of a pool. Made by the [`Builder`](crate::Builder), read with [`SocketPool::config`], changed while the
@@ -33,13 +34,13 @@ use crate::id::ConnId;
 pub struct Config {
     /// Connections at a time; 10,000, from 1 to 2^24. The table is reserved for so many when the pool is built: some
     /// 250 bytes each, of which the operating system gives only what is used. Set below the live count, it closes
-    /// nobody: newcomers wait.
+    /// nobody: newcomers wait or are refused, as `when_full` says.
     pub max_connections: u32,
     /// Whether a full pool closes a connection that is not at work, unproven ones first, to let a newcomer in; on.
     pub eviction: Eviction,
     /// How long a newcomer is safe from eviction; 20 ms, enough for one round trip to a near client and for its first
     /// message. Under attack an honest client lives at least this long, and until the first bytes that have come from it
-    /// were looked at, unless reading it is delayed for a suspicious address.
+    /// were looked at, unless it is not read: for being delayed, for a suspicious address, or paused.
     pub eviction_grace: Duration,
     /// How long a proven connection with nothing in flight must have been idle before it can go for a newcomer, which
     /// it does after all that are unproven, the least recently active first; 20 ms. Attackers who complete one message
@@ -57,7 +58,8 @@ pub struct Config {
     /// Time without a byte in either direction; 300 s. An operation that takes the application longer is to be held
     /// ([`Connection::hold`](crate::Connection::hold)).
     pub idle_timeout: Option<Duration>,
-    /// The longest life of a connection; off. One that is busy then finishes its operation first.
+    /// The longest life of a connection; off. One that is busy then finishes its operation first, for which it has a tenth
+    /// of this time.
     pub lifetime: Option<Duration>,
     /// How far lifetimes are spread, in percent either way; 10, at most 50. Connections that came together do not
     /// leave together.
@@ -72,14 +74,16 @@ pub struct Config {
     pub max_input: usize,
     /// Most unsent output kept for a connection, in bytes; 256 KiB, from 64 B to 16 MiB. What does not fit is refused.
     pub max_output: usize,
-    /// Waiting output at which [`OutputHigh`] acts, in bytes; 64 KiB, at most `max_output`.
+    /// Waiting output at which [`OutputHigh`] acts, in bytes; 64 KiB, at most `max_output`. It acts below, too, when
+    /// something is refused for want of room.
     pub output_high: usize,
     /// Waiting output at which that ends, in bytes; 16 KiB, below `output_high`.
     pub output_low: usize,
     /// What happens at the high mark; reading stops.
     pub on_output_high: OutputHigh,
-    /// Buffer bytes of all connections together; off. Three quarters of it is the soft mark, from which connections
-    /// that hold bytes are closed after a tenth of the idle timeout; past the whole of it the largest are closed.
+    /// Bytes of the buffers of all connections together, at least 64 KiB; off. Three quarters of it is the soft mark, from
+    /// which connections that hold some are closed after a tenth of the idle timeout that they have, unless they are
+    /// held; past the whole of it the largest are closed.
     pub max_buffer_bytes: Option<usize>,
 
     /// Operations of one connection; off.
@@ -171,9 +175,9 @@ impl Config {
         if waits { self.max_connections as usize } else { 0 }
     }
 
-    /// Buffer bytes from which connections that hold some are closed sooner.
-    pub(super) fn soft_buffer_bytes(&self) -> Option<usize> {
-        self.max_buffer_bytes.map(|budget| budget / 4 * 3)
+    /// What all buffers may hold, and the soft mark below.
+    pub(super) fn budget(&self) -> Option<Budget> {
+        self.max_buffer_bytes.map(|most_bytes| Budget { soft_bytes: most_bytes / 4 * 3, most_bytes })
     }
 }
 
@@ -304,7 +308,8 @@ choices! {
     /// ```
     Eviction {
         /// The oldest connection that has not proven itself and is past the grace; if there is none, the least
-        /// recently active one (to within 25 ms) that has nothing in flight and has been idle for `eviction_idle`.
+        /// recently active one (to within 25 ms) that has nothing in flight and has been idle for `eviction_idle`, or of
+        /// which a message has been open for as long as a first one may.
         OldestUnproven = "oldest_unproven",
         /// Nobody.
         Off = "off",
@@ -344,12 +349,12 @@ choices! {
     Proof {
         /// The first byte that is sent to it after some input has arrived. A broadcast answers nobody.
         Answered = "answered",
-        /// The first input that is consumed, for protocols that never answer. Consuming all input then also
+        /// That, or the first input that is consumed, for protocols that never answer. Consuming all input then also
         /// completes the operation, and so does the end of an event in which some was consumed.
         Consumed = "consumed",
     }
 
-    /// What happens when a connection's waiting output reaches the high mark.
+    /// What happens when a connection's waiting output reaches the high mark, or leaves no room for what is to be sent.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -390,8 +395,8 @@ choices! {
         /// first are held back when they are taken and answered one at a time, as [`split`](crate::Connection::split)
         /// is made for; taken all at once they count as one operation.
         Delay = "delay",
-        /// The pool: a connection that goes over is closed, when the answers to what was within the rate have left.
-        /// Counts messages as `Delay` does.
+        /// The pool: a connection that goes over its own rate, or finds the pool's used up, is closed when the answers to
+        /// what was within the rate have left. Counts messages as `Delay` does.
         Close = "close",
     }
 }

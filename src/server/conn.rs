@@ -13,7 +13,7 @@ use super::split::{Input, Sender};
 use super::{receiving, report};
 use crate::buffer::Lent;
 use crate::clock::Nanos;
-use crate::connection::{Deadlines, Flags, Muted, Operation, Record, Standing};
+use crate::connection::{Deadlines, Flags, Muted, Record, Standing};
 use crate::error::Error;
 use crate::health::ConnectionInfo;
 use crate::id::ConnId;
@@ -57,11 +57,13 @@ pub struct Connection<'a, U, N: Net = Os> {
 }
 
 impl<U, N: Net> Connection<'_, U, N> {
-    /// Receives what has arrived, at most 64 KiB in a turn, or less while very many send at once, and returns how many
-    /// bytes came. They are in [`input`](Self::input), behind what was there.
+    /// Receives what has arrived and returns how many bytes came. They are in [`input`](Self::input), behind what was
+    /// there. While one event is handled, or between two turns, a connection receives at most 64 KiB, or less while very
+    /// many send at once, however often it is asked: the rest is told by another `Event::Readable`.
     ///
-    /// 0 when nothing came: nothing has arrived, the stream is at its end (`Event::ReadClosed` follows), the input is
-    /// full, reading is paused or over its rate, or the socket failed (`Event::Closed` follows).
+    /// 0 when nothing came: nothing has arrived, the stream is at its end (`Event::ReadClosed` follows), the share is
+    /// used up, the input is full, reading is paused, delayed or over a rate, the connection is about to end, or there
+    /// was no memory or the socket failed (`Event::Closed` follows).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -84,7 +86,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// All input that waits, in one piece. None of it while the connection is over an operation rate that the pool
-    /// enforces ([`OverRate`](crate::OverRate)): `Event::Readable` tells when it may be handled.
+    /// enforces ([`OverRate`](crate::OverRate)): if it is delayed for that, `Event::Readable` tells when it may be handled.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -112,9 +114,9 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.inbox.open_view().0
     }
 
-    /// Uses up the first `n` bytes of the input; all of it if there is less. What is left stays and is there again,
-    /// behind it what comes then, when more has arrived: take everything that is complete, or ask to be told
-    /// [`again`](Self::again).
+    /// Uses up the first `n` bytes of the input, whether a rate lets them be seen or not; all of it if there is less. What
+    /// is left stays and is there again, behind it what comes then, when more has arrived: take everything that is
+    /// complete, or ask to be told [`again`](Self::again).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -200,7 +202,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         sending::send(self.core, self.id, self.record, Payload::Copied(bytes), self.inbox.len())
     }
 
-    /// Sends as [`send`](Self::send), but what waits is not copied: one payload may wait for many connections.
+    /// Sends as [`send`](Self::send), but what waits is not copied, unless it is so small that a copy costs less: one
+    /// payload may wait for many connections.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -222,8 +225,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// Puts `bytes` aside to leave with whatever else is queued for this connection, by one system call, when its
-    /// event has been handled: for answers made of many small pieces. [`Sent::Queued`] if they are taken, or
-    /// [`Sent::Now`] if with them more than 64 KiB were put aside, which leave at once.
+    /// event has been handled or another connection is worked with: for answers made of many small pieces.
+    /// [`Sent::Queued`] if they are taken; if with them more than 64 KiB would be put aside, all of it is sent at once,
+    /// as by [`send`](Self::send).
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -251,6 +255,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// Completes the open operation, where no byte sent does it: an answer without bytes, or the second of several
     /// messages answered together. Without effect if none is open.
     ///
+    /// If none of its message is used up yet, the next [`consume`](Self::consume) belongs to it and opens no other; a
+    /// message that is still there when its event has been handled is the next operation.
+    ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
     /// # let mut pool = SocketPool::<()>::builder().build()?;
@@ -270,11 +277,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     pub fn finish_operation(&mut self) {
         self.settle();
-        // One that is held back has not begun, as far as the application knows, and what it has reserved is still to come.
-        let waits = self.record.operation == Operation::Open && self.record.muted.has(Muted::OPERATIONS);
-        if self.record.operation != Operation::None && !waits {
-            self.core.complete_operation(self.id, self.record, self.inbox.len());
-        }
+        self.core.finish_operation(self.id, self.record, self.inbox.len());
     }
 
     /// Takes one operation from the connection's rate and the pool's, or from neither. Always `Ok` without a rate.
@@ -303,7 +306,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// Says that this is a client, for protocols in which no answer proves it (DECISIONS 3): it is safe from the first
-    /// message's deadline, and evicted only when idle.
+    /// message's deadline, and evicted only when idle, or when a message has been open for as long as a first one may.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -324,7 +327,7 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.core.prove(self.id, self.record);
     }
 
-    /// Counts as activity, and completes the open operation.
+    /// Counts as activity, and completes the open operation as [`finish_operation`](Self::finish_operation) does.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -375,8 +378,8 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// Says that the application reads and writes the descriptor itself and that the pool sees nothing of it
     /// (DECISIONS 3): it does not read, and concludes nothing from silence. No first-message deadline, no eviction;
-    /// [`touch`](Self::touch) is what keeps it from being idle. For a connection that has received nothing yet; without
-    /// effect on any other.
+    /// [`touch`](Self::touch) is what keeps it from being idle, and [`resume_reading`](Self::resume_reading) has the pool
+    /// read it again. For a connection that has received nothing yet and is not proven; without effect on any other.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -403,8 +406,10 @@ impl<U, N: Net> Connection<'_, U, N> {
         }
     }
 
-    /// Keeps the connection from being idle, from the first-message deadline, from eviction and from being finished by
-    /// a drain, until [`release`](Self::release): for work that goes on elsewhere.
+    /// Keeps the connection from being idle, from the first-message deadline, from eviction and from being finished, by a
+    /// drain, its lifetime, the end of what its peer sends or [`close_when_done`](Self::close_when_done), until
+    /// [`release`](Self::release): for work that goes on elsewhere. The deadline of a drain and a tenth of the lifetime
+    /// beyond it end it all the same, and so do stalls.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -482,8 +487,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.core.end(self.id, self.record, Reason::Closed);
     }
 
-    /// Closes the connection when its output has left and its operation is answered. Nothing is read any more, and
-    /// [`resume_reading`](Self::resume_reading) does not change that.
+    /// Closes the connection when its output has left, what it has used up of its input is answered, and it is not held.
+    /// Nothing is read any more, and [`resume_reading`](Self::resume_reading) does not change that.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -793,7 +798,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.record.created
     }
 
-    /// When bytes last moved, or it was touched or released, or an operation was completed, by the pool's clock.
+    /// When bytes last moved, or it was touched or released, or an operation was completed, by the pool's clock: for bytes
+    /// that is the time of the turn.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -873,7 +879,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     #[must_use]
     pub fn info(&self) -> ConnectionInfo {
-        report::info(self.core, self.id, self.record, self.inbox.len())
+        report::info(self.core, self.id, self.record, self.inbox.len(), self.core.this_moment())
     }
 
     /// Tells the record what an [`Input`] has used up since it was last told.

@@ -158,8 +158,9 @@ impl<N: Net> Core<N> {
             self.timers.try_reserve(capacity)?;
             self.order.try_reserve(capacity)?;
             self.pressure.try_reserve(capacity)?;
-            // A connection may stand in the run queue once under its living id, and once more as one that has ended.
-            self.run.try_reserve(capacity + capacity / 2)?;
+            // A slot may stand in the run queue under the id of the connection that lives there, and once more under the
+            // one of a connection that has ended there since it was put in.
+            self.run.try_reserve(2 * capacity)?;
             self.line.try_reserve(in_line)?;
             self.ending.try_reserve(capacity.saturating_sub(self.ending.len()))
         };
@@ -212,8 +213,8 @@ impl<N: Net> Core<N> {
     /// Ends a connection as soon as nothing is owed to its peer.
     pub(super) fn finish<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Reason) {
         let replaces = match record.finishes_for() {
-            // These two wait for the peer's next message; whoever asks for less has the last word.
-            Some(Reason::Drained | Reason::Lifetime) => reason == Reason::Closed,
+            // These go on with messages that are there or come; whoever asks for less has the last word.
+            Some(Reason::Drained | Reason::Lifetime | Reason::Peer) => reason == Reason::Closed,
             Some(_) => false,
             None => record.stage == Stage::Open,
         };
@@ -299,12 +300,23 @@ impl<N: Net> Core<N> {
         record: &mut Record<N::Stream, U>,
         left: usize,
     ) {
+        self.count_operation(record);
+        self.leave_operation(id, record, left);
+    }
+
+    #[inline(always)]
+    fn count_operation<U>(&mut self, record: &mut Record<N::Stream, U>) {
         let finished = self.clock.now();
-        record.operation = Operation::None;
         record.operations += 1;
         // The time that the handler took is no time without activity.
         record.last_active = finished;
         self.health.operation(record.operation_since, finished);
+    }
+
+    /// What is done is behind it, and `left` bytes of input are the next message.
+    #[inline(always)]
+    fn leave_operation<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
+        record.operation = Operation::None;
         if self.policy.enforced {
             record.flags.remove(Flags::CHARGED);
             if left > 0 && !record.hears_no_more() {
@@ -312,6 +324,27 @@ impl<N: Net> Core<N> {
                 let _ = self.charge(id, record, left);
             }
         }
+    }
+
+    /// The application says that the open operation is done; `left` bytes of input wait, of its message or behind it.
+    pub(super) fn finish_operation<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
+        match record.operation {
+            Operation::None | Operation::Finished => {}
+            // One that is held back has not begun, as far as the application knows, and what it has reserved is still to
+            // come.
+            Operation::Open if record.muted.has(Muted::OPERATIONS) => {}
+            Operation::Open if left > 0 => {
+                self.count_operation(record);
+                record.operation = Operation::Finished;
+            }
+            _ => self.complete_operation(id, record, left),
+        }
+    }
+
+    /// The message of an operation that was finished before is used up, or is not going to be.
+    #[cold]
+    pub(super) fn leave_finished<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
+        self.leave_operation(id, record, left);
     }
 
     /// Takes the tokens of the next operation, where the pool itself sees to the rates, and says whether it may run.
@@ -410,6 +443,9 @@ impl<N: Net> Core<N> {
 
     #[inline(never)]
     fn settle_fully<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if record.operation == Operation::Finished {
+            self.leave_finished(id, record, record.waiting_in());
+        }
         if record.operation == Operation::Consumed && self.config.proof == Proof::Consumed {
             // Nobody will answer it.
             self.complete_operation(id, record, record.waiting_in());

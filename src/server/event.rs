@@ -5,8 +5,10 @@ use crate::reason::Reason;
 
 /// What [`SocketPool::next_event`](crate::SocketPool::next_event) returns.
 ///
-/// The connection that an event names is alive until the next call of `next_event`, whatever is done to it meanwhile,
-/// so [`SocketPool::conn`](crate::SocketPool::conn) cannot fail for it.
+/// The connection that an event other than `Closed` names is alive until the next call of `next_event`, `turn` or
+/// `process`, whatever is done to it meanwhile, so [`SocketPool::conn`](crate::SocketPool::conn) cannot fail for it.
+///
+/// A connection that was accepted and ends before its first event is not told of at all: it shows in the counters.
 ///
 /// ```
 /// use socketpool::{Event, SocketPool};
@@ -28,16 +30,20 @@ use crate::reason::Reason;
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<U> {
-    /// A connection has been admitted. The first event of every connection.
+    /// A connection has been admitted. The first event of every connection that is told of.
     Opened(ConnId),
-    /// Input has arrived that was not received yet. Reported in every turn until it is received.
+    /// Input has arrived that was not received yet: reported in every turn until it is received, as far as the
+    /// connection is read from. Or the end of the stream is there to be found, of which `receive` brings nothing; or the
+    /// application has asked for it by [`again`](crate::Connection::again), or a rate shows now what was received before.
     Readable(ConnId),
-    /// Output that had passed the high mark is down to the low mark.
+    /// Output is down to the low mark that had passed the high mark, or had left no room for something that was
+    /// [`Refused`](crate::Sent::Refused).
     Writable(ConnId),
-    /// The peer has sent its last byte. Told once, after the last `Readable`. If nothing is owed to the peer when this
-    /// event has been handled, and it is not held, the connection ends; otherwise it ends when what is owed has left.
+    /// The peer has sent its last byte. Told once, behind all that it has sent; only [`again`](crate::Connection::again)
+    /// brings a `Readable` after it. If nothing is owed to the peer when this event has been handled, and it is not
+    /// held, the connection ends; otherwise it ends when what is owed has left and it is released.
     ReadClosed(ConnId),
-    /// A connection has ended. The last event of every connection, exactly once.
+    /// A connection has ended. The last event of every connection that is told of, exactly once.
     Closed {
         /// Its id, which finds nothing any more.
         id: ConnId,

@@ -245,6 +245,11 @@ impl Inbox {
         self.share
     }
 
+    /// The owner is opened again: this much is left of what it may receive.
+    pub(super) fn keep_share(&mut self, share: usize) {
+        self.share = share;
+    }
+
     /// The scratch buffer, for reading into what nobody wants to see. Its owner must have been put back.
     pub(super) fn scratch(&mut self) -> &mut [u8] {
         debug_assert!(self.owner.is_none(), "somebody's input lies there");

@@ -46,6 +46,7 @@ use self::commands::Commands;
 use self::core::Core;
 use self::inbox::Inbox;
 use self::listen::{Accepting, Listening};
+use crate::admission::Origin;
 use crate::clock::{Clock, Nanos};
 use crate::connection::{Flags, Table};
 use crate::drain::State;
@@ -90,7 +91,7 @@ pub struct SocketPool<U, N: Net = Os> {
     closed: VecDeque<Event<U>>,
     /// Connections the application has had a handle of since they were last put in order, the one whose input is open
     /// left out; the event's own is first.
-    touched: Vec<ConnId>,
+    touched: Vec<turn::Touched>,
     /// Whether this turn has nothing more to tell: calls come when the application likes, and the turn's time is past.
     between_turns: bool,
     commands: Commands<<N::Poller as Poller>::Waker>,
@@ -151,17 +152,23 @@ impl<U> SocketPool<U> {
         &mut self,
         stream: impl Into<std::os::fd::OwnedFd>,
     ) -> Result<ConnId, AddError<std::os::fd::OwnedFd>> {
-        let (stream, before) = OsStream::adopt_as_it_was(stream).map_err(|(stream, _)| {
-            self.core.health.refused(Refusal::Register, self.core.now);
-            AddError { stream, reason: Refusal::Register }
-        })?;
+        let (stream, before) = match OsStream::adopt_as_it_was(stream) {
+            Ok(adopted) => adopted,
+            Err((stream, _)) => return Err(self.turn_away(stream)),
+        };
         let Some(peer) = stream.connected_peer() else {
             // Taken for a unix peer, whoever resets soon enough would come past every list and limit for addresses.
-            self.core.health.refused(Refusal::Register, self.core.now);
-            return Err(AddError { stream: stream.restore(before), reason: Refusal::Register });
+            return Err(self.turn_away(stream.restore(before)));
         };
         self.add_stream(stream, peer)
             .map_err(|refused| AddError { stream: refused.stream.restore(before), reason: refused.reason })
+    }
+
+    /// It is no connected stream socket.
+    fn turn_away(&mut self, stream: std::os::fd::OwnedFd) -> AddError<std::os::fd::OwnedFd> {
+        self.core.health.counters.adopted += 1;
+        self.core.health.refused(Refusal::Register, self.core.now);
+        AddError { stream, reason: Refusal::Register }
     }
 }
 
@@ -232,10 +239,11 @@ impl<U, N: Net> SocketPool<U, N> {
     pub fn add_stream(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
         self.core.read_clock();
         let seat = self.seat();
-        self.admit(stream, peer, accept::Origin::Added, seat)
+        self.admit(stream, peer, Origin::Added, seat)
     }
 
-    /// The connection `id`. For the event's own id this cannot fail; use [`get`](Self::get) for any other.
+    /// The connection `id`. For the id of the event that is being handled this cannot fail, unless that is its `Closed`;
+    /// use [`get`](Self::get) for any other.
     ///
     /// # Panics
     /// If the connection is gone.
@@ -441,8 +449,8 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.drain.state.state()
     }
 
-    /// Ends `id` at once, whatever it is doing, with [`Reason::Killed`]; `Event::Closed` tells when that is carried out.
-    /// `false` if it is gone already. If its end was decided before, that reason stands.
+    /// Ends `id` at once, whatever it is doing, with [`Reason::Killed`]; `Event::Closed` tells when that is carried out,
+    /// if it has been told of. `false` if it is gone already. If its end was decided before, that reason stands.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -461,7 +469,7 @@ impl<U, N: Net> SocketPool<U, N> {
         self.end(id, Reason::Killed)
     }
 
-    /// A handle with which other threads drain, close, send to all and wake.
+    /// A handle with which other threads send, close, kill, drain, pause and wake.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};

@@ -9,7 +9,7 @@ use super::inbox::Inbox;
 use super::sending;
 use crate::connection::{Flags, Muted, Operation, Reading, Record, Stage, Standing, facts};
 use crate::id::ConnId;
-use crate::net::{Net, Stream, is_shortage};
+use crate::net::{Net, Received, Stream, is_shortage};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 
@@ -24,7 +24,7 @@ pub(super) fn receive<N: Net, U>(
     if record.facts() & RECEIVES_IF.0 != RECEIVES_IF.1 {
         return receive_otherwise(core, id, record, inbox);
     }
-    receive_by(core, id, record, inbox, |stream, into| stream.receive(into).map(|n| (n, false)))
+    receive_by(core, id, record, inbox, read_plainly)
 }
 
 /// Receives from a stream on which a read may stop short, and from one whose end has been seen: the application may think
@@ -42,8 +42,14 @@ fn receive_otherwise<N: Net, U>(
     if record.ready.has(Readiness::STOPS_SHORT) {
         receive_by(core, id, record, inbox, N::Stream::receive_some)
     } else {
-        receive_by(core, id, record, inbox, |stream, into| stream.receive(into).map(|n| (n, false)))
+        receive_by(core, id, record, inbox, read_plainly)
     }
+}
+
+/// Reads from a stream on which no read stops short.
+#[inline(always)] // See `complete_operation`.
+fn read_plainly<S: Stream>(stream: &S, into: &mut [u8]) -> io::Result<Received> {
+    stream.receive(into).map(Received::plainly)
 }
 
 /// Receives by a `read` that also tells whether it has stopped short.
@@ -53,7 +59,7 @@ fn receive_by<N: Net, U>(
     id: ConnId,
     record: &mut Record<N::Stream, U>,
     inbox: &mut Inbox,
-    read: impl FnOnce(&N::Stream, &mut [u8]) -> io::Result<(usize, bool)>,
+    read: impl FnOnce(&N::Stream, &mut [u8]) -> io::Result<Received>,
 ) -> usize {
     let most = allowed(core, id, record, inbox);
     if most == 0 {
@@ -62,7 +68,7 @@ fn receive_by<N: Net, U>(
     let space = inbox.space(most, &mut core.store);
     let asked = space.len();
     match read(&record.stream, space) {
-        Ok((n @ 1.., stopped_short)) => {
+        Ok(Received { bytes: n @ 1.., stopped_short }) => {
             inbox.commit(n);
             // A short read has emptied the socket, and what comes next brings an edge of its own; but the end of the
             // stream, which may have been told already, is only seen by reading it, and the mark of urgent data stops
@@ -74,7 +80,7 @@ fn receive_by<N: Net, U>(
             n
         }
         result => {
-            nothing_came(core, id, record, asked, inbox.len(), result.map(|(n, _)| n));
+            nothing_came(core, id, record, asked, inbox.len(), result.map(|received| received.bytes));
             0
         }
     }
@@ -166,17 +172,17 @@ fn at_the_end<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, 
 }
 
 /// Some input is used up; `left` bytes of it are not. The inbox knows already.
-#[inline]
+#[inline(always)] // See `complete_operation`.
 pub(super) fn consumed<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
     record: &mut Record<N::Stream, U>,
     left: usize,
 ) {
-    if record.operation == Operation::Answered {
-        complete_answered(core, id, record, left);
-    } else {
-        record.operation = Operation::Consumed;
+    match record.operation {
+        Operation::Answered => complete_answered(core, id, record, left),
+        Operation::Finished => core.leave_finished(id, record, left),
+        _ => record.operation = Operation::Consumed,
     }
     if core.config().proof == Proof::Consumed {
         consumption_proves(core, id, record, left);

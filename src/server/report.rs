@@ -2,6 +2,7 @@
 
 use super::SocketPool;
 use super::core::Core;
+use super::event::Event;
 use crate::clock::Nanos;
 use crate::connection::{Flags, Muted, Record, Stage, Standing};
 use crate::health::{ConnectionInfo, Facts, Memory, Phase, Snapshot, Verdict};
@@ -20,8 +21,8 @@ impl<U, N: Net> SocketPool<U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn snapshot(&mut self) -> Snapshot {
-        let facts = self.facts();
-        let now = self.core.now;
+        let now = self.core.this_moment();
+        let facts = self.facts(now);
         self.core.health.snapshot(facts, now)
     }
 
@@ -36,8 +37,8 @@ impl<U, N: Net> SocketPool<U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn verdict(&mut self) -> Verdict {
-        let facts = self.facts();
-        let now = self.core.now;
+        let now = self.core.this_moment();
+        let facts = self.facts(now);
         self.core.health.judge(&facts, now)
     }
 
@@ -51,13 +52,15 @@ impl<U, N: Net> SocketPool<U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn connections(&self) -> impl Iterator<Item = ConnectionInfo> + '_ {
-        self.table.iter().map(|(id, record)| {
+        let now = self.core.this_moment();
+        self.table.iter().map(move |(id, record)| {
             let open = self.inbox.owner() == Some(id);
-            info(&self.core, id, record, if open { self.inbox.len() } else { record.waiting_in() })
+            let waiting_in = if open { self.inbox.len() } else { record.waiting_in() };
+            info(&self.core, id, record, waiting_in, now)
         })
     }
 
-    fn facts(&self) -> Facts {
+    fn facts(&self, now: Nanos) -> Facts {
         let core = &self.core;
         let config = core.config();
         let full = self.table.len() >= config.max_connections as usize;
@@ -72,19 +75,19 @@ impl<U, N: Net> SocketPool<U, N> {
             proven: core.proven,
             buffer_bytes: core.pressure.held_bytes(),
             peak_buffer_bytes: core.pressure.peak_bytes(),
-            soft_buffer_bytes: config.soft_buffer_bytes(),
-            max_buffer_bytes: config.max_buffer_bytes,
+            budget: config.budget(),
             memory: self.memory(),
             descriptors_exhausted: core.exhaustion.pauses_accepting(),
             waiting_in_backlog: full && waiting,
             tracked_addresses: core.gate.tracked(),
-            drain_remaining: (deadline != Nanos::MAX).then(|| deadline.since(core.now)),
+            drain_remaining: (deadline != Nanos::MAX).then(|| deadline.since(now)),
         }
     }
 
     fn memory(&self) -> Memory {
         let core = &self.core;
         let queues = core.run.memory_bytes() + core.ending.capacity() * size_of::<ConnId>();
+        let events = self.closed.capacity() * size_of::<Event<U>>();
         Memory {
             table: self.table.memory_bytes() + core.order.memory_bytes() + core.line.memory_bytes(),
             timers: core.timers.memory_bytes(),
@@ -92,6 +95,7 @@ impl<U, N: Net> SocketPool<U, N> {
             buffers_lent: core.store.lent_bytes(),
             buffers_free: core.store.free_bytes(),
             other: queues
+                + events
                 + self.inbox.memory_bytes()
                 + core.pressure.memory_bytes()
                 + core.stage.bytes.capacity(),
@@ -106,25 +110,28 @@ pub(super) fn info<N: Net, U>(
     id: ConnId,
     record: &Record<N::Stream, U>,
     waiting_in: usize,
+    now: Nanos,
 ) -> ConnectionInfo {
     ConnectionInfo {
         id,
         peer: record.peer,
-        age: core.now.since(record.created),
-        idle: core.now.since(record.last_active),
-        state: phase(core, id, record),
+        age: now.since(record.created),
+        idle: now.since(record.last_active),
+        state: phase(core, id, record, waiting_in),
         bytes_in: record.received_bytes,
         bytes_out: record.sent_bytes,
         waiting_in,
-        waiting_out: record.waiting_out(),
+        waiting_out: record.waiting_out() + core.staged(id),
         operations: record.operations,
         denied: u64::from(record.denied),
     }
 }
 
 /// The last of the phases that holds. Nothing is kept for it: it is worked out for whoever asks.
-fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>) -> Phase {
+fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>, waiting_in: usize) -> Phase {
     let muted = record.muted;
+    // While it is handled its input is open, and output may be gathered, of which the record does not know.
+    let busy = record.is_busy() || waiting_in > 0 || core.staged(id) > 0;
     // The flag stays until its timer fires, though the output may have left meanwhile.
     let paced = record.flags.has(Flags::SEND_PACED) && record.output.is_some();
     if record.stage != Stage::Open {
@@ -143,7 +150,7 @@ fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>) -
         Phase::OutputHigh
     } else if muted.has(Muted::FULL) {
         Phase::InputFull
-    } else if record.is_busy() {
+    } else if busy {
         Phase::Active
     } else if record.standing == Standing::Unproven {
         Phase::Unproven

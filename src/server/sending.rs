@@ -35,9 +35,12 @@ use crate::reason::Reason;
 pub enum Sent {
     /// The kernel has all of them.
     Now,
-    /// The kernel takes no more at the moment; the rest waits and leaves by itself.
+    /// All of them are taken. What has not left waits, for the kernel to take more, for a byte rate, or for what else is
+    /// queued, and leaves by itself.
     Queued,
-    /// None were taken: they do not fit into the output buffer, or the connection is about to end.
+    /// None were taken: they do not fit into the output buffer behind what waits, or the connection is about to end. If
+    /// something waits, `Event::Writable` tells when it is worth another try, and until then it is as if the high mark
+    /// were passed; more than `max_output` never fits.
     Refused,
 }
 
@@ -114,9 +117,9 @@ fn send_slowly<N: Net, U>(
 ) -> Sent {
     let len = payload.bytes().len();
     let outcome = match tried {
-        Some(result) => keep_rest(core, id, record, payload, result),
+        Some(result) => outcome_of(core, id, record, payload, result),
+        None if len == 0 && !record.is_ending() => return Sent::Now,
         None if !fits(core, id, record, len) && !make_room(core, id, record, len) => return Sent::Refused,
-        None if len == 0 => return Sent::Now,
         None => transmit(core, id, record, payload),
     };
     if outcome != Sent::Refused {
@@ -151,11 +154,11 @@ fn transmit<N: Net, U>(
         return transmit_in_turn(core, id, record, payload);
     }
     let result = record.stream.send(&[IoSlice::new(payload.bytes())]);
-    keep_rest(core, id, record, payload, result)
+    outcome_of(core, id, record, payload, result)
 }
 
-/// Keeps what the socket did not take of `payload`.
-fn keep_rest<N: Net, U>(
+/// What the socket's answer makes of `payload`: what it did not take waits, unless it has failed.
+fn outcome_of<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
     record: &mut Record<N::Stream, U>,
@@ -426,7 +429,7 @@ fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     }
     if record.operation == Operation::Consumed {
         core.complete_operation(id, record, left);
-    } else if may_be_answered(record) || (left > 0 && record.flags.has(Flags::ANSWERS_FIRST)) {
+    } else if may_be_answered(record) || may_be_answered_ahead(record, left) {
         record.operation = Operation::Answered;
     }
 }
@@ -434,6 +437,11 @@ fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
 /// Whether a message is open that the application knows of: what it sends while a rate holds one back is no answer to it.
 fn may_be_answered<S, U>(record: &Record<S, U>) -> bool {
     record.operation == Operation::Open && !record.muted.has(Muted::OPERATIONS)
+}
+
+/// The same of the next message, which came with one that was answered before it was used up.
+fn may_be_answered_ahead<S, U>(record: &Record<S, U>, left: usize) -> bool {
+    left > 0 && record.flags.has(Flags::ANSWERS_FIRST) && record.operation != Operation::Finished
 }
 
 /// Sending goes on when the byte rate allows.

@@ -1,5 +1,5 @@
-//! A connection in two halves, so that answers are made from the input while it lies where it is: what came in, to take
-//! from, and the way out. Leaves receiving, and everything else about a connection, to `conn`.
+//! A connection in two halves, so that answers are made from the input while it lies where it is: what came in, and the
+//! way out. Leaves receiving, and everything else about a connection, to `conn`.
 
 use std::fmt;
 use std::ops::Deref;
@@ -14,8 +14,10 @@ use crate::connection::{Operation, Record};
 use crate::id::ConnId;
 use crate::net::{Net, Os};
 
-/// The input of a connection while its output is open too; see [`Connection::split`](crate::Connection::split). Dereferences to what is left of
-/// it.
+/// The input of a connection while its output is open too; see [`Connection::split`](crate::Connection::split).
+///
+/// Dereferences to what is left of it, as far as it may be seen: nothing while the next message has to wait for an
+/// operation rate, nor once the connection is about to end.
 ///
 /// ```
 /// # fn handle(mut conn: socketpool::Connection<'_, ()>) {
@@ -33,8 +35,7 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// Uses up `n` bytes and returns them; `None`, and nothing used up, if there are fewer, or if the next message has
-    /// to wait for an operation rate.
+    /// Uses up `n` bytes and returns them; `None`, and nothing used up, if there are fewer, or none to be seen.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -61,7 +62,7 @@ impl<'a> Input<'a> {
             return None;
         }
         let (head, rest) = self.bytes.split_at_checked(n)?;
-        if self.taken.shown.get() == Shown::Answered {
+        if n > 0 && self.taken.shown.get() == Shown::Answered {
             self.taken.shown.set(Shown::Nothing);
         }
         self.bytes = rest;
@@ -70,7 +71,7 @@ impl<'a> Input<'a> {
     }
 
     /// Uses up everything to the first `delimiter`, that included, and returns it; `None`, and nothing used up, if
-    /// there is no delimiter, or if the next message has to wait for an operation rate.
+    /// there is no delimiter, or nothing to be seen.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};

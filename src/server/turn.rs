@@ -238,29 +238,40 @@ impl<U, N: Net> SocketPool<U, N> {
             Some(owner) => self.list(owner),
             None => {}
         }
-        hand_out(&mut self.inbox, id, self.table.get_mut(id)?);
+        let record = self.table.get_mut(id)?;
+        hand_out(&mut self.inbox, id, record);
+        if record.flags.has(Flags::LISTED) {
+            let share = self.touched.iter().find(|touched| touched.id == id).map(|touched| touched.share);
+            self.inbox.keep_share(share.unwrap_or(0));
+        }
         Some(())
     }
 
-    /// Closes the input of `owner`, which is still being handled.
+    /// Closes the input of `owner`, which is still being handled. What is left of its share is noted, for when it is opened
+    /// again.
     fn list(&mut self, owner: ConnId) {
         let Some(record) = self.table.get_mut(owner) else {
             debug_assert!(false, "its input is closed before a connection leaves");
             return;
         };
+        let share = self.inbox.share();
         receiving::close_input(&mut self.core, owner, record, &mut self.inbox);
         if record.flags.has(Flags::LISTED) {
+            self.touched
+                .iter_mut()
+                .filter(|touched| touched.id == owner)
+                .for_each(|touched| touched.share = share);
             return;
         }
         record.flags.insert(Flags::LISTED);
         if self.touched.len() == MOST_TOUCHED {
             // The event's own was the first.
             for place in (1..MOST_TOUCHED).rev() {
-                let id = self.touched.swap_remove(place);
+                let Touched { id, .. } = self.touched.swap_remove(place);
                 self.settle_one(id);
             }
         }
-        self.touched.push(owner);
+        self.touched.push(Touched { id: owner, share });
     }
 
     /// Whether the application may still have a handle of a connection, or has had one since it was put in order.
@@ -294,7 +305,7 @@ impl<U, N: Net> SocketPool<U, N> {
 
     #[cold]
     fn settle_listed(&mut self) {
-        while let Some(id) = self.touched.pop() {
+        while let Some(Touched { id, .. }) = self.touched.pop() {
             self.settle_one(id);
         }
     }
@@ -306,6 +317,14 @@ impl<U, N: Net> SocketPool<U, N> {
             self.keep_to_budget();
         }
     }
+}
+
+/// A connection of which the application has had a handle while it has one of another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Touched {
+    id: ConnId,
+    /// Bytes that it may still receive, should it be opened again before it is put in order.
+    share: usize,
 }
 
 /// Notes that the application is about to have a handle of a connection, and opens its input, while nobody's is open.

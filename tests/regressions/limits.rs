@@ -252,7 +252,9 @@ fn what_is_connected_to_nobody_is_not_added() {
     for socket in [nobodys(Domain::IPV4), nobodys(Domain::UNIX), listener.into()] {
         assert_eq!(pool.add(socket).unwrap_err().reason, Refusal::Register);
     }
-    assert_eq!((pool.len(), pool.snapshot().refused(Refusal::Register)), (0, 3));
+    let snapshot = pool.snapshot();
+    assert_eq!((pool.len(), snapshot.refused(Refusal::Register)), (0, 3));
+    assert_eq!(snapshot.counters.adopted, 3, "whoever comes is opened or refused");
 }
 
 #[test]

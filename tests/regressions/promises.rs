@@ -1,0 +1,196 @@
+//! What the documentation promised and the pool did not keep.
+
+use socketpool::{Config, ConnId, Event, OverRate, Phase, Rate, Reason, Sent};
+
+use super::{SECOND, builder, connect};
+use crate::support::{Pool, Rig, Seen};
+
+#[test]
+fn whoever_is_closed_when_done_after_his_end_is_not_read_again() {
+    let (mut rig, mut seen, mut readable) = (Rig::new(builder()), Seen::default(), 0);
+    let client = connect(&rig, 1);
+    client.send(b"first\nsecond\n");
+    client.finish();
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            let mut conn = pool.conn(id);
+            conn.receive();
+            conn.hold();
+        }
+    });
+    assert_eq!((seen.read_closed, seen.reasons()), (1, vec![]));
+    let mut conn = rig.pool.conn(seen.opened[0]);
+    conn.close_when_done();
+    conn.resume_reading();
+    conn.again();
+    rig.settle(|_, event| readable += usize::from(matches!(event, Event::Readable(_))));
+    assert_eq!(readable, 0);
+    rig.pool.conn(seen.opened[0]).release();
+    rig.settle(seen.echo());
+    assert_eq!(seen.reasons(), [Reason::Closed], "the application has asked for it");
+}
+
+#[test]
+fn to_take_nothing_uses_up_nothing() {
+    let own = builder().over_rate(OverRate::Delay).operation_rate(Rate::per_second(1));
+    let mut rig = Rig::new(own);
+    let client = connect(&rig, 1);
+    client.send(b"1\n2\n");
+    rig.settle(|pool, event| {
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        let (mut input, mut output) = conn.split();
+        for line in [b"1\n", b"2\n"] {
+            let _ = output.send(line); // before it is taken; the second goes ahead of its turn
+            assert_eq!(input.take(0), Some(&b""[..]));
+            assert_eq!(input.take(2), Some(&line[..]));
+        }
+    });
+}
+
+#[test]
+fn what_is_gathered_waits_for_whoever_asks() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let mut conn = rig.pool.conn(seen.opened[0]);
+    conn.prove();
+    assert_eq!(conn.queue(b"news\n"), Sent::Queued);
+    let info = conn.info();
+    assert_eq!((conn.waiting_output(), info.waiting_out, info.state), (5, 5, Phase::Active));
+    assert_eq!(rig.pool.connections().next().map(|info| info.waiting_out), Some(5));
+    rig.settle(seen.echo());
+    assert_eq!(client.take(), b"news\n");
+    let info = rig.pool.conn(seen.opened[0]).info();
+    assert_eq!((info.waiting_out, info.state), (0, Phase::Idle));
+}
+
+/// Finishes each line before it is used up.
+fn finish_and_consume(pool: &mut Pool<()>, id: ConnId) {
+    let mut conn = pool.conn(id);
+    conn.receive();
+    while let Some(end) = conn.input().iter().position(|byte| *byte == b'\n') {
+        conn.finish_operation();
+        conn.finish_operation(); // none is open any more
+        conn.consume(end + 1);
+    }
+}
+
+#[test]
+fn what_is_finished_before_it_is_used_up_owes_nothing() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"note this\n");
+    client.finish();
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            finish_and_consume(pool, id);
+        }
+    });
+    assert_eq!((rig.pool.snapshot().counters.operations, seen.reasons()), (1, vec![Reason::Peer]));
+}
+
+#[test]
+fn what_is_finished_before_it_is_used_up_takes_one_token() {
+    let own = builder().over_rate(OverRate::Delay).operation_rate(Rate::per_second(1));
+    let (mut rig, mut seen, mut lines) = (Rig::new(own), Seen::default(), Vec::new());
+    let client = connect(&rig, 1);
+    client.send(b"1\n2\n3\n");
+    rig.pass(SECOND * 3 / 2, |pool, event| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        while let Some(line) = conn.input().get(..2).map(<[u8]>::to_vec) {
+            conn.finish_operation();
+            conn.consume(line.len());
+            conn.finish_operation(); // none is open any more
+            lines.extend(line);
+        }
+    });
+    assert_eq!(lines, b"1\n2\n", "the third waits for its token");
+    assert_eq!(rig.pool.snapshot().counters.operations, 2);
+    assert_eq!(rig.pool.snapshot().active, 1);
+}
+
+#[test]
+fn a_message_that_stays_when_it_is_finished_is_the_next_operation() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"half");
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Readable(id) = event {
+            pool.conn(id).receive();
+            pool.conn(id).touch();
+        }
+    });
+    assert_eq!((rig.pool.snapshot().counters.operations, rig.pool.snapshot().active), (1, 1));
+    client.send(b" and half\n");
+    client.finish();
+    rig.settle(seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"half and half\n".to_vec(), vec![Reason::Peer]));
+    assert_eq!(rig.pool.snapshot().counters.operations, 2);
+}
+
+#[test]
+fn whoever_is_received_from_in_a_loop_has_one_share_of_the_turn() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let (source, target) = (connect(&rig, 1), connect(&rig, 2));
+    rig.settle(seen.echo());
+    let [from, to] = seen.opened[..] else { panic!("two were opened") };
+    source.send(&[b'x'; 1 << 20]);
+    let (mut total, mut most) = (0, 0);
+    rig.settle(|pool, event| {
+        let (Event::Readable(id), mut passed) = (event, 0) else { return };
+        assert_eq!(id, from);
+        loop {
+            let mut conn = pool.conn(from);
+            let n = conn.receive();
+            if n == 0 {
+                break;
+            }
+            let piece = conn.input().to_vec();
+            conn.consume(n);
+            assert_eq!(pool.conn(to).send(&piece), Sent::Now);
+            passed += n;
+        }
+        total += passed;
+        most = most.max(passed);
+    });
+    assert_eq!((total, most), (1 << 20, 64 << 10));
+    assert_eq!(target.bytes_in(), 1 << 20);
+}
+
+#[test]
+fn a_snapshot_between_turns_is_of_this_moment() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let _client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    rig.pool.conn(seen.opened[0]).hold();
+    rig.settle(seen.echo());
+    rig.pool.drain(SECOND * 100);
+    rig.hand.advance(SECOND * 60);
+    let snapshot = rig.pool.snapshot();
+    assert_eq!((snapshot.uptime, snapshot.drain_remaining), (SECOND * 60, Some(SECOND * 40)));
+    let line = rig.pool.connections().next().expect("one is there");
+    assert_eq!((line.age, line.idle), (SECOND * 60, SECOND * 60));
+}
+
+#[test]
+fn no_bytes_always_have_room() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    rig.world.set_window(0);
+    let _client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    let id = seen.opened[0];
+    assert_eq!(rig.pool.conn(id).send(&[0; 1_000]), Sent::Queued);
+    let lower = |config: &mut Config| {
+        (config.max_output, config.output_high, config.output_low) = (100, 50, 10);
+    };
+    rig.pool.reconfigure(lower).unwrap();
+    assert_eq!((rig.pool.conn(id).send(b""), rig.pool.conn(id).send(b"x")), (Sent::Now, Sent::Refused));
+}
