@@ -63,7 +63,7 @@ pub struct Config {
     /// How far lifetimes are spread, in percent either way; 10, at most 50. Connections that came together do not
     /// leave together.
     pub lifetime_jitter_percent: u8,
-    /// The least rate at which the bytes of an open message must arrive; off.
+    /// The least rate at which the bytes of an open message must arrive, while the connection is read and not held; off.
     pub read_stall: Option<ReadStall>,
     /// How long output may wait without the peer taking any of it; 30 s.
     pub write_stall_timeout: Option<Duration>,

@@ -406,10 +406,10 @@ impl<U, N: Net> Connection<'_, U, N> {
         }
     }
 
-    /// Keeps the connection from being idle, from the first-message deadline, from eviction and from being finished, by a
-    /// drain, its lifetime, the end of what its peer sends or [`close_when_done`](Self::close_when_done), until
-    /// [`release`](Self::release): for work that goes on elsewhere. The deadline of a drain and a tenth of the lifetime
-    /// beyond it end it all the same, and so do stalls.
+    /// Keeps the connection from being idle, from the first-message deadline, from a read stall, from eviction and from
+    /// being finished, by a drain, its lifetime, the end of what its peer sends or
+    /// [`close_when_done`](Self::close_when_done), until [`release`](Self::release): for work that goes on elsewhere. The
+    /// deadline of a drain and a tenth of the lifetime beyond it end it all the same, and so does output that stalls.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
