@@ -600,7 +600,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.record.userdata.as_mut()
     }
 
-    /// Hangs something on the connection and returns what hung there. It comes back with `Event::Closed`.
+    /// Hangs something on the connection and returns what hung there. It comes back with `Event::Closed`, or is dropped with
+    /// a connection of which no event has told.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -621,7 +622,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.record.userdata.replace(userdata)
     }
 
-    /// A first-message deadline for this connection alone, from its accept on; `None` for none.
+    /// A first-message deadline for this connection alone, from its accept on, or from the end of a hold or a wait that the
+    /// pool imposed; `None` for none.
     ///
     /// # Errors
     /// If the time is shorter than a millisecond or longer than ten years.

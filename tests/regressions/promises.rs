@@ -1,5 +1,6 @@
 //! What the documentation promised and the pool did not keep.
 
+use socketpool::net::sim::End;
 use socketpool::{Config, ConnId, Event, OverRate, Phase, Rate, ReadStall, Reason, Sent};
 
 use super::{SECOND, builder, connect};
@@ -234,4 +235,16 @@ fn what_is_left_to_the_application_can_be_read_again() {
     rig.settle(seen.echo());
     assert_eq!(client.take(), b"hello\n");
     assert!(rig.pool.conn(seen.opened[0]).is_proven());
+}
+
+#[test]
+fn whoever_is_drained_while_he_asks_sees_an_end_and_no_reset() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    rig.pool.drain(None);
+    rig.turn(); // nothing had come when it was looked at
+    client.send(b"one more\n");
+    rig.settle(seen.echo());
+    assert_eq!((client.end(), seen.reasons()), (Some(End::Finished), vec![Reason::Drained]));
 }
