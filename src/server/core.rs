@@ -482,7 +482,7 @@ impl<N: Net> Core<N> {
     /// Opens a window for the least read rate when part of a message waits for the rest.
     pub(super) fn watch_read_rate<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let Some(stall) = self.config.read_stall else { return };
-        let open = record.input.is_some() && record.muted.is_nothing();
+        let open = record.input.is_some() && record.muted.is_nothing() && !record.flags.has(Flags::HELD);
         if !open {
             record.flags.remove(Flags::WINDOW);
         } else if !record.flags.has(Flags::WINDOW) {

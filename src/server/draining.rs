@@ -7,7 +7,7 @@ use super::core::Core;
 use super::event::Event;
 use super::{SocketPool, ending};
 use crate::clock::Nanos;
-use crate::connection::Record;
+use crate::connection::{Flags, Record};
 use crate::drain::{DrainEvent, DrainState};
 use crate::id::ConnId;
 use crate::net::{Net, Stream};
@@ -188,6 +188,8 @@ impl<N: Net> Core<N> {
             self.finish(id, record, Reason::Drained);
             self.settle(id, record);
         } else {
+            // Its next request may arrive until the end is carried out.
+            record.flags.insert(Flags::PARTING);
             self.end(id, record, Reason::Drained);
         }
     }

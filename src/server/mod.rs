@@ -324,7 +324,8 @@ impl<U, N: Net> SocketPool<U, N> {
         self.table.iter().map(|(id, _)| id)
     }
 
-    /// Calls `each` with every live connection. What it does takes effect as it does in an event, closing included.
+    /// Calls `each` with every live connection, those included of which no event has told yet. What it does takes effect as
+    /// it does in an event, closing included.
     ///
     /// ```
     /// # let mut pool = socketpool::SocketPool::<u32>::builder().build()?;
