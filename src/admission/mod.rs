@@ -86,10 +86,8 @@ pub(crate) enum Intake {
 /// What the table has for a newcomer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// A free slot.
+    /// A free slot, or that of a connection that would go.
     Available,
-    /// No free slot, but a connection that would make room.
-    Evictable,
     None,
 }
 

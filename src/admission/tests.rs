@@ -79,7 +79,7 @@ fn the_first_limit_that_is_broken_names_the_refusal() {
     let denied = parsed("10.0.0.1");
     assert_eq!(refusal(&gate.decide(&denied, Intake::Draining, Room::None, now)), Some(Refusal::Draining));
     assert_eq!(refusal(&gate.decide(&denied, Intake::Open, Room::None, now)), Some(Refusal::Full));
-    assert_eq!(refusal(&gate.decide(&denied, Intake::Open, Room::Evictable, now)), Some(Refusal::Denied));
+    assert_eq!(refusal(&gate.decide(&denied, Intake::Open, Room::Available, now)), Some(Refusal::Denied));
     assert_eq!(enter(&mut gate, &parsed("10.0.0.2"), now).unwrap_err(), Refusal::Denied);
     let permits: Vec<Permit> =
         (3..6).map(|n| enter(&mut gate, &peer(Ipv4Addr::new(10, 0, 0, n)), now).unwrap()).collect();

@@ -367,11 +367,7 @@ impl<U, N: Net> SocketPool<U, N> {
         if self.table.id_by_fd(stream.fd()).is_some() {
             return Err(self.refuse(stream, Refusal::Duplicate));
         }
-        let room = match seat {
-            Seat::Free => Room::Available,
-            Seat::Of(_) => Room::Evictable,
-            Seat::None => Room::None,
-        };
+        let room = if seat == Seat::None { Room::None } else { Room::Available };
         let open = self.core.drain.is_active() || origin == Origin::Accepted;
         let intake = if open { Intake::Open } else { Intake::Draining };
         let now = self.core.now;
