@@ -76,6 +76,15 @@ impl Limits {
     }
 }
 
+/// How a newcomer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// From a listener of the pool.
+    Accepted,
+    /// From the application, which has it from elsewhere. The accept rate does not concern it.
+    Added,
+}
+
 /// Whether the pool takes newcomers at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intake {
@@ -178,15 +187,29 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Whether an accepted newcomer may stay. Whatever refuses it leaves no count and no token behind.
+    /// Whether a newcomer may stay: state, capacity, lists, connections of the address, accept rate, flood score. The last
+    /// two take a token only from who passes both; whatever refuses it leaves no count and no token behind.
     #[inline]
-    pub(crate) fn decide(&mut self, peer: &Peer, intake: Intake, room: Room, now: Nanos) -> Decision {
-        self.judge(peer, intake, room, now, true)
-    }
-
-    /// The same for a connection that somebody else accepted, which the accept rate does not concern.
-    pub(crate) fn decide_adopted(&mut self, peer: &Peer, intake: Intake, room: Room, now: Nanos) -> Decision {
-        self.judge(peer, intake, room, now, false)
+    pub(crate) fn decide(
+        &mut self,
+        peer: &Peer,
+        origin: Origin,
+        intake: Intake,
+        room: Room,
+        now: Nanos,
+    ) -> Decision {
+        if intake == Intake::Draining {
+            return Decision::Refuse(Refusal::Draining);
+        }
+        if room == Room::None {
+            return Decision::Refuse(Refusal::Full);
+        }
+        match Address::of(peer) {
+            Some(address) if self.counts || self.lists => self.judge_address(address, origin, now),
+            // No address, or nothing that depends on it.
+            _ if !self.take_accept(origin, now) => Decision::Refuse(Refusal::AcceptRate),
+            _ => Decision::Admit(self.permit(NONE, None)),
+        }
     }
 
     /// A connection proved itself for the first time.
@@ -270,30 +293,12 @@ impl Gate {
         self.addresses.assert_invariants();
     }
 
-    /// Decides. State, capacity, lists, connections of the address, accept rate, flood score; the last two take a token only
-    /// from who passes both.
-    #[inline]
-    fn judge(&mut self, peer: &Peer, intake: Intake, room: Room, now: Nanos, paced: bool) -> Decision {
-        if intake == Intake::Draining {
-            return Decision::Refuse(Refusal::Draining);
-        }
-        if room == Room::None {
-            return Decision::Refuse(Refusal::Full);
-        }
-        match Address::of(peer) {
-            Some(address) if self.counts || self.lists => self.judge_address(address, now, paced),
-            // No address, or nothing that depends on it.
-            _ if paced && !self.take_accept(now) => Decision::Refuse(Refusal::AcceptRate),
-            _ => Decision::Admit(self.permit(NONE, None)),
-        }
-    }
-
-    fn judge_address(&mut self, address: Address, now: Nanos, paced: bool) -> Decision {
+    fn judge_address(&mut self, address: Address, origin: Origin, now: Nanos) -> Decision {
         if self.lists && self.is_denied(address, now) {
             return Decision::Refuse(Refusal::Denied);
         }
         if !self.counts {
-            if paced && !self.take_accept(now) {
+            if !self.take_accept(origin, now) {
                 return Decision::Refuse(Refusal::AcceptRate);
             }
             return Decision::Admit(self.permit(NONE, None));
@@ -304,11 +309,11 @@ impl Gate {
             self.note_attempt(address, spot, now);
             return Decision::Refuse(Refusal::PerIp);
         }
-        if paced && !self.take_accept(now) {
+        if !self.take_accept(origin, now) {
             return Decision::Refuse(Refusal::AcceptRate);
         }
         let decision = self.judge_score(address, key, spot, now);
-        if let (Decision::Refuse(_), true, Some(accept)) = (&decision, paced, &self.accept) {
+        if let (Decision::Refuse(_), Origin::Accepted, Some(accept)) = (&decision, origin, &self.accept) {
             accept.give_back(&self.accept_level);
         }
         decision
@@ -394,10 +399,11 @@ impl Gate {
         }
     }
 
-    /// A token of the accept rate, if there is such a rate.
+    /// A token of the accept rate, if there is such a rate and it concerns him.
     #[inline]
-    fn take_accept(&self, now: Nanos) -> bool {
-        self.accept.as_ref().is_none_or(|accept| accept.check(&self.accept_level, Moment::of(now)).is_ok())
+    fn take_accept(&self, origin: Origin, now: Nanos) -> bool {
+        let accept = self.accept.as_ref().filter(|_| origin == Origin::Accepted);
+        accept.is_none_or(|accept| accept.check(&self.accept_level, Moment::of(now)).is_ok())
     }
 
     #[inline]

@@ -29,7 +29,7 @@ fn gate(limits: Limits) -> Gate {
 }
 
 fn knock(gate: &mut Gate, peer: &Peer, now: Nanos) -> Decision {
-    gate.decide(peer, Intake::Open, Room::Available, now)
+    gate.decide(peer, Origin::Accepted, Intake::Open, Room::Available, now)
 }
 
 /// The permit, if there is one.
@@ -77,9 +77,18 @@ fn the_first_limit_that_is_broken_names_the_refusal() {
     let mut gate = gate(everything);
     let now = Nanos::ZERO;
     let denied = parsed("10.0.0.1");
-    assert_eq!(refusal(&gate.decide(&denied, Intake::Draining, Room::None, now)), Some(Refusal::Draining));
-    assert_eq!(refusal(&gate.decide(&denied, Intake::Open, Room::None, now)), Some(Refusal::Full));
-    assert_eq!(refusal(&gate.decide(&denied, Intake::Open, Room::Available, now)), Some(Refusal::Denied));
+    assert_eq!(
+        refusal(&gate.decide(&denied, Origin::Accepted, Intake::Draining, Room::None, now)),
+        Some(Refusal::Draining)
+    );
+    assert_eq!(
+        refusal(&gate.decide(&denied, Origin::Accepted, Intake::Open, Room::None, now)),
+        Some(Refusal::Full)
+    );
+    assert_eq!(
+        refusal(&gate.decide(&denied, Origin::Accepted, Intake::Open, Room::Available, now)),
+        Some(Refusal::Denied)
+    );
     assert_eq!(enter(&mut gate, &parsed("10.0.0.2"), now).unwrap_err(), Refusal::Denied);
     let permits: Vec<Permit> =
         (3..6).map(|n| enter(&mut gate, &peer(Ipv4Addr::new(10, 0, 0, n)), now).unwrap()).collect();
@@ -135,8 +144,9 @@ fn unix_sockets_are_neither_counted_nor_scored_but_paced() {
 fn an_adopted_connection_is_held_to_all_but_the_accept_rate() {
     let mut gate = gate(Limits { accept_rate: Some(Rate::per_second(1)), ..per_ip(3) });
     let peer = parsed("10.0.0.1");
-    let adopt =
-        |gate: &mut Gate| refusal(&gate.decide_adopted(&peer, Intake::Open, Room::Available, Nanos::ZERO));
+    let adopt = |gate: &mut Gate| {
+        refusal(&gate.decide(&peer, Origin::Added, Intake::Open, Room::Available, Nanos::ZERO))
+    };
     assert_eq!((adopt(&mut gate), adopt(&mut gate)), (None, None));
     assert!(enter(&mut gate, &peer, Nanos::ZERO).is_ok(), "the adopted took no token");
     assert_eq!(adopt(&mut gate), Some(Refusal::PerIp));
@@ -470,7 +480,7 @@ fn after_a_million_steps_every_count_is_back_at_zero() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Enter { ip: IpAddr, adopted: bool },
+    Enter { ip: IpAddr, origin: Origin },
     Leave(usize),
     Limit(Option<u32>),
     Wait(u64),
@@ -484,8 +494,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     });
     let v6 = (0..3_u16, any::<u16>())
         .prop_map(|(net, host)| Ipv6Addr::new(0x2001, 0xdb8, 0, net, 0, 0, 0, host).into());
+    let origin = prop_oneof![Just(Origin::Accepted), Just(Origin::Added)];
     let step = prop_oneof![
-        6 => (prop_oneof![v4, v6], any::<bool>()).prop_map(|(ip, adopted)| Step::Enter { ip, adopted }),
+        6 => (prop_oneof![v4, v6], origin).prop_map(|(ip, origin)| Step::Enter { ip, origin }),
         4 => any::<usize>().prop_map(Step::Leave),
         1 => proptest::option::of(1..4_u32).prop_map(Step::Limit),
         2 => (0..40_u64).prop_map(Step::Wait),
@@ -527,7 +538,7 @@ proptest! {
                     }
                 }
                 Step::Leave(_) => {}
-                Step::Enter { ip, adopted } => {
+                Step::Enter { ip, origin } => {
                     let key = match ip.to_canonical() {
                         IpAddr::V4(v4) => v4.octets().to_vec(),
                         IpAddr::V6(v6) => v6.octets()[..8].to_vec(),
@@ -537,19 +548,15 @@ proptest! {
                         Some(Refusal::Full)
                     } else if max.is_some_and(|max| counts.get(&key).is_some_and(|count| *count >= max)) {
                         Some(Refusal::PerIp)
-                    } else if !adopted && tokens == 0 {
+                    } else if origin == Origin::Accepted && tokens == 0 {
                         Some(Refusal::AcceptRate)
                     } else {
                         None
                     };
-                    let decision = if adopted {
-                        gate.decide_adopted(&peer(ip), Intake::Open, room, now)
-                    } else {
-                        gate.decide(&peer(ip), Intake::Open, room, now)
-                    };
+                    let decision = gate.decide(&peer(ip), origin, Intake::Open, room, now);
                     prop_assert_eq!(refusal(&decision), expected);
                     if let Decision::Admit(permit) = decision {
-                        tokens -= u64::from(!adopted);
+                        tokens -= u64::from(origin == Origin::Accepted);
                         if max.is_some() {
                             *counts.entry(key.clone()).or_default() += 1;
                         }
@@ -574,7 +581,7 @@ proptest! {
             now = now + Duration::from_millis(if kind == 3 { wait } else { 0 });
             if kind < 2 {
                 let room = if permits.len() < 5 { Room::Available } else { Room::None };
-                match gate.decide(&peer(Ipv4Addr::from_bits(ip)), Intake::Open, room, now) {
+                match gate.decide(&peer(Ipv4Addr::from_bits(ip)), Origin::Accepted, Intake::Open, room, now) {
                     Decision::Admit(permit) | Decision::Delay(permit, _) => permits.push(permit),
                     Decision::Refuse(refusal) => prop_assert_eq!(refusal == Refusal::Full, room == Room::None),
                 }

@@ -162,14 +162,14 @@ impl<S, U> Table<S, U> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::{Decision, Gate, Intake, Limits, Room};
+    use crate::admission::{Decision, Gate, Intake, Limits, Origin, Room};
     use proptest::prelude::*;
 
     type Tested = Table<i32, ()>;
 
     fn permit() -> Permit {
         let mut gate = Gate::new(Limits::default(), 1).unwrap();
-        match gate.decide(&Peer::UNIX, Intake::Open, Room::Available, Nanos::ZERO) {
+        match gate.decide(&Peer::UNIX, Origin::Accepted, Intake::Open, Room::Available, Nanos::ZERO) {
             Decision::Admit(permit) => permit,
             other => panic!("nothing is limited: {other:?}"),
         }

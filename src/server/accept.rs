@@ -9,7 +9,7 @@ use super::eviction::Seat;
 use super::exhaustion::Advice;
 use super::listen::{Accepting, Backlog};
 use super::{SocketPool, WhenFull};
-use crate::admission::{Decision, Intake, Permit, Proof, Room};
+use crate::admission::{Decision, Intake, Origin, Permit, Proof, Room};
 use crate::clock::Nanos;
 use crate::connection::{Duplicate, Flags, Muted, Record, Standing};
 use crate::error::AddError;
@@ -18,15 +18,6 @@ use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, cl
 use crate::peer::Peer;
 use crate::readiness::Readiness;
 use crate::reason::{Reason, Refusal};
-
-/// How a newcomer came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// From a listener of the pool.
-    Accepted,
-    /// From the application.
-    Added,
-}
 
 /// Whether a listener is to be accepted from once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,11 +362,7 @@ impl<U, N: Net> SocketPool<U, N> {
         let open = self.core.drain.is_active() || origin == Origin::Accepted;
         let intake = if open { Intake::Open } else { Intake::Draining };
         let now = self.core.now;
-        let decision = match origin {
-            Origin::Accepted => self.core.gate.decide(&peer, intake, room, now),
-            Origin::Added => self.core.gate.decide_adopted(&peer, intake, room, now),
-        };
-        let (permit, delay) = match decision {
+        let (permit, delay) = match self.core.gate.decide(&peer, origin, intake, room, now) {
             Decision::Admit(permit) => (permit, None),
             Decision::Delay(permit, delay) => (permit, Some(delay)),
             Decision::Refuse(reason) => return Err(self.refuse(stream, reason)),

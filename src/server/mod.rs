@@ -46,6 +46,7 @@ use self::commands::Commands;
 use self::core::Core;
 use self::inbox::Inbox;
 use self::listen::{Accepting, Listening};
+use crate::admission::Origin;
 use crate::clock::{Clock, Nanos};
 use crate::connection::{Flags, Table};
 use crate::drain::State;
@@ -224,7 +225,7 @@ impl<U, N: Net> SocketPool<U, N> {
     pub fn add_stream(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
         self.core.read_clock();
         let seat = self.seat();
-        self.admit(stream, peer, accept::Origin::Added, seat)
+        self.admit(stream, peer, Origin::Added, seat)
     }
 
     /// The connection `id`. For the event's own id this cannot fail; use [`get`](Self::get) for any other.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 
-use crate::admission::{Decision, Gate, Intake, Limits, Permit, Proof, Room, SynProtection};
+use crate::admission::{Decision, Gate, Intake, Limits, Origin, Permit, Proof, Room, SynProtection};
 use crate::bucket::{Bucket, ByteBucket, ByteRate, Level, Moment, Rate};
 use crate::buffer::ChunkStore;
 use crate::clock::Nanos;
@@ -173,7 +173,7 @@ fn addresses(criterion: &mut Criterion) {
             let mut admit = |gate: &mut Gate, n: u32| -> Option<Permit> {
                 now = now + Duration::from_millis(1);
                 let peer = Peer::from(SocketAddr::from((ip(n), 1)));
-                match gate.decide(&peer, Intake::Open, Room::Available, now) {
+                match gate.decide(&peer, Origin::Accepted, Intake::Open, Room::Available, now) {
                     Decision::Admit(permit) | Decision::Delay(permit, _) => Some(permit),
                     Decision::Refuse(_) => None,
                 }
