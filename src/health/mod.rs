@@ -58,8 +58,7 @@ pub(crate) struct Facts {
     /// Bytes that wait in all buffers, and the most that it has been if that is known (else the same number).
     pub(crate) buffer_bytes: usize,
     pub(crate) peak_buffer_bytes: usize,
-    pub(crate) soft_buffer_bytes: Option<usize>,
-    pub(crate) max_buffer_bytes: Option<usize>,
+    pub(crate) budget: Option<Budget>,
     /// `health` is filled in here.
     pub(crate) memory: Memory,
     /// Accepting is paused for want of descriptors or memory, right now.
@@ -69,6 +68,15 @@ pub(crate) struct Facts {
     pub(crate) drain_remaining: Option<Duration>,
     /// Addresses of which a count or a score is kept.
     pub(crate) tracked_addresses: usize,
+}
+
+/// The marks that waiting bytes are held against, where there is a limit on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// From here on connections that hold some are closed sooner.
+    pub(crate) soft_bytes: usize,
+    /// Past these the largest are closed.
+    pub(crate) most_bytes: usize,
 }
 
 impl Health {
@@ -139,7 +147,7 @@ impl Health {
             buffers: Gauge {
                 now: facts.buffer_bytes,
                 peak: self.peak_buffer_bytes,
-                limit: facts.max_buffer_bytes,
+                limit: facts.budget.map(|budget| budget.most_bytes),
             },
             memory: Memory { health: self.memory_bytes(), ..facts.memory },
             descriptors_exhausted: facts.descriptors_exhausted,
@@ -240,7 +248,8 @@ mod tests {
             health.opened(live);
         }
         health.judge(&Facts { buffer_bytes: 500, peak_buffer_bytes: 700, ..facts() }, Nanos::ZERO);
-        let shown = health.snapshot(Facts { live: 1, max_buffer_bytes: Some(900), ..facts() }, Nanos::ZERO);
+        let budget = Some(Budget { soft_bytes: 800, most_bytes: 900 });
+        let shown = health.snapshot(Facts { live: 1, budget, ..facts() }, Nanos::ZERO);
         assert_eq!(shown.connections, Gauge { now: 1, peak: 3, limit: Some(100) });
         assert_eq!(shown.buffers, Gauge { now: 0, peak: 700, limit: Some(900) });
         assert_eq!(shown.counters.opened, 4);
@@ -303,8 +312,7 @@ mod testing {
             proven: 0,
             buffer_bytes: 0,
             peak_buffer_bytes: 0,
-            soft_buffer_bytes: None,
-            max_buffer_bytes: None,
+            budget: None,
             memory: Memory::default(),
             descriptors_exhausted: false,
             waiting_in_backlog: false,

@@ -313,8 +313,8 @@ fn level(cause: Cause, facts: &Facts, recent: &Tally) -> Level {
             between(high, recent.crowded_out == 0)
         }
         Cause::Descriptors => between(facts.descriptors_exhausted, true),
-        Cause::Buffers => match facts.soft_buffer_bytes.or(facts.max_buffer_bytes) {
-            Some(mark) => share(facts.buffer_bytes, mark, 100, BUFFERS_LOW),
+        Cause::Buffers => match facts.budget {
+            Some(budget) => share(facts.buffer_bytes, budget.soft_bytes, 100, BUFFERS_LOW),
             None => Level::Low,
         },
         Cause::Errors => {
@@ -363,6 +363,7 @@ const FAILED_SHARE_LOW: u64 = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Budget;
     use crate::health::testing::facts;
 
     fn causes(judge: &mut Judge, facts: &Facts, recent: &Tally, secs: u64) -> Causes {
@@ -433,21 +434,15 @@ mod tests {
     }
 
     #[test]
-    fn buffers_are_weighed_against_the_soft_mark_or_else_the_hard_one() {
-        for (soft, hard) in [(Some(1_000), Some(9_000)), (None, Some(1_000))] {
-            let bytes = |buffer_bytes| Facts {
-                buffer_bytes,
-                soft_buffer_bytes: soft,
-                max_buffer_bytes: hard,
-                ..facts()
-            };
-            let mut judge = Judge::default();
-            assert_eq!(causes(&mut judge, &bytes(999), &Tally::default(), 0), Causes::NONE);
-            assert_eq!(causes(&mut judge, &bytes(1_000), &Tally::default(), 1), only(Cause::Buffers));
-            assert_eq!(causes(&mut judge, &bytes(900), &Tally::default(), 60), only(Cause::Buffers));
-            assert_eq!(causes(&mut judge, &bytes(899), &Tally::default(), 61), only(Cause::Buffers));
-            assert_eq!(causes(&mut judge, &bytes(899), &Tally::default(), 71), Causes::NONE);
-        }
+    fn buffers_are_weighed_against_the_soft_mark() {
+        let budget = Some(Budget { soft_bytes: 1_000, most_bytes: 9_000 });
+        let bytes = |buffer_bytes| Facts { buffer_bytes, budget, ..facts() };
+        let mut judge = Judge::default();
+        assert_eq!(causes(&mut judge, &bytes(999), &Tally::default(), 0), Causes::NONE);
+        assert_eq!(causes(&mut judge, &bytes(1_000), &Tally::default(), 1), only(Cause::Buffers));
+        assert_eq!(causes(&mut judge, &bytes(900), &Tally::default(), 60), only(Cause::Buffers));
+        assert_eq!(causes(&mut judge, &bytes(899), &Tally::default(), 61), only(Cause::Buffers));
+        assert_eq!(causes(&mut judge, &bytes(899), &Tally::default(), 71), Causes::NONE);
         let unbounded = Facts { buffer_bytes: usize::MAX, ..facts() };
         assert_eq!(causes(&mut Judge::default(), &unbounded, &Tally::default(), 0), Causes::NONE);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::admission::{Cidr, Limits, SynProtection};
 use crate::bucket::{ByteRate, Rate};
 use crate::error::Error;
+use crate::health::Budget;
 use crate::id::ConnId;
 
 /// The limits of a pool. Made by the [`Builder`](crate::Builder), read with [`SocketPool::config`], changed while the
@@ -171,9 +172,9 @@ impl Config {
         if waits { self.max_connections as usize } else { 0 }
     }
 
-    /// Buffer bytes from which connections that hold some are closed sooner.
-    pub(super) fn soft_buffer_bytes(&self) -> Option<usize> {
-        self.max_buffer_bytes.map(|budget| budget / 4 * 3)
+    /// What all buffers may hold, and the soft mark below.
+    pub(super) fn budget(&self) -> Option<Budget> {
+        self.max_buffer_bytes.map(|most_bytes| Budget { soft_bytes: most_bytes / 4 * 3, most_bytes })
     }
 }
 

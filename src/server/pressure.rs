@@ -8,6 +8,7 @@ use super::SocketPool;
 use super::core::Core;
 use crate::clock::Nanos;
 use crate::connection::Lists;
+use crate::health::Budget;
 use crate::net::Net;
 use crate::reason::Reason;
 
@@ -72,8 +73,8 @@ impl<U, N: Net> SocketPool<U, N> {
     #[inline]
     pub(super) fn is_under_pressure(&self) -> bool {
         let pressure = &self.core.pressure;
-        let past_soft = |soft| pressure.held > soft && pressure.look_at == Nanos::MAX;
-        self.core.is_over_budget() || self.core.config().soft_buffer_bytes().is_some_and(past_soft)
+        let past_soft = |budget: Budget| pressure.held > budget.soft_bytes && pressure.look_at == Nanos::MAX;
+        self.core.is_over_budget() || self.core.config().budget().is_some_and(past_soft)
     }
 
     /// Closes the largest as soon as buffers hold too much, so that however many grow in one turn, all of them together
@@ -88,15 +89,13 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Closes who holds too much, if all hold too much together: past the hard mark the largest, past the soft mark
     /// those that are idle for a tenth of the time that they may be.
     pub(super) fn relieve_pressure(&mut self) {
-        let Some(hard) = self.core.config().max_buffer_bytes else {
+        let Some(budget) = self.core.config().budget() else {
             // The budget may have been lifted while a look was due: the loop would never sleep again.
             self.core.pressure.look_at = Nanos::MAX;
             return;
         };
         self.keep_to_budget();
-        let held = self.core.pressure.held;
-        let soft = self.core.config().soft_buffer_bytes().unwrap_or(hard);
-        if held <= soft {
+        if self.core.pressure.held <= budget.soft_bytes {
             self.core.pressure.look_at = Nanos::MAX;
         } else if self.core.pressure.look_at == Nanos::MAX || self.core.now >= self.core.pressure.look_at {
             self.close_stalled();
