@@ -52,6 +52,8 @@ impl OsListener {
             let mut listener =
                 Self { socket, address: address.clone(), backlog: options.backlog, _path: path };
             listener.socket.listen(options.backlog.cast_signed())?;
+            // Port 0 has become a real one.
+            listener.address = address_of(&listener.socket)?;
             listener.look()?;
             Ok(listener)
         };
@@ -99,9 +101,8 @@ impl OsListener {
         adopt().map_err(|error| Error::io("adopt a listener", error))
     }
 
-    /// Finds out what the kernel has made of a socket that listens, and makes it non-blocking.
+    /// Finds out what backlog the kernel has given a socket that listens, and makes it non-blocking.
     fn look(&mut self) -> io::Result<()> {
-        self.address = address_of(&self.socket)?;
         let told = match self.address {
             Address::Tcp(_) => sys::backlog_of_tcp(self.as_fd()).ok().filter(|backlog| *backlog > 0),
             // Of these the kernel does not tell.
