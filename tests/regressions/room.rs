@@ -1,6 +1,6 @@
 //! Who makes room, who never does, and what accepting does when there is none.
 
-use socketpool::net::sim::{Call, Schedule};
+use socketpool::net::sim::{Call, Client, Schedule};
 use socketpool::{Event, OverRate, Rate, Reason, Refusal, Verdict, WhenFull};
 
 use super::{SECOND, asked, builder, connect, hold, peer};
@@ -106,6 +106,21 @@ fn a_lowered_limit_lets_nobody_in_above_it() {
     rig.pass(SECOND, seen.echo());
     assert_eq!(rig.pool.len(), 5);
     assert!(seen.opened.len() > 20, "at the limit newcomers have their turn");
+}
+
+#[test]
+fn a_pool_over_a_lowered_limit_sleeps_until_somebody_leaves() {
+    let lasting = builder().max_connections(4).idle_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(lasting), Seen::default());
+    let clients = asked(&rig, 1, 4);
+    rig.settle(seen.echo());
+    rig.pool.reconfigure(|config| config.max_connections = 2).unwrap();
+    let newcomer = asked(&rig, 100, 1).remove(0);
+    rig.settle(seen.echo());
+    assert_eq!((rig.pool.next_timeout(), rig.world.waiting()), (None, 1), "nobody goes for him");
+    clients[..2].iter().for_each(Client::finish);
+    rig.pass(SECOND, seen.echo());
+    assert_eq!((rig.pool.len(), newcomer.take()), (2, b"a\n".to_vec()));
 }
 
 #[test]
