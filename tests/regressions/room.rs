@@ -1,5 +1,7 @@
 //! Who makes room, who never does, and what accepting does when there is none.
 
+use std::time::Duration;
+
 use socketpool::net::sim::{Call, Client, Schedule};
 use socketpool::{Event, OverRate, Rate, Reason, Refusal, Verdict, WhenFull};
 
@@ -294,6 +296,31 @@ fn a_message_that_the_application_keeps_waiting_costs_nobody_the_place() {
         let _newcomer = connect(&rig, 2);
         rig.pass(40 * SECOND, seen.echo());
         assert_eq!(seen.closed.is_empty(), paused, "{:?}", seen.closed);
+    }
+}
+
+/// The order of eviction remembers 32 bits of a time in milliseconds, which come round after 49.7 days.
+#[test]
+fn nobody_who_has_been_silent_for_weeks_shields_the_others() {
+    const ROUND: Duration = Duration::from_millis(1 << 32);
+    for speaks_once in [false, true] {
+        let crowded = builder().max_connections(2).idle_timeout(None).eviction_idle(10 * SECOND);
+        let (mut rig, mut seen) = (Rig::new(crowded), Seen::default());
+        let first = asked(&rig, 1, 1).remove(0);
+        rig.pass(SECOND, seen.echo());
+        let _second = asked(&rig, 2, 1);
+        rig.settle(seen.echo());
+        rig.hand.advance(ROUND * 2 / 3);
+        if speaks_once {
+            first.send(b"a\n");
+            rig.settle(seen.echo());
+        }
+        rig.hand.advance(ROUND / 3);
+        let newcomer = asked(&rig, 3, 1).remove(0);
+        rig.settle(seen.echo());
+        assert_eq!(newcomer.take(), b"a\n", "at once");
+        let goes = seen.opened[usize::from(speaks_once)];
+        assert_eq!(seen.closed, [(goes, Reason::Evicted)], "whoever has been silent longest");
     }
 }
 
