@@ -331,6 +331,15 @@ impl<U, N: Net> SocketPool<U, N> {
         }
     }
 
+    /// Says, at most once a second, that the pool was given events that are not its own.
+    #[cold]
+    pub(super) fn complain_of_reactor(&mut self) {
+        if self.may_complain() {
+            self.complain_at = self.core.now + COMPLAIN_EVERY;
+            log::error!("process: the pool was built on another reactor, and hears nothing from this one");
+        }
+    }
+
     fn may_complain(&self) -> bool {
         self.core.now >= self.complain_at
     }

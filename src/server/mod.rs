@@ -108,7 +108,7 @@ pub struct SocketPool<U, N: Net = Os> {
     /// Its own; none if it shares one.
     reactor: Option<Reactor<N>>,
     /// Its number at the reactor, for as long as it lives.
-    _place: Place,
+    place: Place,
     /// Calls since the last walk through everything.
     #[cfg(feature = "audit")]
     calls: u32,
@@ -196,7 +196,7 @@ impl<U, N: Net> SocketPool<U, N> {
             complain_at: Nanos::ZERO,
             ground,
             reactor: None,
-            _place: place,
+            place,
             #[cfg(feature = "audit")]
             calls: 0,
         })
