@@ -57,12 +57,12 @@ impl<U, N: Net> SocketPool<U, N> {
         self.closed.extend(event);
     }
 
-    /// When to look for a victim again if there is none now. `MAX` where nobody goes for a newcomer: only a close helps.
+    /// When to look for a victim again if there is none now. Where nobody goes for a newcomer, only a close helps.
     pub(super) fn next_evictable(&self) -> Nanos {
         let now = self.core.now;
         let is_over_limit = self.table.len() > self.core.config().max_connections as usize;
         if self.core.config().eviction == Eviction::Off || is_over_limit {
-            return Nanos::MAX;
+            return accept::WHEN_CALLED;
         }
         let oldest = self.core.order.first(UNPROVEN).and_then(|slot| self.table.at(slot));
         let after_grace =
