@@ -132,8 +132,12 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     fn expire_drain(&mut self) {
-        self.core.drain.step(DrainEvent::Expired);
         self.core.drain.deadline = Nanos::MAX;
+        if self.core.drain.state != DrainState::Draining {
+            // Everybody goes already, or is gone.
+            return;
+        }
+        self.core.drain.step(DrainEvent::Expired);
         self.cancel_last_call();
         // From the start again: those who were left alone for being busy go now.
         self.core.drain.cursor = 0;

@@ -96,7 +96,7 @@ pub struct SocketPool<U, N: Net = Os> {
     between_turns: bool,
     commands: Commands<<N::Poller as Poller>::Waker>,
     accepting: Accepting,
-    /// When accepting goes on: at once, at a retry, or not before an edge.
+    /// When accepting goes on: [`accept::AT_ONCE`], at a retry, or [`accept::WHEN_CALLED`].
     accept_at: Nanos,
     /// How many newcomers this turn may still take.
     accepts_left: usize,
@@ -108,7 +108,7 @@ pub struct SocketPool<U, N: Net = Os> {
     /// Its own; none if it shares one.
     reactor: Option<Reactor<N>>,
     /// Its number at the reactor, for as long as it lives.
-    _place: Place,
+    place: Place,
     /// Calls since the last walk through everything.
     #[cfg(feature = "audit")]
     calls: u32,
@@ -196,13 +196,13 @@ impl<U, N: Net> SocketPool<U, N> {
             between_turns: true,
             commands,
             accepting: Accepting::Open,
-            accept_at: Nanos::ZERO,
+            accept_at: accept::AT_ONCE,
             accepts_left: accept::MOST_A_TURN,
             first_listener: 0,
             complain_at: Nanos::ZERO,
             ground,
             reactor: None,
-            _place: place,
+            place,
             #[cfg(feature = "audit")]
             calls: 0,
         })
