@@ -173,6 +173,8 @@ fn force_close_all_does_not_wait_for_anybody() {
     rig.pool.force_close_all();
     rig.settle(seen.echo());
     assert_eq!((seen.reasons(), seen.drained), (vec![Reason::Forced; 200], 1));
+    rig.pool.force_close_all();
+    assert_eq!(rig.pool.next_timeout(), None, "nobody is left to look for");
 }
 
 #[test]

@@ -48,6 +48,14 @@ pub(super) struct Features {
     pub(super) rests: bool,
 }
 
+/// What becomes of an address without connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnceIdle {
+    /// It is kept for its score, as long as there is room.
+    Keep,
+    Forget,
+}
+
 /// What counts as one address: IPv4, or the upper and the lower half of IPv6, each without the bits that do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
@@ -283,18 +291,18 @@ impl Addresses {
         (entry.newer, entry.older) = (1, LIVE);
     }
 
-    /// One connection less. Without any, the address is kept for its score if `keep`, else forgotten.
+    /// One connection less.
     #[inline]
-    pub(super) fn close(&mut self, place: u32, keep: bool) {
+    pub(super) fn close(&mut self, place: u32, once_idle: OnceIdle) {
         let entry = self.entry_mut(place);
         debug_assert!(entry.live() > 0, "a connection ends twice");
         entry.newer = entry.newer.saturating_sub(1);
-        let is_idle = entry.newer == 0;
+        let is_live = entry.newer > 0;
         self.live -= 1;
-        if is_idle && keep {
-            self.push_newest(place);
-        } else if is_idle {
-            self.forget(place);
+        match once_idle {
+            _ if is_live => {}
+            OnceIdle::Keep => self.push_newest(place),
+            OnceIdle::Forget => self.forget(place),
         }
     }
 

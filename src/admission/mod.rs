@@ -18,7 +18,7 @@ mod cidr;
 mod protection;
 mod syn;
 
-use addresses::{Addresses, Features, Key, NONE, Spot};
+use addresses::{Addresses, Features, Key, NONE, OnceIdle, Spot};
 use cidr::{Address, CidrSet, V4_PREFIX, mask};
 pub use cidr::{Cidr, ParseCidrError};
 pub use protection::SynProtection;
@@ -231,7 +231,8 @@ impl Gate {
         if let (Some(_), Proof::Unproven, Some(syn)) = (permit.attempt, proof, &mut self.syn) {
             self.addresses.score_mut(permit.place).failure(&mut syn.rules, now);
         }
-        self.addresses.close(permit.place, self.syn.is_some());
+        let once_idle = if self.syn.is_some() { OnceIdle::Keep } else { OnceIdle::Forget };
+        self.addresses.close(permit.place, once_idle);
         self.check_sums();
     }
 

@@ -221,10 +221,10 @@ pub(crate) enum Operation {
     None = 0,
     /// Input has arrived.
     Open,
-    /// Something was sent while none of the input was consumed: consuming completes it.
-    Answered,
     /// Some input was consumed: the next byte sent completes it.
     Consumed,
+    /// Something was sent while none of the input was consumed: consuming completes it.
+    Answered,
     /// The application has said that it is complete while none of its input was consumed. Consuming that belongs to it;
     /// if it has not come by the end of the event, the input is taken for the next message.
     Finished,

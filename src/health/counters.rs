@@ -34,7 +34,8 @@ pub struct Counters {
     /// Accepts that failed for want of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM) or because the listener
     /// does not work, and newcomers that the poller had no memory to watch, each time.
     pub accept_failures: u64,
-    /// Accepts of connections that were already gone (ECONNABORTED and the like); nothing was lost by them.
+    /// Accepts of connections that were already gone (ECONNABORTED and the like), or that a signal interrupted; nothing
+    /// was lost by them.
     pub accept_aborted: u64,
     /// Bytes read from peers.
     pub received_bytes: u64,

@@ -216,12 +216,12 @@ impl Causes {
         Cause::ALL.iter().copied().filter(move |&cause| self.contains(cause))
     }
 
-    fn set(&mut self, cause: Cause, present: bool) {
-        if present {
-            self.0 |= 1 << cause as u8;
-        } else {
-            self.0 &= !(1 << cause as u8);
-        }
+    fn insert(&mut self, cause: Cause) {
+        self.0 |= 1 << cause as u8;
+    }
+
+    fn remove(&mut self, cause: Cause) {
+        self.0 &= !(1 << cause as u8);
     }
 }
 
@@ -229,7 +229,7 @@ impl FromIterator<Cause> for Causes {
     fn from_iter<I: IntoIterator<Item = Cause>>(causes: I) -> Self {
         let mut set = Self::NONE;
         for cause in causes {
-            set.set(cause, true);
+            set.insert(cause);
         }
         set
     }
@@ -291,14 +291,14 @@ impl Judge {
         let calm_since = &mut self.calm_since[cause as usize];
         match level {
             Level::High => {
-                self.causes.set(cause, true);
+                self.causes.insert(cause);
                 *calm_since = None;
             }
             Level::Between => *calm_since = None,
             Level::Low => {
                 let since = *calm_since.get_or_insert(now);
                 if now.since(since) >= CALM {
-                    self.causes.set(cause, false);
+                    self.causes.remove(cause);
                 }
             }
         }

@@ -143,6 +143,11 @@ impl Place {
     pub(crate) fn party(&self) -> Party {
         self.party
     }
+
+    /// Whether it is a place at this reactor: another's events may bear the same tokens.
+    pub(crate) fn is_at<N: Net>(&self, reactor: &Reactor<N>) -> bool {
+        Arc::ptr_eq(&self.taken, &reactor.taken)
+    }
 }
 
 impl Drop for Place {

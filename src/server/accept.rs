@@ -54,9 +54,9 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// Something has changed for the better: whoever waits in a backlog is looked at in the next turn.
     pub(super) fn wake_accepting(&mut self) {
-        self.accept_at = Nanos::ZERO;
+        self.accept_at = AT_ONCE;
         if let Some(unwatched) = &mut self.core.unwatched {
-            unwatched.again_at = Nanos::ZERO;
+            unwatched.again_at = AT_ONCE;
         }
     }
 
@@ -74,7 +74,7 @@ impl<U, N: Net> SocketPool<U, N> {
         if !self.is_accepting() || self.core.now < self.accept_at {
             return self.end_last_call();
         }
-        self.accept_at = Nanos::MAX;
+        self.accept_at = WHEN_CALLED;
         let mut in_line = self.line_up();
         let mut left = self.accepts_left;
         while in_line > 0 && left > 0 {
@@ -82,7 +82,7 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         self.accepts_left = left;
         if in_line > 0 {
-            self.accept_at = Nanos::ZERO;
+            self.accept_at = AT_ONCE;
         }
         self.first_listener = (self.first_listener + 1) % self.listening.len().max(1);
         self.end_last_call();
@@ -191,7 +191,7 @@ impl<U, N: Net> SocketPool<U, N> {
             return;
         };
         self.core.unwatched = None;
-        self.accept_at = Nanos::ZERO;
+        self.accept_at = AT_ONCE;
         let Some(record) = self.table.get_mut(id).filter(|record| !record.is_ending()) else { return };
         // That we hear nothing of him is no silence of his.
         record.resume_at = record.resume_at.max(now);
@@ -226,7 +226,7 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         if self.closed.len() >= MOST_A_TURN {
             // The application has not heard of the last evictions yet.
-            return Next::Later(Nanos::ZERO);
+            return Next::Later(AT_ONCE);
         }
         let seat = self.seat();
         if seat == Seat::None && self.core.config().when_full == WhenFull::Wait {
@@ -328,6 +328,15 @@ impl<U, N: Net> SocketPool<U, N> {
         if self.may_complain() {
             self.complain_at = self.core.now + COMPLAIN_EVERY;
             log::warn!("no memory: {what}");
+        }
+    }
+
+    /// Says, at most once a second, that the pool was given events that are not its own.
+    #[cold]
+    pub(super) fn complain_of_reactor(&mut self) {
+        if self.may_complain() {
+            self.complain_at = self.core.now + COMPLAIN_EVERY;
+            log::error!("process: the pool was built on another reactor, and hears nothing from this one");
         }
     }
 
@@ -443,6 +452,11 @@ impl<N: Net> Core<N> {
     }
 }
 
+/// Accepting goes on in this turn or the next.
+pub(super) const AT_ONCE: Nanos = Nanos::ZERO;
+/// Accepting goes on at an edge or a close, which set [`AT_ONCE`], and not by itself. Whatever else asks for an earlier time
+/// has it, since of all times the earliest counts.
+pub(super) const WHEN_CALLED: Nanos = Nanos::MAX;
 /// Newcomers taken in one turn: some 2.5 µs each, so well under a millisecond.
 pub(super) const MOST_A_TURN: usize = 256;
 /// Newcomers of one listener that may be gone, one after the other, before it rests.

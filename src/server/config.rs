@@ -55,8 +55,8 @@ pub struct Config {
     /// dribbler gains nothing. A wait that the pool imposes, for a flood score or a rate of operations, puts it off; and
     /// whoever sends all that its byte rate lets through may go on until `max_input` is full.
     pub first_message_timeout: Option<Duration>,
-    /// Time without a byte in either direction; 300 s. An operation that takes the application longer is to be held
-    /// ([`Connection::hold`](crate::Connection::hold)).
+    /// Time without a byte in either direction, or what else counts as [activity](crate::Connection::last_active); 300 s.
+    /// An operation that takes the application longer is to be held ([`Connection::hold`](crate::Connection::hold)).
     pub idle_timeout: Option<Duration>,
     /// The longest life of a connection; off. One that is busy then finishes its operation first, for which it has a tenth
     /// of this time.
@@ -64,7 +64,7 @@ pub struct Config {
     /// How far lifetimes are spread, in percent either way; 10, at most 50. Connections that came together do not
     /// leave together.
     pub lifetime_jitter_percent: u8,
-    /// The least rate at which the bytes of an open message must arrive; off.
+    /// The least rate at which the bytes of an open message must arrive, while the connection is read and not held; off.
     pub read_stall: Option<ReadStall>,
     /// How long output may wait without the peer taking any of it; 30 s.
     pub write_stall_timeout: Option<Duration>,

@@ -406,10 +406,10 @@ impl<U, N: Net> Connection<'_, U, N> {
         }
     }
 
-    /// Keeps the connection from being idle, from the first-message deadline, from eviction and from being finished, by a
-    /// drain, its lifetime, the end of what its peer sends or [`close_when_done`](Self::close_when_done), until
-    /// [`release`](Self::release): for work that goes on elsewhere. The deadline of a drain and a tenth of the lifetime
-    /// beyond it end it all the same, and so do stalls.
+    /// Keeps the connection from being idle, from the first-message deadline, from a read stall, from eviction and from
+    /// being finished, by a drain, its lifetime, the end of what its peer sends or
+    /// [`close_when_done`](Self::close_when_done), until [`release`](Self::release): for work that goes on elsewhere. The
+    /// deadline of a drain and a tenth of the lifetime beyond it end it all the same, and so does output that stalls.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -600,7 +600,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.record.userdata.as_mut()
     }
 
-    /// Hangs something on the connection and returns what hung there. It comes back with `Event::Closed`.
+    /// Hangs something on the connection and returns what hung there. It comes back with `Event::Closed`, or is dropped with
+    /// a connection of which no event has told.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -621,7 +622,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.record.userdata.replace(userdata)
     }
 
-    /// A first-message deadline for this connection alone, from its accept on; `None` for none.
+    /// A first-message deadline for this connection alone, from its accept on, or from the end of a hold or a wait that the
+    /// pool imposed; `None` for none.
     ///
     /// # Errors
     /// If the time is shorter than a millisecond or longer than ten years.

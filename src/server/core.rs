@@ -260,8 +260,8 @@ impl<N: Net> Core<N> {
     /// Moves a proven connection back in the order of eviction if it has been active since it was put there.
     #[cold]
     fn rank<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
-        let active_for_ms = (record.last_active.as_millis() as u32).wrapping_sub(record.ranked_ms);
-        let was_active = (1..=u32::MAX / 2).contains(&active_for_ms);
+        let silent_for_ms = self.now_ms.wrapping_sub(record.last_active.as_millis() as u32);
+        let was_active = silent_for_ms < self.now_ms.wrapping_sub(record.ranked_ms);
         if was_active && record.standing == Standing::Proven && !record.is_ending() {
             record.ranked_ms = self.now_ms;
             self.order.push_back(PROVEN, id.slot());
@@ -482,7 +482,7 @@ impl<N: Net> Core<N> {
     /// Opens a window for the least read rate when part of a message waits for the rest.
     pub(super) fn watch_read_rate<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let Some(stall) = self.config.read_stall else { return };
-        let open = record.input.is_some() && record.muted.is_nothing();
+        let open = record.input.is_some() && record.muted.is_nothing() && !record.flags.has(Flags::HELD);
         if !open {
             record.flags.remove(Flags::WINDOW);
         } else if !record.flags.has(Flags::WINDOW) {

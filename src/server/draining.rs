@@ -7,7 +7,7 @@ use super::core::Core;
 use super::event::Event;
 use super::{SocketPool, ending};
 use crate::clock::Nanos;
-use crate::connection::Record;
+use crate::connection::{Flags, Record};
 use crate::drain::{DrainEvent, DrainState};
 use crate::id::ConnId;
 use crate::net::{Net, Stream};
@@ -132,8 +132,12 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     fn expire_drain(&mut self) {
-        self.core.drain.step(DrainEvent::Expired);
         self.core.drain.deadline = Nanos::MAX;
+        if self.core.drain.state != DrainState::Draining {
+            // Everybody goes already, or is gone.
+            return;
+        }
+        self.core.drain.step(DrainEvent::Expired);
         self.cancel_last_call();
         // From the start again: those who were left alone for being busy go now.
         self.core.drain.cursor = 0;
@@ -188,6 +192,8 @@ impl<N: Net> Core<N> {
             self.finish(id, record, Reason::Drained);
             self.settle(id, record);
         } else {
+            // Its next request may arrive until the end is carried out.
+            record.flags.insert(Flags::PARTING);
             self.end(id, record, Reason::Drained);
         }
     }

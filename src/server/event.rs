@@ -39,9 +39,10 @@ pub enum Event<U> {
     /// Output is down to the low mark that had passed the high mark, or had left no room for something that was
     /// [`Refused`](crate::Sent::Refused).
     Writable(ConnId),
-    /// The peer has sent its last byte. Told once, behind all that it has sent; only [`again`](crate::Connection::again)
-    /// brings a `Readable` after it. If nothing is owed to the peer when this event has been handled, and it is not
-    /// held, the connection ends; otherwise it ends when what is owed has left and it is released.
+    /// The peer has sent its last byte. Told once, behind all that it has sent; a `Readable` may still follow, by
+    /// [`again`](crate::Connection::again), for a rate that lets go, or because the socket has failed. If nothing is owed to
+    /// the peer when this event has been handled, and it is not held, the connection ends; otherwise it ends when what
+    /// is owed has left and it is released.
     ReadClosed(ConnId),
     /// A connection has ended. The last event of every connection that is told of, exactly once.
     Closed {

@@ -57,11 +57,12 @@ impl<U, N: Net> SocketPool<U, N> {
         self.closed.extend(event);
     }
 
-    /// When to look for a victim again if there is none now.
+    /// When to look for a victim again if there is none now. Where nobody goes for a newcomer, only a close helps.
     pub(super) fn next_evictable(&self) -> Nanos {
         let now = self.core.now;
-        if self.core.config().eviction == Eviction::Off {
-            return Nanos::MAX;
+        let is_over_limit = self.table.len() > self.core.config().max_connections as usize;
+        if self.core.config().eviction == Eviction::Off || is_over_limit {
+            return accept::WHEN_CALLED;
         }
         let oldest = self.core.order.first(UNPROVEN).and_then(|slot| self.table.at(slot));
         let after_grace =
@@ -124,7 +125,8 @@ impl<U, N: Net> SocketPool<U, N> {
         let idle = self.core.config().eviction_idle;
         for _ in 0..MOST_PASSED_OVER {
             let (id, record) = self.table.at(self.core.order.first(PROVEN)?)?;
-            if u128::from(now_ms.wrapping_sub(record.ranked_ms)) < idle.as_millis() {
+            let stands_for = u128::from(now_ms.wrapping_sub(record.ranked_ms));
+            if stands_for < idle.as_millis() && self.core.now.since(record.last_active) < RANKS_ARE_SURE {
                 // Nobody behind it has been idle for longer than it has stood here.
                 return None;
             }
@@ -165,6 +167,9 @@ fn is_free<S, U>(record: &Record<S, U>) -> bool {
 const MOST_UNPROVEN: usize = 2 * accept::MOST_A_TURN;
 /// Proven connections looked at in the search for one that can go.
 const MOST_PASSED_OVER: usize = 64;
+/// A rank wraps round after 49.7 days. Activity takes a new one, so that of one who has been silent for so long nobody
+/// knows how long it has stood where it is, and it is looked at.
+const RANKS_ARE_SURE: Duration = Duration::from_millis(u32::MAX as u64 / 2);
 /// While nobody can go, the search for somebody is not repeated in every turn.
 const LOOK_NO_SOONER: Duration = Duration::from_millis(5);
 /// While somebody waits for a place, the search is repeated at least so often.

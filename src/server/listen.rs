@@ -1,6 +1,6 @@
 //! The listeners of a pool: opened, paused, resumed and closed. Accepting from them is next door.
 
-use super::SocketPool;
+use super::{SocketPool, accept};
 use crate::clock::Nanos;
 use crate::error::Error;
 use crate::net::{Address, ListenOptions, Listener, Net, OsListener, Registry, Token};
@@ -195,7 +195,7 @@ impl<U, N: Net> SocketPool<U, N> {
     pub(super) fn listener_is_ready(&mut self, place: u32) {
         if let Some(listening) = self.listening.get_mut(place as usize) {
             listening.backlog = Backlog::Waiting;
-            self.accept_at = Nanos::ZERO;
+            self.accept_at = accept::AT_ONCE;
         }
     }
 
@@ -203,7 +203,7 @@ impl<U, N: Net> SocketPool<U, N> {
         for listening in self.listening.drain(..) {
             self.core.registry.forget_listener(&listening.listener);
         }
-        self.accept_at = Nanos::MAX;
+        self.accept_at = accept::WHEN_CALLED;
     }
 }
 

@@ -96,7 +96,7 @@ pub struct SocketPool<U, N: Net = Os> {
     between_turns: bool,
     commands: Commands<<N::Poller as Poller>::Waker>,
     accepting: Accepting,
-    /// When accepting goes on: at once, at a retry, or not before an edge.
+    /// When accepting goes on: [`accept::AT_ONCE`], at a retry, or [`accept::WHEN_CALLED`].
     accept_at: Nanos,
     /// How many newcomers this turn may still take.
     accepts_left: usize,
@@ -108,7 +108,7 @@ pub struct SocketPool<U, N: Net = Os> {
     /// Its own; none if it shares one.
     reactor: Option<Reactor<N>>,
     /// Its number at the reactor, for as long as it lives.
-    _place: Place,
+    place: Place,
     /// Calls since the last walk through everything.
     #[cfg(feature = "audit")]
     calls: u32,
@@ -196,13 +196,13 @@ impl<U, N: Net> SocketPool<U, N> {
             between_turns: true,
             commands,
             accepting: Accepting::Open,
-            accept_at: Nanos::ZERO,
+            accept_at: accept::AT_ONCE,
             accepts_left: accept::MOST_A_TURN,
             first_listener: 0,
             complain_at: Nanos::ZERO,
             ground,
             reactor: None,
-            _place: place,
+            place,
             #[cfg(feature = "audit")]
             calls: 0,
         })
@@ -332,7 +332,8 @@ impl<U, N: Net> SocketPool<U, N> {
         self.table.iter().map(|(id, _)| id)
     }
 
-    /// Calls `each` with every live connection. What it does takes effect as it does in an event, closing included.
+    /// Calls `each` with every live connection, those included of which no event has told yet. What it does takes effect as
+    /// it does in an event, closing included.
     ///
     /// ```
     /// # let mut pool = socketpool::SocketPool::<u32>::builder().build()?;

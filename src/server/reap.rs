@@ -306,8 +306,8 @@ impl<N: Net> Core<N> {
         if !record.flags.has(Flags::WINDOW) || self.window_age(record) < stall.window {
             return false;
         }
-        if !record.muted.is_nothing() {
-            // It is we who do not read. The next window opens when we do.
+        if !record.muted.is_nothing() || record.flags.has(Flags::HELD) {
+            // It is we who do not read, or the application that does not look. The next window opens when we do.
             record.flags.remove(Flags::WINDOW);
             return false;
         }

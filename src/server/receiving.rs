@@ -179,10 +179,10 @@ pub(super) fn consumed<N: Net, U>(
     record: &mut Record<N::Stream, U>,
     left: usize,
 ) {
-    match record.operation {
-        Operation::Answered => complete_answered(core, id, record, left),
-        Operation::Finished => core.leave_finished(id, record, left),
-        _ => record.operation = Operation::Consumed,
+    if matches!(record.operation, Operation::Answered | Operation::Finished) {
+        consumed_afterwards(core, id, record, left);
+    } else {
+        record.operation = Operation::Consumed;
     }
     if core.config().proof == Proof::Consumed {
         consumption_proves(core, id, record, left);
@@ -192,14 +192,17 @@ pub(super) fn consumed<N: Net, U>(
     }
 }
 
-/// It was answered before its input was used up.
+/// It was answered, or finished, before its input was used up.
 #[cold]
-fn complete_answered<N: Net, U>(
+fn consumed_afterwards<N: Net, U>(
     core: &mut Core<N>,
     id: ConnId,
     record: &mut Record<N::Stream, U>,
     left: usize,
 ) {
+    if record.operation == Operation::Finished {
+        return core.leave_finished(id, record, left);
+    }
     core.complete_operation(id, record, left);
     if left > 0 {
         record.flags.insert(Flags::ANSWERS_FIRST);

@@ -17,7 +17,7 @@ use crate::net::{Net, Os};
 /// The input of a connection while its output is open too; see [`Connection::split`](crate::Connection::split).
 ///
 /// Dereferences to what is left of it, as far as it may be seen: nothing while the next message has to wait for an
-/// operation rate, nor once the connection is about to end.
+/// operation rate, nor once something that is sent has been refused because the connection is about to end.
 ///
 /// ```
 /// # fn handle(mut conn: socketpool::Connection<'_, ()>) {

@@ -53,6 +53,9 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// Does the turn's work after a shared reactor has been turned; then pull events as after [`turn`](Self::turn).
     ///
+    /// `reactor` is the one that the pool was built on. Of what another one has found nothing is taken in, and the log
+    /// says so, at most once a second; the rest of the turn's work is done.
+    ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
     /// let mut reactor = Reactor::new()?;
@@ -173,6 +176,9 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// Notes what the poller has found. An event whose generation is over is dropped here and nowhere else.
     fn take_in(&mut self, reactor: &Reactor<N>) {
+        if !self.place.is_at(reactor) {
+            return self.complain_of_reactor();
+        }
         let party = self.core.party;
         let connections = Token::class_of(Kind::Server, party);
         let listeners = Token::class_of(Kind::Listener, party);

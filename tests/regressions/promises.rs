@@ -1,6 +1,7 @@
 //! What the documentation promised and the pool did not keep.
 
-use socketpool::{Config, ConnId, Event, OverRate, Phase, Rate, Reason, Sent};
+use socketpool::net::sim::End;
+use socketpool::{Config, ConnId, Event, OverRate, Phase, Rate, ReadStall, Reason, Sent};
 
 use super::{SECOND, builder, connect};
 use crate::support::{Pool, Rig, Seen};
@@ -193,4 +194,57 @@ fn no_bytes_always_have_room() {
     };
     rig.pool.reconfigure(lower).unwrap();
     assert_eq!((rig.pool.conn(id).send(b""), rig.pool.conn(id).send(b"x")), (Sent::Now, Sent::Refused));
+}
+
+#[test]
+fn work_that_goes_on_elsewhere_is_no_read_stall() {
+    for held in [true, false] {
+        let (mut rig, mut seen) = (Rig::new(builder().read_stall(ReadStall::default())), Seen::default());
+        let client = connect(&rig, 1);
+        client.send(b"a whole request");
+        let mut handle = |pool: &mut Pool<()>, event: Event<()>| {
+            seen.note(&event);
+            if let Event::Readable(id) = event {
+                let mut conn = pool.conn(id);
+                conn.receive(); // a worker is at it, and the input stays where it is
+                if held {
+                    conn.hold();
+                }
+            }
+        };
+        rig.pass(60 * SECOND, &mut handle);
+        let expected = if held { vec![] } else { vec![Reason::ReadStall] };
+        assert_eq!(seen.reasons(), expected, "held: {held}");
+    }
+}
+
+#[test]
+fn what_is_left_to_the_application_can_be_read_again() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        if let Event::Opened(id) = event {
+            pool.conn(id).leave_to_application();
+        }
+    });
+    client.send(b"hello\n");
+    rig.pass(60 * SECOND, seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (vec![], vec![]));
+    rig.pool.conn(seen.opened[0]).resume_reading();
+    rig.settle(seen.echo());
+    assert_eq!(client.take(), b"hello\n");
+    assert!(rig.pool.conn(seen.opened[0]).is_proven());
+}
+
+#[test]
+fn whoever_is_drained_while_he_asks_sees_an_end_and_no_reset() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    rig.pool.drain(None);
+    rig.turn(); // nothing had come when it was looked at
+    client.send(b"one more\n");
+    rig.settle(seen.echo());
+    assert_eq!((client.end(), seen.reasons()), (Some(End::Finished), vec![Reason::Drained]));
 }

@@ -1,6 +1,8 @@
 //! Who makes room, who never does, and what accepting does when there is none.
 
-use socketpool::net::sim::{Call, Schedule};
+use std::time::Duration;
+
+use socketpool::net::sim::{Call, Client, Schedule};
 use socketpool::{Event, OverRate, Rate, Reason, Refusal, Verdict, WhenFull};
 
 use super::{SECOND, asked, builder, connect, hold, peer};
@@ -106,6 +108,21 @@ fn a_lowered_limit_lets_nobody_in_above_it() {
     rig.pass(SECOND, seen.echo());
     assert_eq!(rig.pool.len(), 5);
     assert!(seen.opened.len() > 20, "at the limit newcomers have their turn");
+}
+
+#[test]
+fn a_pool_over_a_lowered_limit_sleeps_until_somebody_leaves() {
+    let lasting = builder().max_connections(4).idle_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(lasting), Seen::default());
+    let clients = asked(&rig, 1, 4);
+    rig.settle(seen.echo());
+    rig.pool.reconfigure(|config| config.max_connections = 2).unwrap();
+    let newcomer = asked(&rig, 100, 1).remove(0);
+    rig.settle(seen.echo());
+    assert_eq!((rig.pool.next_timeout(), rig.world.waiting()), (None, 1), "nobody goes for him");
+    clients[..2].iter().for_each(Client::finish);
+    rig.pass(SECOND, seen.echo());
+    assert_eq!((rig.pool.len(), newcomer.take()), (2, b"a\n".to_vec()));
 }
 
 #[test]
@@ -279,6 +296,31 @@ fn a_message_that_the_application_keeps_waiting_costs_nobody_the_place() {
         let _newcomer = connect(&rig, 2);
         rig.pass(40 * SECOND, seen.echo());
         assert_eq!(seen.closed.is_empty(), paused, "{:?}", seen.closed);
+    }
+}
+
+/// The order of eviction remembers 32 bits of a time in milliseconds, which come round after 49.7 days.
+#[test]
+fn nobody_who_has_been_silent_for_weeks_shields_the_others() {
+    const ROUND: Duration = Duration::from_millis(1 << 32);
+    for speaks_once in [false, true] {
+        let crowded = builder().max_connections(2).idle_timeout(None).eviction_idle(10 * SECOND);
+        let (mut rig, mut seen) = (Rig::new(crowded), Seen::default());
+        let first = asked(&rig, 1, 1).remove(0);
+        rig.pass(SECOND, seen.echo());
+        let _second = asked(&rig, 2, 1);
+        rig.settle(seen.echo());
+        rig.hand.advance(ROUND * 2 / 3);
+        if speaks_once {
+            first.send(b"a\n");
+            rig.settle(seen.echo());
+        }
+        rig.hand.advance(ROUND / 3);
+        let newcomer = asked(&rig, 3, 1).remove(0);
+        rig.settle(seen.echo());
+        assert_eq!(newcomer.take(), b"a\n", "at once");
+        let goes = seen.opened[usize::from(speaks_once)];
+        assert_eq!(seen.closed, [(goes, Reason::Evicted)], "whoever has been silent longest");
     }
 }
 

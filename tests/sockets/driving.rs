@@ -94,6 +94,29 @@ fn two_pools_on_one_reactor_pass_bytes_to_each_other() {
     assert_eq!(back.snapshot().counters.received_bytes, front.snapshot().counters.received_bytes);
 }
 
+/// In both loops the first connection of the first pool bears the same token.
+#[test]
+fn what_another_reactor_has_found_is_not_taken_for_its_own() {
+    let with_one = || {
+        let mut reactor = Reactor::new().unwrap();
+        let mut pool = SocketPool::<()>::builder().build_on(&mut reactor).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let id = pool.add(ours).unwrap();
+        pool.process(&mut reactor);
+        assert_eq!(pool.next_event(), Some(Event::Opened(id)));
+        (reactor, pool, id, theirs)
+    };
+    let (mut reactor, mut first, first_id, mut client) = with_one();
+    let (_other, mut second, second_id, _silent) = with_one();
+    assert_eq!(first_id, second_id);
+    client.write_all(b"hello\n").unwrap();
+    reactor.turn(Some(PATIENCE)).unwrap();
+    second.process(&mut reactor);
+    assert_eq!(second.next_event(), None, "nobody has said anything here");
+    first.process(&mut reactor);
+    assert_eq!(first.next_event(), Some(Event::Readable(first_id)));
+}
+
 fn pass_on(from: &mut SocketPool<ConnId>, id: ConnId, to: &mut SocketPool<ConnId>) {
     let mut conn = from.conn(id);
     conn.receive();

@@ -124,8 +124,8 @@ impl Ground {
         i32::try_from(place).ok()
     }
 
-    /// The first descriptor that listens.
-    pub(super) fn any_listener(&self) -> Option<i32> {
+    /// The lowest descriptor that listens.
+    pub(super) fn lowest_listener(&self) -> Option<i32> {
         let place = self.slots.iter().position(|slot| matches!(slot.holds, Holds::Listener(_)))?;
         i32::try_from(place).ok()
     }

@@ -146,7 +146,9 @@ impl World {
         SimPoller::new(self.clone())
     }
 
-    /// A client that connects from `peer`, an address with a port or `unix`, to the listener that was opened first.
+    /// A client that connects from `peer`, an address with a port or `unix`, to the listener with the lowest descriptor: of
+    /// several the first that was opened, unless a later one got the number of something that was closed before. Where that
+    /// matters, [`connect_to`](Self::connect_to) names the listener.
     ///
     /// # Panics
     /// If nobody listens, the backlog is full, or `peer` is no peer.
@@ -167,7 +169,7 @@ impl World {
     #[track_caller]
     #[must_use = "a client that is dropped closes its end"]
     pub fn connect(&self, peer: &str) -> Client {
-        let listener = self.look().any_listener().expect("somebody listens");
+        let listener = self.look().lowest_listener().expect("somebody listens");
         self.knock(listener, parse(peer)).expect("there is room in the backlog")
     }
 
@@ -377,7 +379,7 @@ impl World {
     #[must_use]
     pub fn waiting(&self) -> usize {
         let ground = self.look();
-        ground.any_listener().map_or(0, |listener| ground.waiting(listener))
+        ground.lowest_listener().map_or(0, |listener| ground.waiting(listener))
     }
 
     /// Whether somebody else, a forked child perhaps, holds a copy of each descriptor. Then edges that nobody was told
