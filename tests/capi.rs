@@ -68,15 +68,29 @@ fn the_header_is_clean_in_every_dialect() {
     }
 }
 
-#[test]
-fn every_wrong_handle_is_told_and_nothing_else_happens() {
-    let program = compile("gcc", "c99", "tests/c/misuse.c", LINK);
+/// Runs a program that checks for itself, and once more under valgrind where that is here.
+fn check(source: &str, under_valgrind: &[&str]) {
+    let program = compile("gcc", "c99", source, LINK);
     run(&mut Command::new(&program));
     if is_here("valgrind") {
-        let quiet =
-            ["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"];
-        run(Command::new("valgrind").args(quiet).arg(&program));
+        let how = ["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"];
+        run(Command::new("valgrind").args(how).arg(&program).args(under_valgrind));
     }
+}
+
+#[test]
+fn every_wrong_handle_is_told_and_nothing_else_happens() {
+    check("tests/c/misuse.c", &[]);
+}
+
+#[test]
+fn a_name_answers_as_long_as_its_connection_and_never_again() {
+    check("tests/c/life.c", &[]);
+}
+
+#[test]
+fn threads_call_what_they_like_while_one_waits() {
+    check("tests/c/threads.c", &["50"]);
 }
 
 /// A program that was started, and is ended whatever happens.

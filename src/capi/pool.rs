@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::Duration;
 
@@ -25,8 +26,10 @@ pub(super) struct Shared {
     /// In which process it was made.
     pub(super) forks: u32,
     inner: Mutex<Inner>,
-    /// Held during the wait, when `inner` is not.
+    /// Held during a turn, in whose wait `inner` is not.
     reactor: Mutex<Reactor>,
+    /// Whether a turn sleeps by what was due when it looked. Set while `inner` is locked.
+    waits: AtomicBool,
     handle: Handle,
     fd: c_int,
 }
@@ -60,7 +63,7 @@ impl Shared {
 impl Shared {
     /// Ends the wait of a turn in another thread: it sleeps by what was due before.
     pub(super) fn hurry(&self) {
-        if matches!(self.reactor.try_lock(), Err(TryLockError::WouldBlock)) {
+        if self.waits.load(Ordering::Acquire) {
             // It fails only when the pool is gone, or so many wait already that it is awake.
             let _ = self.handle.wake();
         }
@@ -129,6 +132,7 @@ pub unsafe extern "C" fn sp_pool_new(
             fd: std::os::fd::AsRawFd::as_raw_fd(&reactor),
             inner: Mutex::new(Inner { pool: made, own_name: 0, told_closed: 0 }),
             reactor: Mutex::new(reactor),
+            waits: AtomicBool::new(false),
         };
         let name = handles::name_pool(Box::new(shared)).ok_or_else(|| Failure::memory("a handle"))?;
         handles::pin(name).map_err(|bad| Failure::handle("pool", Kind::Pool, bad))?.lock()?.own_name = name;
@@ -211,12 +215,17 @@ pub extern "C" fn sp_pool_turn(pool: *mut sp_pool, timeout_ms: c_int) -> c_int {
                 return Err(Failure::argument("timeout_ms", what));
             }
         };
-        let due = pinned.lock()?.pool.next_timeout();
+        let due = {
+            let inner = pinned.lock()?;
+            pinned.waits.store(true, Ordering::Release);
+            inner.pool.next_timeout()
+        };
         let timeout = match (most, due) {
             (Some(most), Some(due)) => Some(most.min(due)),
             (most, due) => most.or(due),
         };
         let waited = reactor.turn(timeout);
+        pinned.waits.store(false, Ordering::Release);
         // What was due is done even if the wait has failed.
         pinned.lock()?.pool.process(&mut reactor);
         waited?;

@@ -1,19 +1,5 @@
 /* Every function with every handle that is wrong: each says so, and nothing else happens. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <socketpool/socketpool.h>
-
-static int failures = 0;
-
-#define CHECK(condition) \
-    do { \
-        if (!(condition)) { \
-            printf("%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #condition, sp_last_error()); \
-            failures++; \
-        } \
-    } while (0)
+#include "check.h"
 
 static void bad_pool(sp_pool *pool, const char *why)
 {
