@@ -176,6 +176,7 @@ fn what_is_not_public_or_has_an_example_is_left_alone() {
     ] {
         assert_eq!(found("id.rs", text), [], "{text}");
     }
+    assert_eq!(found("capi/pool.rs", "/// A pool.\n#[derive(Debug)]\npub struct sp_pool;"), [], "for C");
 }
 
 #[test]
