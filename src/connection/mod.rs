@@ -309,6 +309,11 @@ impl Muted {
         self.0 == 0
     }
 
+    /// Whether there is no reason but `other`, if that.
+    pub(crate) const fn is_at_most(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
     /// The waits that end at `resume_at`.
     pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::DELAYED.0);
     /// The waits that we impose.

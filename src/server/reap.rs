@@ -64,8 +64,10 @@ impl<U, N: Net> SocketPool<U, N> {
                 && let Some(record) = self.table.get_mut(id)
             {
                 self.core.hold_to_new_limits(id, record, rates_changed);
+                self.core.resume(id, record);
+                // What is due is done with the next turn's timers: this one's may have spared it, for what it is told now.
+                self.core.arm(id, record);
             }
-            self.look_at(slot);
         }
     }
 }
@@ -322,7 +324,9 @@ impl<N: Net> Core<N> {
     /// Whether nothing has come that nobody has read: before a connection goes for its silence the socket is asked,
     /// since a turn may be late, and the poller tells of so many connections at a time. What has come is heard next.
     pub(super) fn is_silent<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
-        let is_read = record.muted.is_nothing() && record.reading == Reading::Open && !record.is_ending();
+        let is_read = record.muted.is_at_most(Muted::UNANNOUNCED)
+            && record.reading == Reading::Open
+            && !record.is_ending();
         if !is_read || !record.stream.has_unread() {
             return true;
         }
@@ -343,7 +347,10 @@ impl<N: Net> Core<N> {
         if record.flags.has(spared) || self.is_silent(id, record) {
             return true;
         }
-        record.flags.insert(spared);
+        // Nobody could hear one of whom the application has not been told.
+        if !record.muted.has(Muted::UNANNOUNCED) {
+            record.flags.insert(spared);
+        }
         false
     }
 
