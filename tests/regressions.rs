@@ -12,6 +12,8 @@ mod pipelining;
 mod room;
 #[path = "regressions/time.rs"]
 mod time;
+#[path = "regressions/tokens.rs"]
+mod tokens;
 
 use std::net::SocketAddr;
 use std::time::Duration;

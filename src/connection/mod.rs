@@ -355,6 +355,9 @@ bit_set! {
         WINDOW = 8192,
         /// It is on the list of those to be put in order.
         LISTED = 16384,
+        /// Its turn to pass a rate of operations came while it was not read from for another reason: it has taken no token
+        /// of the pool's, and stands in line again when it is read from.
+        ASIDE = 32768,
     }
 }
 

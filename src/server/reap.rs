@@ -152,6 +152,7 @@ impl<N: Net> Core<N> {
         if record.muted.has(Muted::OPERATIONS) || !self.policy.enforced {
             record.flags.remove(Flags::CHARGED);
         }
+        record.flags.remove(Flags::ASIDE);
         if stands_in_line {
             self.leave_line(id, record);
         } else {
@@ -161,9 +162,9 @@ impl<N: Net> Core<N> {
 
     /// Ends the waits that a timer ends.
     fn resume<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
-        if record.muted.has(Muted::TIMED) && self.now >= record.resume_at {
-            if record.muted.has(Muted::OPERATIONS) && !self.passes_line() {
-                self.join_line(id, record);
+        if record.muted.has(Muted::TIMED) && self.now >= record.resume_at && !record.flags.has(Flags::ASIDE) {
+            if record.muted.has(Muted::OPERATIONS) {
+                self.reserved_token_counts(id, record);
             } else {
                 self.unmute(id, record, Muted::TIMED);
             }
@@ -175,6 +176,19 @@ impl<N: Net> Core<N> {
             record.flags.remove(Flags::SEND_PACED);
             record.ready = record.ready.with(Readiness::WRITABLE);
             self.enqueue(id, record);
+        }
+    }
+
+    /// It has waited for its own rate. Now for the pool's.
+    fn reserved_token_counts<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if self.goes_aside(id, record) {
+            return;
+        }
+        if self.passes_line() {
+            self.policy.use_late(record, self.moment);
+            self.unmute(id, record, Muted::TIMED);
+        } else {
+            self.join_line(id, record);
         }
     }
 
@@ -209,7 +223,7 @@ impl<N: Net> Core<N> {
             lifetime,
             self.overtime_deadline(id, record),
             window.map(|stall| self.now + stall.window.saturating_sub(self.window_age(record))),
-            record.muted.has(Muted::TIMED).then_some(record.resume_at),
+            self.resumes_at(record),
             self.reads_again_at(record),
             self.paced_until(record),
         ];
@@ -277,6 +291,12 @@ impl<N: Net> Core<N> {
     fn write_stall_deadline<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
         let output = record.output.as_ref()?;
         Some(output.stalled_since + self.write_stall_of(record)?)
+    }
+
+    /// When a wait is over that a timer ends.
+    fn resumes_at<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        let is_timed = record.muted.has(Muted::TIMED) && !record.flags.has(Flags::ASIDE);
+        is_timed.then_some(record.resume_at)
     }
 
     /// When a pause for the byte rate is over.

@@ -127,6 +127,7 @@ fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>) -
     let muted = record.muted;
     // The flag stays until its timer fires, though the output may have left meanwhile.
     let paced = record.flags.has(Flags::SEND_PACED) && record.output.is_some();
+    let waits_for_rate = muted.has(Muted::OPERATIONS) && !record.flags.has(Flags::ASIDE);
     if record.stage != Stage::Open {
         Phase::Closing
     } else if core.is_unwatched(id, record) {
@@ -135,7 +136,7 @@ fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>) -
         Phase::Unobserved
     } else if muted.has(Muted::DELAYED) {
         Phase::Delayed
-    } else if paced || muted.has(Muted::OPERATIONS.with(Muted::BYTES)) {
+    } else if paced || waits_for_rate || muted.has(Muted::BYTES) {
         Phase::Throttled
     } else if muted.has(Muted::APPLICATION) {
         Phase::Paused
