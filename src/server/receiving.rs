@@ -103,6 +103,7 @@ fn allowed<N: Net, U>(
     let allowance = bucket.allowance(&record.received_level, core.moment);
     if allowance == 0 {
         let at = bucket.ready_at(&record.received_level, core.moment);
+        give_back_unused(core, record, inbox.len());
         core.pause_until(id, record, at);
         return 0;
     }

@@ -1,7 +1,7 @@
 //! Tokens of a rate that the pool enforces which were taken for nothing, kept for later, or not taken at all.
 
 use socketpool::net::sim::{Call, Schedule};
-use socketpool::{Builder, OverRate, Rate};
+use socketpool::{Builder, ByteRate, OverRate, Rate};
 
 use super::{SECOND, builder, connect};
 use crate::support::{Rig, Seen, ms};
@@ -45,9 +45,9 @@ fn those_who_are_paused_in_line_gather_no_burst() {
     rig.settle(seen.echo());
     clients.iter().for_each(|client| client.send(b"x\n"));
     rig.settle(seen.echo());
-    rig.pool.for_each(|conn| conn.pause_reading());
+    seen.opened.iter().for_each(|id| rig.pool.conn(*id).pause_reading());
     rig.pass(10 * SECOND, seen.echo());
-    rig.pool.for_each(|conn| conn.resume_reading());
+    seen.opened.iter().for_each(|id| rig.pool.conn(*id).resume_reading());
     rig.settle(seen.echo());
     let answered = || clients.iter().filter(|client| client.bytes_in() > 0).count();
     assert_eq!(answered(), 2, "one at first, and one now");
@@ -84,4 +84,20 @@ fn a_message_that_waits_for_the_kernels_memory_keeps_no_token() {
     rig.world.heal(Call::Receive);
     rig.pass(ms(10), seen.echo());
     assert_eq!(client.bytes_in(), 2 * 2);
+}
+
+#[test]
+fn a_message_that_waits_for_its_byte_rate_keeps_no_token() {
+    let own = delaying().operation_rate(A_TENTH).received_rate(ByteRate::per_second(2).burst(2));
+    let (mut rig, mut seen) = (Rig::new(own), Seen::default());
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    client.send(b"x\n");
+    rig.settle(seen.echo());
+    client.send(&b"x\n".repeat(9));
+    rig.settle(seen.echo());
+    rig.pool.reconfigure(|config| config.received_rate = None).unwrap();
+    rig.hand.advance(10 * SECOND);
+    rig.settle(seen.echo());
+    assert_eq!(client.bytes_in(), 2 + 2 * 2);
 }
