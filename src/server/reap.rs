@@ -156,6 +156,10 @@ impl<N: Net> Core<N> {
         if stands_in_line {
             self.leave_line(id, record);
         } else {
+            if record.muted.has(Muted::OPERATIONS) && !record.muted.has(Muted::DELAYED) {
+                // It would have waited for longer, which puts no deadline off any more.
+                record.resume_at = record.resume_at.min(self.now);
+            }
             self.unmute(id, record, Muted::OPERATIONS);
         }
     }

@@ -311,3 +311,17 @@ fn a_change_of_limits_in_a_late_turn_spares_whom_the_timers_have_spared() {
     rig.settle(seen.echo());
     assert_eq!((client.take(), seen.reasons()), (b"hi\n".to_vec(), vec![]));
 }
+
+#[test]
+fn a_wait_that_is_lifted_puts_off_no_deadline() {
+    let slow = builder().over_rate(OverRate::Delay).operation_rate(Rate::new(1, 3600 * SECOND));
+    let (mut rig, mut seen) = (Rig::new(slow.idle_timeout(SECOND)), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"a\nb\n");
+    rig.settle(seen.echo());
+    rig.pool.reconfigure(|config| config.operation_rate = None).unwrap();
+    rig.settle(seen.echo());
+    assert_eq!(client.take(), b"a\nb\n");
+    rig.pass(2 * SECOND, seen.echo());
+    assert_eq!(seen.reasons(), [Reason::Idle]);
+}
