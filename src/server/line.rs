@@ -127,16 +127,11 @@ impl<N: Net> Core<N> {
         true
     }
 
-    /// One that stood aside is read from again, but for the rate.
+    /// One that stood aside is read from again, but for the rate: the next turn sees to that, since it tells him.
     pub(super) fn comes_back<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         record.flags.remove(Flags::ASIDE);
-        if self.passes_line() {
-            self.policy.use_late(record, self.moment);
-            record.resume_at = self.now;
-            record.muted.remove(Muted::OPERATIONS);
-        } else {
-            self.join_line(id, record);
-        }
+        record.resume_at = self.now;
+        self.timers.arm_by(id.slot(), self.now);
     }
 
     /// Takes a token for an operation of which the application asks, or says when there may be one: behind those in line.
