@@ -5,10 +5,24 @@
 
 #[path = "model/acts.rs"]
 mod acts;
+#[path = "model/application.rs"]
+mod application;
 #[path = "model/config.rs"]
 mod config;
+#[path = "model/deadlines.rs"]
+mod deadlines;
+#[path = "model/ending.rs"]
+mod ending;
+#[path = "model/hearing.rs"]
+mod hearing;
+#[path = "model/meter.rs"]
+mod meter;
 #[path = "model/people.rs"]
 mod people;
+#[path = "model/rates.rs"]
+mod rates;
+#[path = "model/reasons.rs"]
+mod reasons;
 #[path = "model/story.rs"]
 mod story;
 mod support;
@@ -55,4 +69,13 @@ fn the_model_notices_a_descriptor_that_leaks() {
     let leaked = rig.world.pair("192.0.2.9:9");
     story::run_in(rig, &[(0, 0, 0), (4, 0, 5)]);
     drop(leaked);
+}
+
+/// And here the poller never tells what it has.
+#[test]
+#[should_panic(expected = "the loop goes in circles")]
+fn the_model_notices_a_loop_that_gets_nowhere() {
+    let rig = support::Rig::new(config::limits(&[0; config::DICE]));
+    rig.world.fail_next(Call::Wait, libc::EINTR, Schedule::FromNowOn);
+    story::run_in(rig, &[(0, 0, 0), (4, 0, 5)]);
 }

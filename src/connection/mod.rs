@@ -312,6 +312,11 @@ impl Muted {
         self.0 == 0
     }
 
+    /// Whether there is no reason but `other`, if that.
+    pub(crate) const fn is_at_most(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
     /// The waits that end at `resume_at`.
     pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::DELAYED.0);
     /// The waits that we impose.
@@ -353,6 +358,9 @@ bit_set! {
         WINDOW = 8192,
         /// It is on the list of those to be put in order.
         LISTED = 16384,
+        /// Its turn to pass a rate of operations came while it was not read from for another reason: it has taken no token
+        /// of the pool's, and stands in line again when it is read from.
+        ASIDE = 32768,
     }
 }
 

@@ -402,6 +402,7 @@ impl<N: Net> Core<N> {
         // not keep it from being told.
         record.ready = record.ready.with(Readiness::READABLE);
         record.muted.remove(Muted::FULL);
+        record.flags.remove(Flags::ASIDE);
         match counts_from {
             Some(at) => self.mute_until(id, record, Muted::OPERATIONS, at),
             None => self.join_line(id, record),
@@ -410,7 +411,7 @@ impl<N: Net> Core<N> {
     }
 
     /// Puts back what was taken for an operation that did not come.
-    pub(super) fn give_back_tokens<U>(&mut self, record: &mut Record<N::Stream, U>) {
+    pub(super) fn give_back_tokens<U>(&self, record: &mut Record<N::Stream, U>) {
         record.flags.remove(Flags::CHARGED);
         self.policy.give_back(record);
         if let Some(bucket) = &self.policy.pool_operation {
@@ -539,6 +540,10 @@ impl<N: Net> Core<N> {
     /// Lets a connection be read from again, as far as `reason` goes.
     pub(super) fn unmute<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Muted) {
         record.muted.remove(reason);
+        if record.flags.has(Flags::ASIDE) && record.muted.is_at_most(Muted::OPERATIONS) && !record.is_ending()
+        {
+            self.comes_back(id, record);
+        }
         if record.muted.is_nothing() && !record.is_ending() && record.ready.has(Readiness::READABLE) {
             self.enqueue(id, record);
         }
