@@ -97,6 +97,10 @@ impl Ledger {
     }
 
     fn take(&mut self, person: &mut Person, now: Nanos) {
+        if !self.knows_all {
+            // What waits in a buffer when rates change may be looked at under the new ones.
+            return;
+        }
         let own = self.prices.own.is_none_or(|price| person.operations.note(price, 1, now));
         assert!(own, "an operation too many of {person:?} at {now:?}");
         let pool = self.prices.pool.is_none_or(|price| self.pool.note(price, 1, now));
@@ -140,8 +144,8 @@ impl Ledger {
     /// Notes who is in line at the end of a turn. Nobody of them came before one who has gone on in it.
     pub fn look_at_line(&mut self, people: &mut [Person], infos: &[(usize, ConnectionInfo)], shortage: bool) {
         let is_paced = shortage || self.prices.received.is_some() || self.prices.sent.is_some();
-        if shortage {
-            // What there is no memory for gives its token back, and comes into line once more.
+        if is_paced {
+            // What a byte rate lets wait, or there is no memory for, gives its token back, and comes into line once more.
             people.iter_mut().for_each(|person| person.in_line_since = None);
         } else if self.has_line() {
             let last = self.line.went_on.iter().max();

@@ -106,6 +106,7 @@ impl Model {
             && !person.paused
             && matches!(person.phase, Phase::Active | Phase::Unproven | Phase::Idle)
             && !person.read_closed
+            && !person.done.closed_when_done
             && !self.is_short()
             && !self.draining;
         is_read && client.bytes_out() > person.received_bytes() as u64
