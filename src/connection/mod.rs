@@ -130,10 +130,12 @@ impl<S, U> Record<S, U> {
         self.is_ending() || matches!(self.finishes_for(), Some(Reason::Closed | Reason::Rate))
     }
 
-    /// Whether the message that comes next is over an operation rate that the pool enforces: it is not shown.
+    /// Whether input that waits is not shown: the message that comes next is over an operation rate that the pool enforces,
+    /// or nobody will handle it.
     #[inline]
-    pub(crate) fn is_over_rate(&self) -> bool {
-        self.muted.has(Muted::OPERATIONS) || (self.stage != Stage::Open && self.reason == Reason::Rate)
+    pub(crate) fn hides_input(&self) -> bool {
+        let ends_unheard = self.stage == Stage::Ending || self.reason == Reason::Rate;
+        self.muted.has(Muted::OPERATIONS) || (self.stage != Stage::Open && ends_unheard)
     }
 
     /// Why its end was decided, if it was.

@@ -116,10 +116,14 @@ impl<N: Net> Core<N> {
         self.timers.arm(id.slot(), record.created + self.policy.first_look);
     }
 
-    /// Sets the timer of a connection whose deadlines have changed.
+    /// Sets the timer of a connection whose deadlines have changed. A retry that it is set for is not put off.
     pub(super) fn arm<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let next = self.next_deadline(id, record);
-        self.timers.arm(id.slot(), next);
+        if record.flags.has(Flags::SEND_PACED) {
+            self.timers.arm_by(id.slot(), next);
+        } else {
+            self.timers.arm(id.slot(), next);
+        }
     }
 
     /// Whether a connection is over a limit is found out anew, by the limits that hold now.
