@@ -444,6 +444,9 @@ impl<N: Net> Core<N> {
 
     #[inline(never)]
     fn settle_fully<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if record.flags.has(Flags::CHARGED) {
+            self.settle_token(record);
+        }
         if record.operation == Operation::Finished {
             self.leave_finished(id, record, record.waiting_in());
         }
@@ -477,6 +480,19 @@ impl<N: Net> Core<N> {
         let readable = record.ready.has(Readiness::READABLE) && record.muted.is_nothing();
         if (readable || record.ready.has(WRITABLE_OR_FAILED)) && !record.is_ending() {
             self.enqueue(id, record);
+        }
+    }
+
+    /// Whoever was told of a message and has received none, since there was none: its token goes back. Kept, it would let
+    /// one more through with a later burst.
+    fn settle_token<U>(&self, record: &mut Record<N::Stream, U>) {
+        let waits_to_be_told = record.muted.has(Muted::OPERATIONS) || record.flags.has(Flags::QUEUED);
+        let has_come =
+            record.input.is_some() || matches!(record.operation, Operation::Consumed | Operation::Finished);
+        // Of one that ends nobody knows any more.
+        let is_known = !waits_to_be_told && !has_come && !record.is_ending();
+        if is_known && !record.stream.has_unread() {
+            self.give_back_tokens(record);
         }
     }
 
@@ -582,7 +598,7 @@ pub(super) const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readin
 const AT_REST_IF_NONE: u32 =
     facts(WRITABLE_OR_FAILED.with(Readiness::READABLE), Muted::ANYTHING, u8::MAX, u8::MAX);
 /// So does one with any of these flags.
-const SETTLED_SPECIALLY: Flags = Flags::BUSY.with(Flags::HELD);
+const SETTLED_SPECIALLY: Flags = Flags::BUSY.with(Flags::HELD).with(Flags::CHARGED);
 /// The order of last activity is kept to within this many milliseconds.
 pub(super) const RANK_STEP_MS: u32 = 25;
 /// Free chunks that are kept for the next connection that needs one: 1 MiB, so that bursts do not allocate.

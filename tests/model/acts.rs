@@ -112,6 +112,7 @@ impl Model {
 
     pub fn set_mode(&mut self, rig: &mut Rig<usize>, index: usize, mode: Mode) {
         self.people[index].mode = mode;
+        self.people[index].has_changed = true;
         if let Some(id) = self.people[index].id
             && rig.pool.get(id).is_some()
             && self.live.contains_key(&id)

@@ -42,7 +42,7 @@ impl Model {
 
     /// Whether output is past the low mark, or too much for what was refused and none of it leaves.
     fn waits_for_room(&self, person: &Person, info: &ConnectionInfo) -> bool {
-        let is_refused = person.is_stuck && info.waiting_out > 0;
+        let is_refused = (person.is_stuck || person.has_changed) && info.waiting_out > 0;
         info.waiting_out > self.config.output_low || is_refused
     }
 

@@ -137,6 +137,8 @@ pub struct Person {
     pub spared_old: Spared,
     /// Whether the application has left whole lines, or has not looked.
     pub is_stuck: bool,
+    /// Whether it is another kind of application than it was: what that was refused it does not want any more.
+    pub has_changed: bool,
     /// Whether lines were used up and their operation is still open.
     pub pending: bool,
     /// Whether it is known to be proven.
@@ -229,6 +231,7 @@ impl Person {
             spared_idle: Spared::default(),
             spared_old: Spared::default(),
             is_stuck: false,
+            has_changed: false,
             pending: false,
             proven: false,
             is_left: false,
