@@ -1,5 +1,6 @@
 //! The whole pool on a simulated net against a small model: random clients, a random application, random limits, a
-//! clock that jumps. `SOCKETPOOL_CASES` says how many stories are told.
+//! clock that jumps. `SOCKETPOOL_CASES` says how many stories are told, and `SOCKETPOOL_SEED` which: a number, the same
+//! stories each time unless it is given, so that what a change breaks shows in the change; or `random`, for the search.
 
 #![allow(unreachable_pub, reason = "its modules are no library")]
 
@@ -28,11 +29,22 @@ mod story;
 mod support;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use socketpool::net::sim::{Call, Schedule};
 
 fn cases() -> ProptestConfig {
     let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1024);
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
+    let rng_seed = match std::env::var("SOCKETPOOL_SEED") {
+        Ok(seed) => seed.parse().map_or(RngSeed::Random, RngSeed::Fixed),
+        Err(_) => RngSeed::Fixed(0),
+    };
+    ProptestConfig {
+        cases,
+        rng_seed,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Default::default()
+    }
 }
 
 proptest! {

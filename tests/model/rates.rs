@@ -155,11 +155,11 @@ impl Ledger {
                 // Some of what is said of a connection hides that it stands in line.
                 let hides = matches!(info.state, Phase::Delayed);
                 let has_message = person.said.len() > person.used;
-                if !has_message || info.state != Phase::Throttled && !hides {
+                // Whoever takes no answers stands aside when his turn comes, and then comes last.
+                let may_stand_aside = info.waiting_out > 0 || person.pushed;
+                if !has_message || may_stand_aside || info.state != Phase::Throttled && !hides {
                     person.in_line_since = None;
-                } else if was_denied
-                    || (person.in_line_since.is_none() && info.state == Phase::Throttled && !is_paced)
-                {
+                } else if was_denied {
                     person.in_line_since = Some(self.line.turn);
                 }
                 let since = person.in_line_since.unwrap_or(u64::MAX);
