@@ -61,7 +61,7 @@ impl<U, N: Net> SocketPool<U, N> {
             }
             self.core.look = Look::From { slot: slot + 1, rates_changed };
             if let Some((id, _)) = self.table.at(slot)
-                && let Some(record) = self.table.get_mut(id)
+                && let Some(record) = self.table.get_mut(id).filter(|record| !record.is_ending())
             {
                 self.core.hold_to_new_limits(id, record, rates_changed);
                 self.core.resume(id, record);

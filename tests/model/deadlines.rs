@@ -54,13 +54,17 @@ impl Model {
                 _ => false,
             };
             let first_since = person.created.max(person.let_go).max(person.imposed.1);
-            let no_first = silent && late(person.own.first, config.first_message_timeout, first_since);
+            // Whoever was made to wait when last seen may have been so until just now.
+            let no_first = silent
+                && !person.is_imposed
+                && late(person.own.first, config.first_message_timeout, first_since);
             assert!(
                 person.spared_first.holds(no_first, first_since, now),
                 "{person:?} is past its first message at {now:?}: {info}"
             );
             let idle_since = person.moved.max(person.imposed.1);
-            let idle = !person.held && late(person.own.idle, config.idle_timeout, idle_since);
+            let idle =
+                !person.held && !person.is_imposed && late(person.own.idle, config.idle_timeout, idle_since);
             assert!(
                 person.spared_idle.holds(idle, idle_since, now),
                 "{person:?} is past its idle time at {now:?}: {info}"

@@ -246,7 +246,8 @@ impl Person {
             phase: Phase::Unproven,
             window_since: 0,
             imposed: (Nanos::ZERO, Nanos::ZERO),
-            is_imposed: false,
+            // It may have been delayed and gone on before anybody looked.
+            is_imposed: true,
         }
     }
 

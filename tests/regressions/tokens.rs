@@ -1,7 +1,7 @@
 //! Tokens of a rate that the pool enforces which were taken for nothing, kept for later, or not taken at all.
 
 use socketpool::net::sim::{Call, Schedule};
-use socketpool::{Builder, ByteRate, OverRate, Rate};
+use socketpool::{Builder, ByteRate, OverRate, Rate, Reason};
 
 use super::{SECOND, builder, connect};
 use crate::support::{Rig, Seen, ms};
@@ -100,4 +100,25 @@ fn a_message_that_waits_for_its_byte_rate_keeps_no_token() {
     rig.hand.advance(10 * SECOND);
     rig.settle(seen.echo());
     assert_eq!(client.bytes_in(), 2 + 2 * 2);
+}
+
+#[test]
+fn whoever_ends_while_limits_change_does_not_come_back_into_line() {
+    let shared = delaying().pool_operation_rate(Rate::per_second(1));
+    let (mut rig, mut seen) =
+        (Rig::new(shared.operation_rate(Rate::per_second(100).burst(1))), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"x\nx\n");
+    rig.settle(seen.echo());
+    assert_eq!(client.bytes_in(), 2, "the second waits for its own rate");
+    rig.hand.advance(ms(500));
+    rig.pool.kill(seen.opened[0]);
+    rig.pool.reconfigure(|config| config.max_input -= 1).unwrap();
+    rig.settle(seen.echo());
+    rig.pool.assert_invariants();
+    assert_eq!(seen.reasons(), [Reason::Killed]);
+    let next = connect(&rig, 2);
+    next.send(b"x\n");
+    rig.pass(SECOND, seen.echo());
+    assert_eq!(next.bytes_in(), 2);
 }
