@@ -220,6 +220,12 @@ impl Bucket {
         if self.takes(level, now) { Ok(()) } else { Err(self.reserve_ahead(level)) }
     }
 
+    /// A token that was reserved is used only now, which may be long after it came to count: what the bucket has gained
+    /// meanwhile it has gained without it.
+    pub(crate) fn use_late(&self, level: &Level, now: Moment) {
+        level.0.set(level.0.get().max(now.0 + self.period));
+    }
+
     /// Puts back a token that was taken.
     #[inline]
     pub(crate) fn give_back(&self, level: &Level) {

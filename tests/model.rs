@@ -1,24 +1,50 @@
 //! The whole pool on a simulated net against a small model: random clients, a random application, random limits, a
-//! clock that jumps. `SOCKETPOOL_CASES` says how many stories are told.
+//! clock that jumps. `SOCKETPOOL_CASES` says how many stories are told, and `SOCKETPOOL_SEED` which: a number, the same
+//! stories each time unless it is given, so that what a change breaks shows in the change; or `random`, for the search.
 
 #![allow(unreachable_pub, reason = "its modules are no library")]
 
 #[path = "model/acts.rs"]
 mod acts;
+#[path = "model/application.rs"]
+mod application;
 #[path = "model/config.rs"]
 mod config;
+#[path = "model/deadlines.rs"]
+mod deadlines;
+#[path = "model/ending.rs"]
+mod ending;
+#[path = "model/hearing.rs"]
+mod hearing;
+#[path = "model/meter.rs"]
+mod meter;
 #[path = "model/people.rs"]
 mod people;
+#[path = "model/rates.rs"]
+mod rates;
+#[path = "model/reasons.rs"]
+mod reasons;
 #[path = "model/story.rs"]
 mod story;
 mod support;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use socketpool::net::sim::{Call, Schedule};
 
 fn cases() -> ProptestConfig {
     let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1024);
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
+    let rng_seed = match std::env::var("SOCKETPOOL_SEED") {
+        Ok(seed) => seed.parse().map_or(RngSeed::Random, RngSeed::Fixed),
+        Err(_) => RngSeed::Fixed(0),
+    };
+    ProptestConfig {
+        cases,
+        rng_seed,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Default::default()
+    }
 }
 
 proptest! {
@@ -55,4 +81,13 @@ fn the_model_notices_a_descriptor_that_leaks() {
     let leaked = rig.world.pair("192.0.2.9:9");
     story::run_in(rig, &[(0, 0, 0), (4, 0, 5)]);
     drop(leaked);
+}
+
+/// And here the poller never tells what it has.
+#[test]
+#[should_panic(expected = "the loop goes in circles")]
+fn the_model_notices_a_loop_that_gets_nowhere() {
+    let rig = support::Rig::new(config::limits(&[0; config::DICE]));
+    rig.world.fail_next(Call::Wait, libc::EINTR, Schedule::FromNowOn);
+    story::run_in(rig, &[(0, 0, 0), (4, 0, 5)]);
 }

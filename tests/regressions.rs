@@ -14,6 +14,8 @@ mod promises;
 mod room;
 #[path = "regressions/time.rs"]
 mod time;
+#[path = "regressions/tokens.rs"]
+mod tokens;
 
 use std::net::SocketAddr;
 use std::time::Duration;

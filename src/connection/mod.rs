@@ -130,10 +130,12 @@ impl<S, U> Record<S, U> {
         self.is_ending() || matches!(self.finishes_for(), Some(Reason::Closed | Reason::Rate))
     }
 
-    /// Whether the message that comes next is over an operation rate that the pool enforces: it is not shown.
+    /// Whether input that waits is not shown: the message that comes next is over an operation rate that the pool enforces,
+    /// or nobody will handle it.
     #[inline]
-    pub(crate) fn is_over_rate(&self) -> bool {
-        self.muted.has(Muted::OPERATIONS) || (self.stage != Stage::Open && self.reason == Reason::Rate)
+    pub(crate) fn hides_input(&self) -> bool {
+        let ends_unheard = self.stage == Stage::Ending || self.reason == Reason::Rate;
+        self.muted.has(Muted::OPERATIONS) || (self.stage != Stage::Open && ends_unheard)
     }
 
     /// Why its end was decided, if it was.
@@ -312,6 +314,11 @@ impl Muted {
         self.0 == 0
     }
 
+    /// Whether there is no reason but `other`, if that.
+    pub(crate) const fn is_at_most(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
     /// The waits that end at `resume_at`.
     pub(crate) const TIMED: Self = Self(Self::OPERATIONS.0 | Self::DELAYED.0);
     /// The waits that we impose.
@@ -353,6 +360,9 @@ bit_set! {
         WINDOW = 8192,
         /// It is on the list of those to be put in order.
         LISTED = 16384,
+        /// Its turn to pass a rate of operations came while it was not read from for another reason: it has taken no token
+        /// of the pool's, and stands in line again when it is read from.
+        ASIDE = 32768,
     }
 }
 

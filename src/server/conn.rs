@@ -87,6 +87,7 @@ impl<U, N: Net> Connection<'_, U, N> {
 
     /// All input that waits, in one piece. None of it while the connection is over an operation rate that the pool
     /// enforces ([`OverRate`](crate::OverRate)): if it is delayed for that, `Event::Readable` tells when it may be handled.
+    /// Nor any once its end is decided.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -108,7 +109,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     #[inline]
     pub fn input(&mut self) -> &[u8] {
         self.settle();
-        if self.record.is_over_rate() {
+        if self.record.hides_input() {
             return &[];
         }
         self.inbox.open_view().0
@@ -172,7 +173,7 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.settle();
         let all = self.inbox.len_with_taken();
         let (bytes, taken) = self.inbox.open_view();
-        taken.shown.set(if self.record.is_over_rate() { Shown::Nothing } else { Shown::All });
+        taken.shown.set(if self.record.hides_input() { Shown::Nothing } else { Shown::All });
         let input = Input { bytes, taken };
         let sender = Sender { id: self.id, record: self.record, core: self.core, taken, all };
         (input, sender)
@@ -465,7 +466,7 @@ impl<U, N: Net> Connection<'_, U, N> {
         }
     }
 
-    /// Closes the connection once this event has been handled; output that waits is dropped.
+    /// Closes the connection once this event has been handled; output that waits is dropped, and input.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};

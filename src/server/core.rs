@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
 use super::accept::Unwatched;
-use super::config::{Config, OverRate, Proof};
+use super::config::{Config, Proof};
 use super::draining::Draining;
 use super::exhaustion::Exhaustion;
 use super::line::Line;
@@ -22,7 +22,7 @@ use crate::connection::{Flags, Lists, Muted, Operation, Reading, Record, Stage, 
 use crate::error::Error;
 use crate::health::Health;
 use crate::id::ConnId;
-use crate::net::{Net, Party, Poller, Reactor, Stream};
+use crate::net::{Net, Party, Poller, Reactor};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::timer::Timers;
@@ -236,7 +236,7 @@ impl<N: Net> Core<N> {
 
     /// A finishing connection ends when nothing is owed any more. One that drains also waits for input that has come,
     /// unless its peer has sent its last byte: of half a message nothing will come then.
-    fn end_if_finished<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+    pub(super) fn end_if_finished<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let Some(reason) = record.finishes_for() else { return };
         let waits = match reason {
             Reason::Drained | Reason::Lifetime if record.reading != Reading::Reported => record.is_busy(),
@@ -347,82 +347,6 @@ impl<N: Net> Core<N> {
         self.leave_operation(id, record, left);
     }
 
-    /// Takes the tokens of the next operation, where the pool itself sees to the rates, and says whether it may run.
-    /// `left` bytes of it have been received.
-    #[inline(always)] // See `complete_operation`.
-    pub(super) fn charge<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) -> bool {
-        if self.config.over_rate == OverRate::Close {
-            return self.charge_or_close(id, record, left);
-        }
-        let own = self.policy.reserve(record, self.moment);
-        record.flags.insert(Flags::CHARGED);
-        match own {
-            Ok(()) if self.passes_line() => true,
-            own => !self.hold_back(id, record, left, own.err()),
-        }
-    }
-
-    fn charge_or_close<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) -> bool {
-        if self.policy.check(record, &self.pool_level, self.moment).is_ok() {
-            record.flags.insert(Flags::CHARGED);
-        } else if !has_nothing_to_operate_on(record, left) {
-            self.deny(record);
-            record.muted.insert(Muted::APPLICATION);
-            record.advance_to(Stage::Finishing, Reason::Rate);
-            // What was answered within the rate leaves, and while it is being handled the rest of an answer may follow.
-            if !record.flags.has(Flags::TOUCHED) {
-                self.end_if_finished(id, record);
-            }
-            return false;
-        }
-        true
-    }
-
-    /// The token of its own counts only from `counts_from` on, or there is none of the pool's. Returns whether there is
-    /// something to hold back until there are both.
-    #[cold]
-    fn hold_back<U>(
-        &mut self,
-        id: ConnId,
-        record: &mut Record<N::Stream, U>,
-        left: usize,
-        counts_from: Option<Nanos>,
-    ) -> bool {
-        if has_nothing_to_operate_on(record, left) || record.is_ending() {
-            record.flags.remove(Flags::CHARGED);
-            self.policy.give_back(record);
-            return false;
-        }
-        self.deny(record);
-        if record.muted.has(Muted::OPERATIONS) {
-            // The message before went ahead of its turn, as one does that is answered before it is taken.
-            self.policy.take_ahead(&self.pool_level, self.moment);
-        }
-        // What waits may all have been received already: no edge will tell of it, and that there is no room for more must
-        // not keep it from being told.
-        record.ready = record.ready.with(Readiness::READABLE);
-        record.muted.remove(Muted::FULL);
-        match counts_from {
-            Some(at) => self.mute_until(id, record, Muted::OPERATIONS, at),
-            None => self.join_line(id, record),
-        }
-        true
-    }
-
-    /// Puts back what was taken for an operation that did not come.
-    pub(super) fn give_back_tokens<U>(&mut self, record: &mut Record<N::Stream, U>) {
-        record.flags.remove(Flags::CHARGED);
-        self.policy.give_back(record);
-        if let Some(bucket) = &self.policy.pool_operation {
-            bucket.give_back(&self.pool_level);
-        }
-    }
-
-    pub(super) fn deny<U>(&mut self, record: &mut Record<N::Stream, U>) {
-        record.denied = record.denied.saturating_add(1);
-        self.health.counters.operations_denied += 1;
-    }
-
     /// Puts a connection in order after the application or a transfer has changed it: its place among the busy, its
     /// share of memory, its timer, and its end if it was only waiting for this.
     #[inline]
@@ -443,6 +367,9 @@ impl<N: Net> Core<N> {
 
     #[inline(never)]
     fn settle_fully<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if record.flags.has(Flags::CHARGED) {
+            self.settle_token(record);
+        }
         if record.operation == Operation::Finished {
             self.leave_finished(id, record, record.waiting_in());
         }
@@ -539,6 +466,10 @@ impl<N: Net> Core<N> {
     /// Lets a connection be read from again, as far as `reason` goes.
     pub(super) fn unmute<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Muted) {
         record.muted.remove(reason);
+        if record.flags.has(Flags::ASIDE) && record.muted.is_at_most(Muted::OPERATIONS) && !record.is_ending()
+        {
+            self.comes_back(id, record);
+        }
         if record.muted.is_nothing() && !record.is_ending() && record.ready.has(Readiness::READABLE) {
             self.enqueue(id, record);
         }
@@ -566,18 +497,12 @@ impl<N: Net> Core<N> {
     }
 }
 
-/// Whether there is nothing that an operation could be: only the end of the stream, or not even that, after a read that
-/// took exactly what had come. `left` bytes wait in the open input.
-fn has_nothing_to_operate_on<S: Stream, U>(record: &Record<S, U>, left: usize) -> bool {
-    left == 0 && record.input.is_none() && !record.stream.has_unread()
-}
-
 pub(super) const WRITABLE_OR_FAILED: Readiness = Readiness::WRITABLE.with(Readiness::FAILED);
 /// A connection of which any of these facts is true needs putting in order.
 const AT_REST_IF_NONE: u32 =
     facts(WRITABLE_OR_FAILED.with(Readiness::READABLE), Muted::ANYTHING, u8::MAX, u8::MAX);
 /// So does one with any of these flags.
-const SETTLED_SPECIALLY: Flags = Flags::BUSY.with(Flags::HELD);
+const SETTLED_SPECIALLY: Flags = Flags::BUSY.with(Flags::HELD).with(Flags::CHARGED);
 /// The order of last activity is kept to within this many milliseconds.
 pub(super) const RANK_STEP_MS: u32 = 25;
 /// Free chunks that are kept for the next connection that needs one: 1 MiB, so that bursts do not allocate.

@@ -7,7 +7,7 @@ use super::core::Core;
 use super::event::Event;
 use super::{SocketPool, ending};
 use crate::clock::Nanos;
-use crate::connection::{Flags, Record};
+use crate::connection::Record;
 use crate::drain::{DrainEvent, DrainState};
 use crate::id::ConnId;
 use crate::net::{Net, Stream};
@@ -151,7 +151,11 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         let slots = self.table.slots_used();
         let mut looks = LOOKS_A_TURN;
-        while self.core.drain.is_sweeping(slots) && looks > 0 && self.core.ending.len() < ending::MOST_A_TURN
+        // Ends that wait to be told, and those of whom nobody is told.
+        let (mut untold, most) = (0, ending::MOST_A_TURN);
+        while self.core.drain.is_sweeping(slots)
+            && looks > 0
+            && self.core.ending.len() + self.closed.len() + untold < most
         {
             looks -= 1;
             let slot = self.core.drain.cursor;
@@ -159,7 +163,16 @@ impl<U, N: Net> SocketPool<U, N> {
             let Some((id, _)) = self.table.at(slot) else { continue };
             let Some(record) = self.table.get_mut(id) else { continue };
             self.core.drain_one(id, record);
+            // Carried out at once, before a request can come for which there was none when it was looked at: to close then
+            // would be to reset.
+            if record.is_ending() && !record.is_added_and_untold() && self.core.ending.back() == Some(&id) {
+                self.core.ending.pop_back();
+                let event = self.carry_out(id);
+                untold += usize::from(event.is_none());
+                self.closed.extend(event);
+            }
         }
+        self.note_last_closed();
     }
 
     /// Ends the drain if nobody is left.
@@ -192,8 +205,6 @@ impl<N: Net> Core<N> {
             self.finish(id, record, Reason::Drained);
             self.settle(id, record);
         } else {
-            // Its next request may arrive until the end is carried out.
-            record.flags.insert(Flags::PARTING);
             self.end(id, record, Reason::Drained);
         }
     }

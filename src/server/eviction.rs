@@ -132,7 +132,8 @@ impl<U, N: Net> SocketPool<U, N> {
             }
             let record = self.table.get_mut(id)?;
             // Whoever waits because we make him wait is not idle.
-            let is_busy = record.is_busy() || record.muted.has(Muted::IMPOSED);
+            let waits = record.muted.has(Muted::IMPOSED) && !record.flags.has(Flags::ASIDE);
+            let is_busy = record.is_busy() || waits;
             let is_idle = !is_busy && self.core.now >= record.last_active + idle;
             let done = |core: &mut Core<N>, record| is_idle && core.is_quiet(id, record);
             if is_free(record) && (self.core.has_hung(record) || done(&mut self.core, record)) {

@@ -7,7 +7,7 @@ use super::SocketPool;
 use super::core::Core;
 use crate::bucket::Bucket;
 use crate::clock::Nanos;
-use crate::connection::{Lists, Muted, Record};
+use crate::connection::{Flags, Lists, Muted, Record};
 use crate::id::ConnId;
 use crate::net::Net;
 
@@ -65,11 +65,17 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         for _ in 0..MOST_A_TURN {
             let Some(slot) = self.core.line.slots.first(0) else { return };
-            if !self.core.takes_pool_token() {
+            // Taken only for one that can use it now.
+            if self.core.pool_token_at(0) > self.core.now {
                 return;
             }
             let (id, _) = self.table.at(slot).expect("whoever leaves the table has left the line");
             let record = self.table.get_mut(id).expect("it has just been looked up");
+            if self.core.goes_aside(id, record) {
+                continue;
+            }
+            let _ = self.core.takes_pool_token();
+            self.core.policy.use_late(record, self.core.moment);
             self.core.leave_line(id, record);
         }
     }
@@ -94,6 +100,7 @@ impl<N: Net> Core<N> {
     /// Puts a connection last in line. It is not read from until its turn comes, and no deadline is its fault meanwhile.
     pub(super) fn join_line<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         record.muted.insert(Muted::OPERATIONS);
+        record.flags.remove(Flags::ASIDE);
         record.resume_at = Nanos::MAX;
         self.line.push_back(id.slot());
     }
@@ -104,6 +111,27 @@ impl<N: Net> Core<N> {
         record.resume_at = self.now;
         self.unmute(id, record, Muted::TIMED);
         self.arm(id, record);
+    }
+
+    /// Whether one whose turn has come could not be shown its message: a token taken for it now, and used much later, would
+    /// be one too many then.
+    pub(super) fn goes_aside<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
+        if record.muted.is_at_most(Muted::TIMED) {
+            return false;
+        }
+        self.line.remove(id.slot());
+        record.flags.insert(Flags::ASIDE);
+        record.muted.remove(Muted::DELAYED);
+        record.resume_at = self.now;
+        self.arm(id, record);
+        true
+    }
+
+    /// One that stood aside is read from again, but for the rate: the next turn sees to that, since it tells him.
+    pub(super) fn comes_back<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        record.flags.remove(Flags::ASIDE);
+        record.resume_at = self.now;
+        self.timers.arm_by(id.slot(), self.now);
     }
 
     /// Takes a token for an operation of which the application asks, or says when there may be one: behind those in line.

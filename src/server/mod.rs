@@ -6,6 +6,7 @@
 mod accept;
 mod audit;
 mod builder;
+mod charging;
 mod commands;
 mod config;
 mod conn;

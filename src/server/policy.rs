@@ -62,6 +62,13 @@ impl Policy {
         self.operation.as_ref().map_or(Ok(()), |bucket| bucket.reserve(&record.level, now))
     }
 
+    /// What was reserved is used now.
+    pub(super) fn use_late<S, U>(&self, record: &Record<S, U>, now: Moment) {
+        if let Some(bucket) = &self.operation {
+            bucket.use_late(&record.level, now);
+        }
+    }
+
     /// Takes a token from the pool, there or not.
     pub(super) fn take_ahead(&self, pool: &Level, now: Moment) {
         if let Some(bucket) = &self.pool_operation {

@@ -61,11 +61,13 @@ impl<U, N: Net> SocketPool<U, N> {
             }
             self.core.look = Look::From { slot: slot + 1, rates_changed };
             if let Some((id, _)) = self.table.at(slot)
-                && let Some(record) = self.table.get_mut(id)
+                && let Some(record) = self.table.get_mut(id).filter(|record| !record.is_ending())
             {
                 self.core.hold_to_new_limits(id, record, rates_changed);
+                self.core.resume(id, record);
+                // What is due is done with the next turn's timers: this one's may have spared it, for what it is told now.
+                self.core.arm(id, record);
             }
-            self.look_at(slot);
         }
     }
 }
@@ -114,10 +116,14 @@ impl<N: Net> Core<N> {
         self.timers.arm(id.slot(), record.created + self.policy.first_look);
     }
 
-    /// Sets the timer of a connection whose deadlines have changed.
+    /// Sets the timer of a connection whose deadlines have changed. A retry that it is set for is not put off.
     pub(super) fn arm<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let next = self.next_deadline(id, record);
-        self.timers.arm(id.slot(), next);
+        if record.flags.has(Flags::SEND_PACED) {
+            self.timers.arm_by(id.slot(), next);
+        } else {
+            self.timers.arm(id.slot(), next);
+        }
     }
 
     /// Whether a connection is over a limit is found out anew, by the limits that hold now.
@@ -150,18 +156,23 @@ impl<N: Net> Core<N> {
         if record.muted.has(Muted::OPERATIONS) || !self.policy.enforced {
             record.flags.remove(Flags::CHARGED);
         }
+        record.flags.remove(Flags::ASIDE);
         if stands_in_line {
             self.leave_line(id, record);
         } else {
+            if record.muted.has(Muted::OPERATIONS) && !record.muted.has(Muted::DELAYED) {
+                // It would have waited for longer, which puts no deadline off any more.
+                record.resume_at = record.resume_at.min(self.now);
+            }
             self.unmute(id, record, Muted::OPERATIONS);
         }
     }
 
     /// Ends the waits that a timer ends.
     fn resume<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
-        if record.muted.has(Muted::TIMED) && self.now >= record.resume_at {
-            if record.muted.has(Muted::OPERATIONS) && !self.passes_line() {
-                self.join_line(id, record);
+        if record.muted.has(Muted::TIMED) && self.now >= record.resume_at && !record.flags.has(Flags::ASIDE) {
+            if record.muted.has(Muted::OPERATIONS) {
+                self.reserved_token_counts(id, record);
             } else {
                 self.unmute(id, record, Muted::TIMED);
             }
@@ -173,6 +184,19 @@ impl<N: Net> Core<N> {
             record.flags.remove(Flags::SEND_PACED);
             record.ready = record.ready.with(Readiness::WRITABLE);
             self.enqueue(id, record);
+        }
+    }
+
+    /// It has waited for its own rate. Now for the pool's.
+    fn reserved_token_counts<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        if self.goes_aside(id, record) {
+            return;
+        }
+        if self.passes_line() {
+            self.policy.use_late(record, self.moment);
+            self.unmute(id, record, Muted::TIMED);
+        } else {
+            self.join_line(id, record);
         }
     }
 
@@ -207,7 +231,7 @@ impl<N: Net> Core<N> {
             lifetime,
             self.overtime_deadline(id, record),
             window.map(|stall| self.now + stall.window.saturating_sub(self.window_age(record))),
-            record.muted.has(Muted::TIMED).then_some(record.resume_at),
+            self.resumes_at(record),
             self.reads_again_at(record),
             self.paced_until(record),
         ];
@@ -277,6 +301,12 @@ impl<N: Net> Core<N> {
         Some(output.stalled_since + self.write_stall_of(record)?)
     }
 
+    /// When a wait is over that a timer ends.
+    fn resumes_at<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
+        let is_timed = record.muted.has(Muted::TIMED) && !record.flags.has(Flags::ASIDE);
+        is_timed.then_some(record.resume_at)
+    }
+
     /// When a pause for the byte rate is over.
     fn reads_again_at<U>(&self, record: &Record<N::Stream, U>) -> Option<Nanos> {
         let is_paused = record.muted.has(Muted::BYTES);
@@ -322,7 +352,9 @@ impl<N: Net> Core<N> {
     /// Whether nothing has come that nobody has read: before a connection goes for its silence the socket is asked,
     /// since a turn may be late, and the poller tells of so many connections at a time. What has come is heard next.
     pub(super) fn is_silent<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
-        let is_read = record.muted.is_nothing() && record.reading == Reading::Open && !record.is_ending();
+        let is_read = record.muted.is_at_most(Muted::UNANNOUNCED)
+            && record.reading == Reading::Open
+            && !record.is_ending();
         if !is_read || !record.stream.has_unread() {
             return true;
         }
@@ -343,7 +375,10 @@ impl<N: Net> Core<N> {
         if record.flags.has(spared) || self.is_silent(id, record) {
             return true;
         }
-        record.flags.insert(spared);
+        // Nobody could hear one of whom the application has not been told.
+        if !record.muted.has(Muted::UNANNOUNCED) {
+            record.flags.insert(spared);
+        }
         false
     }
 

@@ -77,6 +77,11 @@ fn receive_by<N: Net, U>(
                 record.ready = record.ready.without(Readiness::READABLE);
             }
             received(core, id, record, n);
+            if core.policy.enforced && !record.flags.has(Flags::CHARGED) {
+                // It was received without having been told: in another event, between turns, or behind a message that is
+                // answered.
+                let _ = core.charge(id, record, inbox.len());
+            }
             n
         }
         result => {
@@ -104,6 +109,7 @@ fn allowed<N: Net, U>(
     let allowance = bucket.allowance(&record.received_level, core.moment);
     if allowance == 0 {
         let at = bucket.ready_at(&record.received_level, core.moment);
+        give_back_unused(core, record, inbox.len());
         core.pause_until(id, record, at);
         return 0;
     }
@@ -147,13 +153,16 @@ fn nothing_came<N: Net, U>(
         _ if asked == 0 => core.end(id, record, Reason::Memory),
         Ok(_) => at_the_end(core, record, left),
         Err(error) if is_shortage(&error) => {
+            give_back_unused(core, record, left);
             // No edge will tell when there is memory again.
             let at = core.now + sending::SHORTAGE_PAUSE;
             core.mute_until(id, record, Muted::DELAYED, at);
         }
         Err(error) => {
             record.ready = record.ready.without(Readiness::READABLE);
-            if error.kind() != ErrorKind::WouldBlock {
+            if error.kind() == ErrorKind::WouldBlock {
+                give_back_unused(core, record, left);
+            } else {
                 core.end(id, record, Reason::Error);
             }
         }
@@ -166,7 +175,13 @@ fn at_the_end<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, 
     if record.reading == Reading::Open {
         record.reading = Reading::Ended;
     }
-    if record.flags.has(Flags::CHARGED) && record.operation == Operation::None && left == 0 {
+    give_back_unused(core, record, left);
+}
+
+/// What was taken for a message that has not come goes back: kept, it would let one more through with a later burst.
+fn give_back_unused<N: Net, U>(core: &Core<N>, record: &mut Record<N::Stream, U>, left: usize) {
+    let has_not_come = left == 0 && matches!(record.operation, Operation::None | Operation::Open);
+    if record.flags.has(Flags::CHARGED) && has_not_come {
         core.give_back_tokens(record);
     }
 }

@@ -134,6 +134,7 @@ fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>, w
     let busy = record.is_busy() || waiting_in > 0 || core.staged(id) > 0;
     // The flag stays until its timer fires, though the output may have left meanwhile.
     let paced = record.flags.has(Flags::SEND_PACED) && record.output.is_some();
+    let waits_for_rate = muted.has(Muted::OPERATIONS) && !record.flags.has(Flags::ASIDE);
     if record.stage != Stage::Open {
         Phase::Closing
     } else if core.is_unwatched(id, record) {
@@ -142,7 +143,7 @@ fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>, w
         Phase::Unobserved
     } else if muted.has(Muted::DELAYED) {
         Phase::Delayed
-    } else if paced || muted.has(Muted::OPERATIONS.with(Muted::BYTES)) {
+    } else if paced || waits_for_rate || muted.has(Muted::BYTES) {
         Phase::Throttled
     } else if muted.has(Muted::APPLICATION) {
         Phase::Paused

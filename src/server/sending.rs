@@ -429,19 +429,20 @@ fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::St
     }
     if record.operation == Operation::Consumed {
         core.complete_operation(id, record, left);
-    } else if may_be_answered(record) || may_be_answered_ahead(record, left) {
+    } else if left > 0 && (may_be_answered(record) || may_be_answered_ahead(record)) {
         record.operation = Operation::Answered;
     }
 }
 
-/// Whether a message is open that the application knows of: what it sends while a rate holds one back is no answer to it.
+/// Whether a message is open of which the application may know: what it sends while a rate holds one back is no answer to
+/// it, nor what it sends before any of it has been received, when nothing is left to use up.
 fn may_be_answered<S, U>(record: &Record<S, U>) -> bool {
     record.operation == Operation::Open && !record.muted.has(Muted::OPERATIONS)
 }
 
 /// The same of the next message, which came with one that was answered before it was used up.
-fn may_be_answered_ahead<S, U>(record: &Record<S, U>, left: usize) -> bool {
-    left > 0 && record.flags.has(Flags::ANSWERS_FIRST) && record.operation != Operation::Finished
+fn may_be_answered_ahead<S, U>(record: &Record<S, U>) -> bool {
+    record.flags.has(Flags::ANSWERS_FIRST) && record.operation != Operation::Finished
 }
 
 /// Sending goes on when the byte rate allows.

@@ -224,7 +224,7 @@ impl<U, N: Net> Sender<'_, U, N> {
     /// Shows nothing more while a rate holds messages back, but for the one that was answered when it began to.
     #[inline]
     fn stop_if_over_rate(&self) {
-        if self.record.is_over_rate() || self.record.is_ending() {
+        if self.record.hides_input() {
             let is_answered = self.record.operation == Operation::Answered && !self.record.is_ending();
             let was_shown = self.taken.shown.get() != Shown::Nothing;
             self.taken.shown.set(if is_answered && was_shown { Shown::Answered } else { Shown::Nothing });

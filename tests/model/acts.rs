@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use socketpool::net::sim::{Call, Client, Schedule};
-use socketpool::{Config, Eviction, Nanos, Peer, Sent};
+use socketpool::{Config, Nanos, Peer, Sent};
 
+use super::config;
 use super::people::{Mode, Person};
+use super::reasons::Allowed;
 use super::story::{Model, Step};
 use crate::support::{Rig, ms};
 
@@ -13,17 +15,18 @@ impl Model {
     pub fn act(&mut self, rig: &mut Rig<usize>, (kind, who, n): Step) {
         let n = usize::from(n);
         let now = rig.hand.now();
-        if kind % 24 < 4 || self.people.is_empty() {
+        if kind % 32 < 4 || self.people.is_empty() {
             return self.connect(rig, who, n);
         }
         let index = usize::from(who) % self.people.len();
-        match kind % 24 {
+        match kind % 32 {
             4 | 5 => self.people[index].say(index, n % 40, true),
             6 => self.people[index].say(index, n % 70, false),
             7 => (0..n % 30).for_each(|i| self.people[index].say(index, i, true)),
             8 => self.client_leaves(index, n),
             9 => self.open_window(index, [0, usize::MAX, 10, 1][n % 4]),
-            10 | 11 => rig.hand.advance(ms([1, 7, 30, 60, 130, 600][n % 6])),
+            10 => rig.hand.advance(ms([1, 7, 30, 60, 130, 600][n % 6])),
+            11 => self.people[index].say(index, n % 5000, !n.is_multiple_of(3)),
             12 => self.slow = ms([1, 7, 30, 60, 130, 600][n % 6]),
             13 => self.set_mode(rig, index, Mode::ALL[n % Mode::ALL.len()]),
             14 => self.end(rig, index, n),
@@ -31,14 +34,19 @@ impl Model {
             16 => self.pause_or_resume(rig, index),
             17 => self.push(rig, index, n),
             18 => self.set_own(rig, index, n),
-            19 => self.reconfigure(rig, n),
-            20 => self.fault(rig, n),
+            19 | 20 => self.reconfigure(rig, |config| config::change(config, n)),
             21 => self.broadcast(rig),
             22 if n.is_multiple_of(8) => {
                 self.drain(rig, [None, Some(ms(100)), Some(Duration::ZERO)][n / 8 % 3]);
             }
             22 if n % 8 < 3 => self.pause_or_resume_accepting(rig),
-            _ => self.add(rig, who, n),
+            22 | 23 => self.add(rig, who, n),
+            24..27 => self.pass(rig, ms([1, 7, 30, 60, 130, 600][n % 6])),
+            27 => self.fault(rig, n),
+            28 => self.shortage(rig, n),
+            29 => self.say_of(rig, index, n),
+            30 => self.command(rig, index, n),
+            _ => self.people[index].say(index, n % 3, true),
         }
     }
 
@@ -96,6 +104,7 @@ impl Model {
     pub fn open_window(&mut self, index: usize, window: usize) {
         let person = &mut self.people[index];
         person.window = window;
+        person.window_since = person.client.as_ref().map_or(0, Client::bytes_in);
         if let Some(client) = &person.client {
             client.set_window(window);
         }
@@ -103,11 +112,12 @@ impl Model {
 
     pub fn set_mode(&mut self, rig: &mut Rig<usize>, index: usize, mode: Mode) {
         self.people[index].mode = mode;
+        self.people[index].has_changed = true;
         if let Some(id) = self.people[index].id
             && rig.pool.get(id).is_some()
             && self.live.contains_key(&id)
         {
-            self.serve(&mut rig.pool, id);
+            self.serve(&mut rig.pool, id, rig.hand.now());
         }
     }
 
@@ -159,6 +169,8 @@ impl Model {
         let person = &mut self.people[index];
         if person.paused {
             conn.resume_reading();
+            // Whoever was left to the application begins anew when something is read of it.
+            person.is_left = false;
         } else {
             conn.pause_reading();
         }
@@ -167,16 +179,65 @@ impl Model {
 
     /// The application says something of its own accord.
     fn push(&mut self, rig: &mut Rig<usize>, index: usize, n: usize) {
-        let Some(mut conn) = self.people[index].id.and_then(|id| rig.pool.get(id)) else { return };
+        let Some(id) = self.people[index].id.filter(|id| self.live.contains_key(id)) else { return };
+        let Some(mut conn) = rig.pool.get(id) else { return };
         if conn.waiting_output() == 0 {
             self.people[index].progress = (rig.hand.now(), rig.hand.now());
+        }
+        let person = &mut self.people[index];
+        if !person.owed.is_empty() {
+            // What is owed is in the middle of a line.
+            return;
         }
         let line = format!(">{n}\n");
         let sent = if n.is_multiple_of(2) { conn.send(line.as_bytes()) } else { conn.queue(line.as_bytes()) };
         // What is put aside leaves, and waits for room, from the next turn on.
-        self.people[index].pushed |= !n.is_multiple_of(2);
+        person.pushed |= !n.is_multiple_of(2);
         if sent != Sent::Refused {
-            self.people[index].answered.extend(line.bytes());
+            person.took(line.as_bytes());
+        }
+        self.look_on(&mut conn, index, rig.hand.now());
+    }
+
+    /// What the application says of a connection.
+    fn say_of(&mut self, rig: &mut Rig<usize>, index: usize, n: usize) {
+        let Some(mut conn) = self.people[index].id.and_then(|id| rig.pool.get(id)) else { return };
+        let person = &mut self.people[index];
+        match n % 4 {
+            0 => {
+                conn.touch();
+                person.pending = false;
+                person.moved = rig.hand.now();
+            }
+            1 => {
+                conn.prove();
+                person.proven = true;
+            }
+            2 => conn.again(),
+            _ if person.received.is_empty() && !conn.is_proven() => {
+                conn.leave_to_application();
+                (person.is_left, person.was_left, person.paused) = (true, true, true);
+            }
+            _ => {}
+        }
+    }
+
+    /// What other threads ask for; it is done in the next turn.
+    fn command(&mut self, rig: &mut Rig<usize>, index: usize, n: usize) {
+        let person = &mut self.people[index];
+        let Some(id) = person.id.filter(|id| rig.pool.get(*id).is_some()) else { return };
+        let handle = rig.pool.handle();
+        match n % 8 {
+            0 => {
+                handle.kill(id).unwrap();
+                person.done.killed = true;
+            }
+            1 => handle.wake().unwrap(),
+            _ => {
+                person.pushed = true;
+                self.broadcasts += 1;
+                handle.send(id, format!("!{}\n", self.broadcasts).into()).unwrap();
+            }
         }
     }
 
@@ -193,24 +254,22 @@ impl Model {
         .unwrap();
     }
 
-    fn reconfigure(&mut self, rig: &mut Rig<usize>, n: usize) {
-        let change = |config: &mut Config| match n % 6 {
-            0 => config.max_connections = [1, 3, 20][n / 6 % 3],
-            1 => config.idle_timeout = [None, Some(ms(40)), Some(ms(400))][n / 6 % 3],
-            2 => config.first_message_timeout = [None, Some(ms(40)), Some(ms(400))][n / 6 % 3],
-            3 => config.eviction = [Eviction::Off, Eviction::OldestUnproven][n / 6 % 2],
-            4 => config.max_per_ip = [None, Some(1), Some(3)][n / 6 % 3],
-            _ => config.write_stall_timeout = [None, Some(ms(40)), Some(ms(400))][n / 6 % 3],
-        };
+    pub fn reconfigure(&mut self, rig: &mut Rig<usize>, change: impl FnOnce(&mut Config)) {
         rig.pool.reconfigure(change).unwrap();
-        self.config = rig.pool.config().clone();
-        self.evicts |= self.config.eviction != Eviction::Off;
+        let before = std::mem::replace(&mut self.config, rig.pool.config().clone());
+        self.allowed.widen(&Allowed::by(&self.config));
+        self.ledger.change(&self.config, &mut self.people);
         self.most_connections = self.most_connections.max(self.config.max_connections as usize);
         // A limit that was off has counted nobody until now.
         self.most_per_ip = match (self.most_per_ip, self.config.max_per_ip) {
             (Some(before), Some(now)) => Some(before.max(now)),
             _ => None,
         };
+        if before.max_buffer_bytes != self.config.max_buffer_bytes {
+            self.largest_buffers = None;
+        }
+        let largest = config::largest_buffers(&self.config);
+        self.largest_buffers = self.largest_buffers.map(|before| before.max(largest));
     }
 
     fn broadcast(&mut self, rig: &mut Rig<usize>) {
@@ -228,6 +287,7 @@ impl Model {
     pub fn drain(&mut self, rig: &mut Rig<usize>, deadline: Option<Duration>) {
         rig.pool.drain(deadline);
         self.draining = true;
+        self.allowed.forced_at = deadline.map(|deadline| rig.hand.now() + deadline);
     }
 
     pub fn pause_or_resume_accepting(&mut self, rig: &mut Rig<usize>) {
@@ -252,7 +312,53 @@ impl Model {
             (Call::WatchRoom, libc::ENOMEM),
             (Call::Wait, libc::EINTR),
         ][n % 9];
+        self.heal(rig);
         rig.world.fail_next(call, errno, Schedule::Once);
-        self.hears_late |= call == Call::Watch;
+        self.allowed.hears_late |= call == Call::Watch;
+        if matches!(call, Call::Receive | Call::Send | Call::WatchRoom) {
+            self.short_of = Some(call);
+        }
+    }
+
+    /// One that lasts for a while. It ends with the next, or with the story.
+    fn shortage(&mut self, rig: &Rig<usize>, n: usize) {
+        let shortages = [
+            (Call::Accept, libc::EMFILE),
+            (Call::Receive, libc::ENOBUFS),
+            (Call::Send, libc::ENOBUFS),
+            (Call::Watch, libc::ENOSPC),
+            (Call::WatchRoom, libc::ENOMEM),
+        ];
+        shortages.iter().for_each(|(call, _)| rig.world.heal(*call));
+        self.ends_shortage();
+        if let Some((call, errno)) = shortages.get(n % 8) {
+            rig.world.fail_next(*call, *errno, [Schedule::FromNowOn, Schedule::Every(2)][n / 8 % 2]);
+            self.allowed.hears_late |= *call == Call::Watch;
+            if matches!(call, Call::Receive | Call::Send | Call::WatchRoom) {
+                self.is_short_for_long = true;
+            }
+        }
+    }
+
+    /// What lasted for a while is over.
+    pub fn ends_shortage(&mut self) {
+        self.short_until = self.hand.now() + A_WHILE;
+        (self.short_of, self.is_short_for_long) = (None, false);
+    }
+
+    /// A failure that passes has passed, whether it has hit anybody or not.
+    pub fn heal(&mut self, rig: &Rig<usize>) {
+        if let Some(call) = self.short_of.take() {
+            rig.world.heal(call);
+            self.short_until = rig.hand.now() + A_WHILE;
+        }
+    }
+
+    /// Whether the kernel lacks memory, or has until a moment ago: a pool tries again after a while.
+    pub fn is_short(&self) -> bool {
+        self.is_short_for_long || self.short_of.is_some() || self.hand.now() < self.short_until
     }
 }
+
+/// A timer that is set meanwhile puts off the next attempt.
+const A_WHILE: Duration = ms(100);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use socketpool::net::sim::Client;
-use socketpool::{ConnId, Nanos, Reason};
+use socketpool::{ConnId, Nanos, Phase, Reason};
+
+use super::meter::Meter;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -25,11 +27,52 @@ pub enum Mode {
     Forget,
     /// Receives and uses nothing up.
     Hoard,
+    /// Uses each line up while its way out is open, and answers it.
+    Split,
+    /// Uses a line up, and answers it in several pieces.
+    Pieces,
+    /// Answers one line in each event.
+    OneByOne,
+    /// Uses up all that there is before it answers.
+    TakeAll,
+    /// Uses up and answers nothing.
+    Silent,
+    /// Uses up, answers nothing, and says that it is done.
+    Finish,
+    /// Asks for each operation where that is its own business.
+    Asking,
 }
 
 impl Mode {
-    pub const ALL: [Self; 6] =
-        [Self::Send, Self::Queue, Self::Shared, Self::ConsumeFirst, Self::Forget, Self::Hoard];
+    pub const ALL: [Self; 13] = [
+        Self::Send,
+        Self::Queue,
+        Self::Shared,
+        Self::ConsumeFirst,
+        Self::Forget,
+        Self::Hoard,
+        Self::Split,
+        Self::Pieces,
+        Self::OneByOne,
+        Self::TakeAll,
+        Self::Silent,
+        Self::Finish,
+        Self::Asking,
+    ];
+
+    /// Whether it never answers.
+    pub fn is_silent(self) -> bool {
+        matches!(self, Self::Silent | Self::Finish)
+    }
+
+    pub fn leaves_operations_open(self) -> bool {
+        self == Self::Silent
+    }
+
+    /// Whether it handles all that it is shown.
+    pub fn is_diligent(self) -> bool {
+        !matches!(self, Self::Forget | Self::Hoard)
+    }
 }
 
 /// What was done to a connection, and explains its end.
@@ -92,6 +135,37 @@ pub struct Person {
     pub spared_first: Spared,
     pub spared_idle: Spared,
     pub spared_old: Spared,
+    /// Whether the application has left whole lines, or has not looked.
+    pub is_stuck: bool,
+    /// Whether it is another kind of application than it was: what that was refused it does not want any more.
+    pub has_changed: bool,
+    /// Whether lines were used up and their operation is still open.
+    pub pending: bool,
+    /// Whether it is known to be proven.
+    pub proven: bool,
+    /// Whether it is left to the application, which does nothing with it.
+    pub is_left: bool,
+    /// Whether it was, and nothing has been read of it since.
+    pub was_left: bool,
+    /// Up to where its first message had been used up when it was last shown to the application.
+    pub shown: Option<usize>,
+    /// In which turn it came into line for the pool's own rate.
+    pub in_line_since: Option<u64>,
+    /// How many of its operations had been denied when somebody last looked.
+    pub denied: u64,
+    pub operations: Meter,
+    pub bytes_received: Meter,
+    pub bytes_sent: Meter,
+    /// When and how many bytes were received, the last time last.
+    pub received: Vec<(Nanos, usize)>,
+    /// Where the pool said that it stood when somebody last looked.
+    pub phase: Phase,
+    /// What had been sent to it when its window was set.
+    pub window_since: u64,
+    /// When the pool was last seen to make it wait, for certain, and when it may last have.
+    pub imposed: (Nanos, Nanos),
+    /// Whether the pool made it wait when somebody last looked.
+    pub is_imposed: bool,
 }
 
 /// When a turn comes late a connection is heard, or may finish, in it; it is gone with the next one.
@@ -156,7 +230,51 @@ impl Person {
             spared_first: Spared::default(),
             spared_idle: Spared::default(),
             spared_old: Spared::default(),
+            is_stuck: false,
+            has_changed: false,
+            pending: false,
+            proven: false,
+            is_left: false,
+            was_left: false,
+            shown: None,
+            in_line_since: None,
+            denied: 0,
+            operations: Meter::default(),
+            bytes_received: Meter::default(),
+            bytes_sent: Meter::default(),
+            received: Vec::new(),
+            phase: Phase::Unproven,
+            window_since: 0,
+            imposed: (Nanos::ZERO, Nanos::ZERO),
+            // It may have been delayed and gone on before anybody looked.
+            is_imposed: true,
         }
+    }
+
+    /// The pool took `bytes` for it.
+    pub fn took(&mut self, bytes: &[u8]) {
+        self.answered.extend(bytes);
+        self.pending = false;
+    }
+
+    pub fn note_received(&mut self, bytes: usize, now: Nanos) {
+        if bytes > 0 {
+            self.received.push((now, bytes));
+            if std::mem::take(&mut self.was_left) {
+                self.let_go = now;
+            }
+        }
+    }
+
+    /// Bytes that the application has received.
+    pub fn received_bytes(&self) -> usize {
+        self.received.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// How much more the client lets the server send.
+    pub fn window_left(&self) -> usize {
+        let taken = self.client.as_ref().map_or(0, Client::bytes_in) - self.window_since;
+        if self.window == usize::MAX { usize::MAX } else { self.window - taken as usize }
     }
 
     /// Whether its life may be over, spread by a tenth as it is.

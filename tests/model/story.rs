@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use socketpool::net::sim::Call;
-use socketpool::{
-    Config, ConnId, Event, Eviction, Hand, Nanos, OverRate, Phase, Proof, Reason, Sent, State as PoolState,
-};
+use socketpool::{Config, ConnId, Event, Hand, Nanos, Reason, State as PoolState};
 
 use super::config;
-use super::people::{Mode, Own, Person, State};
+use super::people::{Mode, Person, State};
+use super::rates::Ledger;
+use super::reasons::Allowed;
 use crate::support::{Pool, Rig, ms};
 
 /// What happens: a kind, whom it happens to, and how much of it.
@@ -50,18 +50,22 @@ pub struct Model {
     pub draining: bool,
     pub drained: u32,
     pub broadcasts: u32,
-    /// The poller has had no memory for a newcomer, whose time for a first message began when it had.
-    pub hears_late: bool,
     pub hand: Hand,
-    /// Whether eviction was on at any time since the last turn.
-    pub evicts: bool,
-    /// Whether an operation rate closes at first: whoever was over it ends when his answers have left, whatever has become
-    /// of the rate since.
-    closes: bool,
+    /// What was allowed at any time since the last turn.
+    pub allowed: Allowed,
     /// How long the next handler takes.
     pub slow: Duration,
     pub most_connections: usize,
     pub most_per_ip: Option<u32>,
+    pub ledger: Ledger,
+    /// What the buffers of one connection may hold, while the budget is the one that it was at first.
+    pub largest_buffers: Option<usize>,
+    /// Of what the kernel lacks memory until the next turn is over.
+    pub short_of: Option<Call>,
+    pub short_until: Nanos,
+    pub is_short_for_long: bool,
+    /// Turns in a row that had nothing to tell and did not want to sleep.
+    idle_turns: u32,
 }
 
 impl Model {
@@ -69,7 +73,9 @@ impl Model {
         Self {
             most_connections: config.max_connections as usize,
             most_per_ip: config.max_per_ip,
-            closes: config.over_rate == OverRate::Close,
+            allowed: Allowed::by(&config),
+            ledger: Ledger::new(&config),
+            largest_buffers: Some(config::largest_buffers(&config)),
             config,
             people: Vec::new(),
             live: HashMap::new(),
@@ -80,15 +86,17 @@ impl Model {
             draining: false,
             drained: 0,
             broadcasts: 0,
-            hears_late: false,
             hand,
-            evicts: true,
             slow: Duration::ZERO,
+            idle_turns: 0,
+            short_of: None,
+            short_until: Nanos::ZERO,
+            is_short_for_long: false,
         }
     }
 
     /// Turns the loop until it would sleep, or a few times when somebody forgets to receive, and checks everything.
-    fn turn(&mut self, rig: &mut Rig<usize>) {
+    pub fn turn(&mut self, rig: &mut Rig<usize>) {
         let mut began = rig.hand.now();
         for person in self.people.iter_mut().filter(|person| person.pushed) {
             person.pushed = false;
@@ -98,21 +106,56 @@ impl Model {
         }
         for _ in 0..8 {
             began = rig.hand.now();
-            rig.turn();
-            let now = began;
-            while let Some(event) = rig.pool.next_event() {
-                self.handle(&mut rig.pool, event, now);
-            }
-            rig.pool.assert_invariants();
-            self.note_movement(now);
+            self.one_turn(rig, began);
             if rig.is_at_rest() {
                 break;
             }
         }
         self.check_deadlines(rig, began);
-        self.evicts = self.config.eviction != Eviction::Off;
+        self.heal(rig);
+        self.allowed = Allowed::by(&self.config).or_still(&self.allowed);
         assert_eq!(rig.pool.len(), self.live.len(), "live connections");
         assert_eq!(rig.pool.state() == PoolState::Drained, self.drained == 1, "drained once it is told");
+    }
+
+    fn one_turn(&mut self, rig: &mut Rig<usize>, now: Nanos) {
+        rig.turn();
+        self.idle_turns += 1;
+        while let Some(event) = rig.pool.next_event() {
+            self.idle_turns = 0;
+            self.handle(&mut rig.pool, event, now);
+        }
+        rig.pool.assert_invariants();
+        self.note_movement(now);
+        if rig.is_at_rest() {
+            self.idle_turns = 0;
+        }
+        assert!(self.idle_turns < 6, "the loop goes in circles at {now:?}: {:?}", rig.pool.next_timeout());
+        let infos: Vec<_> = rig.pool.connections().map(|info| (self.live[&info.id], info)).collect();
+        self.note_waits(&infos, now);
+        let is_short = self.is_short();
+        self.ledger.look_at_line(&mut self.people, &infos, is_short);
+        if rig.is_at_rest() && self.hand.now() == now {
+            self.nobody_is_forgotten(&infos);
+        }
+        self.budget_is_kept(rig);
+    }
+
+    /// Lets time pass as a loop sees it that sleeps for as long as it is told, and no longer.
+    pub fn pass(&mut self, rig: &mut Rig<usize>, span: Duration) {
+        let end = rig.hand.now() + span;
+        let mut wakes = 0;
+        self.turn(rig);
+        while rig.hand.now() < end {
+            let left = end.since(rig.hand.now());
+            let sleep = rig.pool.next_timeout().map_or(left, |timeout| timeout.min(left));
+            // Whoever forgets to receive is told again and again; time passes all the same.
+            rig.hand.advance(if sleep.is_zero() { left.min(ms(1)) } else { sleep });
+            self.turn(rig);
+            wakes += 1;
+        }
+        let bound = 20 + 12 * span.as_millis();
+        assert!(wakes <= bound, "{wakes} times awake in {span:?}");
     }
 
     fn handle(&mut self, pool: &mut Pool<usize>, event: Event<usize>, now: Nanos) {
@@ -121,10 +164,18 @@ impl Model {
             Event::Opened(id) => self.opened(pool, id, now),
             Event::Readable(id) => {
                 self.hand.advance(std::mem::take(&mut self.slow));
-                self.serve(pool, id);
+                let person = &mut self.people[self.live[&id]];
+                if !person.owed.is_empty() {
+                    // It may look at the next message, or only be told that more has come: that one is not counted.
+                    person.shown = Some(person.used);
+                } else if person.mode == Mode::Forget && person.said.len() > person.used {
+                    // It may look, whether it does or not.
+                    self.ledger.shown(person, now);
+                }
+                self.serve(pool, id, now);
             }
-            Event::Writable(id) => self.serve(pool, id),
-            Event::ReadClosed(id) => self.read_closed(pool, id),
+            Event::Writable(id) => self.serve(pool, id, now),
+            Event::ReadClosed(id) => self.read_closed(pool, id, now),
             Event::Closed { id, reason, userdata } => self.closed(id, reason, userdata, now),
             Event::Drained => {
                 assert!(self.draining && self.live.is_empty(), "drained with {:?} live", self.live);
@@ -156,81 +207,6 @@ impl Model {
         assert!(self.most_per_ip.is_none_or(|most| of_address <= most as usize));
     }
 
-    /// Receives, and answers every complete line.
-    pub fn serve(&mut self, pool: &mut Pool<usize>, id: ConnId) {
-        let index = self.live[&id];
-        let person = &mut self.people[index];
-        if person.mode == Mode::Forget {
-            return;
-        }
-        let mut conn = pool.conn(id);
-        assert_eq!(conn.userdata(), Some(&index));
-        if conn.waiting_output() == 0 {
-            // What is answered now waits since now, however long ago it was asked.
-            person.progress = (self.hand.now(), self.hand.now());
-            // What is put aside leaves, and waits for room, when the connection is put in order.
-            person.pushed |= person.mode == Mode::Queue;
-        }
-        conn.receive();
-        if person.mode == Mode::Hoard {
-            return;
-        }
-        loop {
-            if !person.owed.is_empty() {
-                if conn.send(&person.owed) == Sent::Refused {
-                    return;
-                }
-                person.answered.append(&mut person.owed);
-            }
-            let Some(end) = conn.input().iter().position(|byte| *byte == b'\n') else { break };
-            let line = conn.input()[..=end].to_vec();
-            if line.len() > self.config.max_output {
-                // Its answer would never fit.
-                conn.close();
-                person.done.closed = true;
-                return;
-            }
-            assert_eq!(person.said[person.used..][..line.len()], line, "input of {id} is out of order");
-            if person.mode == Mode::ConsumeFirst {
-                conn.consume(line.len());
-                person.used += line.len();
-                person.owed = line;
-                continue;
-            }
-            let sent = match person.mode {
-                Mode::Queue => conn.queue(&line),
-                Mode::Shared => conn.send_bytes(line.clone().into()),
-                _ => conn.send(&line),
-            };
-            if sent == Sent::Refused {
-                return;
-            }
-            conn.consume(line.len());
-            person.used += line.len();
-            person.answered.extend(line);
-        }
-        if conn.input().len() >= self.config.max_input {
-            conn.close();
-            person.done.closed = true;
-        } else if person.read_closed && person.held && !person.waits_for_answers() {
-            conn.release();
-            person.let_go = person.moved;
-            person.held = false;
-        }
-    }
-
-    fn read_closed(&mut self, pool: &mut Pool<usize>, id: ConnId) {
-        let index = self.live[&id];
-        assert!(self.people[index].done.finished || self.people[index].done.reset, "{id} has not finished");
-        assert!(!self.people[index].read_closed, "the end of {id} is told twice");
-        self.people[index].read_closed = true;
-        self.serve(pool, id);
-        if self.people[index].waits_for_answers() {
-            self.people[index].held = true;
-            pool.conn(id).hold();
-        }
-    }
-
     fn closed(&mut self, id: ConnId, reason: Reason, userdata: Option<usize>, now: Nanos) {
         let index = self.live.remove(&id).unwrap_or_else(|| panic!("{id} ends ({reason}) and was not live"));
         assert_eq!(userdata, Some(index), "userdata of {id}");
@@ -245,207 +221,22 @@ impl Model {
             _ => false,
         };
         person.check_received(nothing_is_lost);
-        if reason == Reason::Peer && nothing_is_lost && matches!(person.mode, Mode::Send | Mode::Shared) {
+        if reason == Reason::Peer && nothing_is_lost && person.mode.is_diligent() {
             assert!(!person.waits_for_answers(), "{person:?} was left without answers");
         }
     }
 
-    /// Whether this end was due: nobody is cut early, and nobody without a cause.
-    fn check_reason(&self, index: usize, reason: Reason, now: Nanos) {
-        let (person, config) = (&self.people[index], &self.config);
-        let due = |own: Option<Option<Duration>>, pool: Option<Duration>, since: Nanos| {
-            own.unwrap_or(pool).is_some_and(|timeout| now >= since + timeout)
-        };
-        let holds = match reason {
-            Reason::Peer => person.done.finished,
-            Reason::Error => person.done.reset || person.done.finished,
-            Reason::Closed => person.done.closed || person.done.closed_when_done,
-            Reason::Killed => person.done.killed,
-            Reason::FirstMessage => {
-                let proven = person.used > 0 && person.answered.len() >= person.used;
-                !proven
-                    && due(person.own.first, config.first_message_timeout, person.created.max(person.let_go))
-            }
-            Reason::Idle => !person.held && due(person.own.idle, config.idle_timeout, person.moved),
-            // One that was busy when its life was over ends later, whatever has become of the limit since.
-            Reason::Lifetime => person.is_old || person.is_past_lifetime(config.lifetime, now),
-            Reason::ReadStall => {
-                let window = config.read_stall.map(|stall| stall.window);
-                person.said.len() > person.used && due(None, window, person.created)
-            }
-            Reason::WriteStall => due(person.own.stall, config.write_stall_timeout, person.progress.0),
-            Reason::Rate => self.closes,
-            Reason::Evicted => {
-                let unproven = now >= person.created + config.eviction_grace;
-                self.evicts && (unproven || now >= person.moved + ms(1000))
-            }
-            Reason::Memory => config.max_buffer_bytes.is_some(),
-            Reason::Drained | Reason::Forced => self.draining,
-            other => panic!("unknown reason {other}"),
-        };
-        assert!(holds, "{person:?} ended at {now:?} for {reason}");
-    }
-
     /// Sees from the clients' side which connections have moved bytes.
-    fn note_movement(&mut self, now: Nanos) {
+    pub fn note_movement(&mut self, now: Nanos) {
         for index in self.live.values() {
             let person = &mut self.people[*index];
             let Some(client) = &person.client else { continue };
-            if client.bytes_in() != person.bytes_in {
-                person.bytes_in = client.bytes_in();
+            let bytes_in = client.bytes_in();
+            if bytes_in != person.bytes_in {
+                self.ledger.sent(person, bytes_in - person.bytes_in, now);
+                person.bytes_in = bytes_in;
                 (person.moved, person.progress) = (now, (now, self.hand.now()));
             }
         }
     }
-
-    /// Nobody lives longer than a millisecond past a deadline, as the turn that began at `now` saw it.
-    fn check_deadlines(&mut self, rig: &mut Rig<usize>, now: Nanos) {
-        let config = &self.config;
-        let is_timed = config.syn_protection.is_some() || config.over_rate == OverRate::Delay;
-        for info in rig.pool.connections() {
-            let person = &mut self.people[self.live[&info.id]];
-            person.waited = info.waiting_out > 0;
-            if info.waiting_out == 0 {
-                person.progress = (now, now);
-            }
-            person.moved = person.moved.max(Nanos::new((now.as_nanos()).saturating_sub(nanos(info.idle))));
-            let late = |own: Option<Option<Duration>>, pool: Option<Duration>, since: Nanos| {
-                own.unwrap_or(pool).is_some_and(|timeout| now > since + timeout + ms(1))
-            };
-            person.is_old |= person.is_past_lifetime(config.lifetime, now);
-            let silent = match info.state {
-                Phase::Unproven => person.used == 0,
-                // That nobody reads it spares it no deadline, unless it was heard before or something is in flight.
-                Phase::Paused => info.bytes_in == 0 && info.waiting_out == 0 && !person.held,
-                _ => false,
-            };
-            let first_since = person.created.max(person.let_go);
-            let paced = config.sent_rate.is_some() || config.received_rate.is_some() || is_timed;
-            let no_first =
-                !is_timed && silent && late(person.own.first, config.first_message_timeout, first_since);
-            assert!(
-                person.spared_first.holds(no_first && !self.hears_late, first_since, now),
-                "{person:?} is past its first message at {now:?}: {info}"
-            );
-            let idle = !paced && !person.held && late(person.own.idle, config.idle_timeout, person.moved);
-            assert!(
-                person.spared_idle.holds(idle, person.moved, now),
-                "{person:?} is past its idle time at {now:?}: {info}"
-            );
-            assert!(
-                paced || !late(person.own.stall, config.write_stall_timeout, person.progress.1),
-                "{person:?} is past its write stall at {now:?}: {info}"
-            );
-            // Spread by a tenth, and one that is busy has another tenth to finish.
-            let lifetime = person.own.lifetime.unwrap_or(config.lifetime).map(|time| time.mul_f64(1.2));
-            // Whoever finishes for another reason first ends for that one.
-            let is_over_rate = self.closes && info.denied > 0;
-            let finishes =
-                self.draining || person.read_closed || person.done.closed_when_done || is_over_rate;
-            let old = !finishes && late(None, lifetime, person.created);
-            assert!(
-                person.spared_old.holds(old, person.created, now),
-                "{person:?} is past its lifetime at {now:?}: {info}"
-            );
-        }
-    }
-
-    /// With every limit lifted and every window open, all that was asked is answered and nobody is left waiting.
-    fn everything_is_answered_when_nothing_stands_against_it(&mut self, rig: &mut Rig<usize>) {
-        lift_limits(rig);
-        self.config = rig.pool.config().clone();
-        self.most_connections = usize::MAX;
-        self.most_per_ip = None;
-        if !self.accepting {
-            self.pause_or_resume_accepting(rig);
-        }
-        for index in 0..self.people.len() {
-            self.people[index].own =
-                Own { first: Some(None), idle: Some(None), lifetime: Some(None), stall: Some(None) };
-            self.open_window(index, usize::MAX);
-            if self.people[index].paused {
-                self.pause_or_resume(rig, index);
-            }
-            if self.people[index].held {
-                self.hold_or_release(rig, index, rig.hand.now());
-            }
-        }
-        rig.pool.for_each(|conn| {
-            conn.set_first_message_timeout(None).unwrap();
-            conn.set_idle_timeout(None).unwrap();
-            conn.set_lifetime(None).unwrap();
-            conn.set_write_stall_timeout(None).unwrap();
-        });
-        self.turn(rig);
-        for index in 0..self.people.len() {
-            self.set_mode(rig, index, Mode::Send);
-        }
-        // Slow rates need many small steps; a pool that has forgotten somebody has no next step, or goes in circles.
-        for _ in 0..5_000 {
-            self.turn(rig);
-            match rig.pool.next_timeout() {
-                None => break,
-                Some(timeout) => rig.hand.advance(timeout),
-            }
-        }
-        for person in self.people.iter_mut().filter(|person| person.state == State::Live) {
-            let silenced = person.done.closed_when_done || person.done.reset;
-            let info = person.id.and_then(|id| rig.pool.get(id).map(|conn| conn.info()));
-            let waits = person.waits_for_answers() && !silenced && !self.draining;
-            assert!(!waits, "{person:?} waits for ever: {info:?}");
-            person.check_received(!person.done.reset);
-        }
-        assert!(self.draining || rig.world.waiting() == 0, "somebody is stranded in the backlog");
-    }
-
-    fn the_pool_drains(&mut self, rig: &mut Rig<usize>) {
-        self.drain(rig, Some(ms(100)));
-        self.turn(rig);
-        rig.hand.advance(ms(101));
-        self.turn(rig);
-        assert_eq!(self.drained, 1, "the drain ends at its deadline");
-        let snapshot = rig.pool.snapshot();
-        let counters = &snapshot.counters;
-        assert_eq!((counters.closed_total(), snapshot.connections.now), (counters.opened, 0));
-        // Whoever ended before the application had heard of it was opened and closed in silence.
-        let silent = counters.opened - self.opened;
-        let told = |reason: &Reason| self.closed.get(reason).copied().unwrap_or_default();
-        let untold: u64 = Reason::ALL.iter().map(|reason| snapshot.closed(*reason) - told(reason)).sum();
-        assert_eq!(untold, silent, "ends that were told");
-        let came = counters.accepted + counters.adopted;
-        assert_eq!(came, counters.opened + snapshot.refused_total(), "newcomers are opened or refused");
-        let met = self.people.iter().filter(|person| person.state != State::Waiting).count() as u64;
-        assert_eq!(met, self.opened);
-        let added = self.people.iter().filter(|person| person.id.is_some());
-        assert!(
-            added.clone().all(|person| person.state != State::Waiting),
-            "who was added hears of both ends"
-        );
-    }
-}
-
-fn lift_limits(rig: &mut Rig<usize>) {
-    for call in [Call::Accept, Call::Receive, Call::Send, Call::Watch, Call::Wait] {
-        rig.world.heal(call);
-    }
-    rig.pool
-        .reconfigure(|config| {
-            config.max_connections = 200;
-            config.first_message_timeout = None;
-            config.idle_timeout = None;
-            config.lifetime = None;
-            config.write_stall_timeout = None;
-            config.read_stall = None;
-            config.max_buffer_bytes = None;
-            config.max_per_ip = None;
-            config.proof = Proof::Answered;
-            if config.over_rate == OverRate::Close {
-                config.over_rate = OverRate::Ask;
-            }
-        })
-        .unwrap();
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap()
 }

@@ -283,3 +283,45 @@ fn a_first_message_for_which_the_byte_rate_is_too_low_comes_to_its_end() {
     rig.pass(60 * SECOND, seen.echo());
     assert_eq!((client.bytes_in(), seen.reasons()), (50_000, vec![]));
 }
+
+#[test]
+fn one_that_was_added_before_a_late_turn_is_heard_before_it_is_idle() {
+    let (mut rig, mut seen) = (Rig::new(builder().idle_timeout(SECOND)), Seen::default());
+    rig.settle(seen.echo());
+    let (stream, client) = rig.world.pair("192.0.2.1:1");
+    client.send(b"hi\n");
+    rig.pool.add_stream(stream, peer("192.0.2.1:1")).unwrap();
+    rig.hand.advance(2 * SECOND);
+    rig.step(seen.echo());
+    rig.hand.advance(ms(1));
+    rig.settle(seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"hi\n".to_vec(), vec![]));
+    rig.pass(SECOND, seen.echo());
+    assert_eq!(seen.reasons(), [Reason::Idle]);
+}
+
+#[test]
+fn a_change_of_limits_in_a_late_turn_spares_whom_the_timers_have_spared() {
+    let (mut rig, mut seen) = (Rig::new(builder().idle_timeout(SECOND)), Seen::default());
+    let client = connect(&rig, 1);
+    rig.settle(seen.echo());
+    rig.hand.advance(2 * SECOND);
+    client.send(b"hi\n");
+    rig.pool.reconfigure(|config| config.max_per_ip = Some(7)).unwrap();
+    rig.settle(seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"hi\n".to_vec(), vec![]));
+}
+
+#[test]
+fn a_wait_that_is_lifted_puts_off_no_deadline() {
+    let slow = builder().over_rate(OverRate::Delay).operation_rate(Rate::new(1, 3600 * SECOND));
+    let (mut rig, mut seen) = (Rig::new(slow.idle_timeout(SECOND)), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"a\nb\n");
+    rig.settle(seen.echo());
+    rig.pool.reconfigure(|config| config.operation_rate = None).unwrap();
+    rig.settle(seen.echo());
+    assert_eq!(client.take(), b"a\nb\n");
+    rig.pass(2 * SECOND, seen.echo());
+    assert_eq!(seen.reasons(), [Reason::Idle]);
+}

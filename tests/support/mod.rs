@@ -19,7 +19,7 @@ pub struct Rig<U> {
 /// Turns until a loop that never rests is given up on.
 const MOST_TURNS: usize = 10_000;
 
-pub fn ms(millis: u64) -> Duration {
+pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
