@@ -48,6 +48,7 @@
 //! # Features
 //!
 //! * `audit`: checks every invariant of a pool, walking all of it, at each 4,096th turn or pull. For test stages.
+//! * `capi`: the functions for C programs: see `docs/C-API.md`.
 //! * `sim`: a simulated net ([`net`]), for tests and benches that run whole turns without a socket.
 
 mod clock;
