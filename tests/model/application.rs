@@ -34,6 +34,10 @@ impl Model {
         if person.mode == Mode::Forget {
             return;
         }
+        if !person.owed.is_empty() {
+            // Since when the message behind it could be looked at is not known: that one is not counted.
+            person.shown = Some(person.used);
+        }
         let mut conn = pool.conn(id);
         assert_eq!(conn.userdata(), Some(&index));
         if conn.waiting_output() == 0 {

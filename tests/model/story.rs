@@ -165,10 +165,7 @@ impl Model {
             Event::Readable(id) => {
                 self.hand.advance(std::mem::take(&mut self.slow));
                 let person = &mut self.people[self.live[&id]];
-                if !person.owed.is_empty() {
-                    // It may look at the next message, or only be told that more has come: that one is not counted.
-                    person.shown = Some(person.used);
-                } else if person.mode == Mode::Forget && person.said.len() > person.used {
+                if person.mode == Mode::Forget && person.said.len() > person.used {
                     // It may look, whether it does or not.
                     self.ledger.shown(person, now);
                 }
