@@ -92,11 +92,10 @@ impl<N: Net> Core<N> {
     /// one more through with a later burst.
     pub(super) fn settle_token<U>(&self, record: &mut Record<N::Stream, U>) {
         let waits_to_be_told = record.muted.has(Muted::OPERATIONS) || record.flags.has(Flags::QUEUED);
-        let has_come =
-            record.input.is_some() || matches!(record.operation, Operation::Consumed | Operation::Finished);
+        let has_come = matches!(record.operation, Operation::Consumed | Operation::Finished);
         // Of one that ends nobody knows any more.
         let is_known = !waits_to_be_told && !has_come && !record.is_ending();
-        if is_known && !record.stream.has_unread() {
+        if is_known && has_nothing_to_operate_on(record, 0) {
             self.give_back_tokens(record);
         }
     }

@@ -151,11 +151,11 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         let slots = self.table.slots_used();
         let mut looks = LOOKS_A_TURN;
-        // Ends that wait to be told, and those of whom nobody is told.
-        let (mut untold, most) = (0, ending::MOST_A_TURN);
+        let (mut closes, most) = (0, ending::MOST_A_TURN);
         while self.core.drain.is_sweeping(slots)
             && looks > 0
-            && self.core.ending.len() + self.closed.len() + untold < most
+            && closes < most
+            && self.core.ending.len() + self.closed.len() < most
         {
             looks -= 1;
             let slot = self.core.drain.cursor;
@@ -166,10 +166,8 @@ impl<U, N: Net> SocketPool<U, N> {
             // Carried out at once, before a request can come for which there was none when it was looked at: to close then
             // would be to reset.
             if record.is_ending() && !record.is_added_and_untold() && self.core.ending.back() == Some(&id) {
-                self.core.ending.pop_back();
-                let event = self.carry_out(id);
-                untold += usize::from(event.is_none());
-                self.closed.extend(event);
+                self.carry_out_at_once(id);
+                closes += 1;
             }
         }
         self.note_last_closed();

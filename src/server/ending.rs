@@ -3,7 +3,7 @@
 
 use super::SocketPool;
 use super::event::Event;
-use super::turn::hand_out;
+use super::turn::{MOST_TOUCHED, hand_out};
 use crate::admission::Proof;
 use crate::connection::{Flags, Muted, Record, Standing};
 use crate::id::ConnId;
@@ -48,6 +48,18 @@ impl<U, N: Net> SocketPool<U, N> {
         record.muted.remove(Muted::UNANNOUNCED);
         hand_out(&mut self.inbox, id, record);
         Some(Event::Opened(id))
+    }
+
+    /// Carries out an end that was decided, without waiting for its turn, and keeps what is to be told of it. It was among
+    /// the first that were decided, or has just become the last.
+    pub(super) fn carry_out_at_once(&mut self, id: ConnId) {
+        let place = self.core.ending.iter().take(MOST_TOUCHED + 1).position(|other| *other == id);
+        match place {
+            Some(place) => self.core.ending.remove(place),
+            None => self.core.ending.pop_back(),
+        };
+        let event = self.carry_out(id);
+        self.closed.extend(event);
     }
 
     /// Takes a connection whose end is decided out of everything and closes it. Returns what the application is to be

@@ -47,14 +47,7 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Closes the one that has to go for a newcomer, at once, so that its slot and its descriptor are free.
     pub(super) fn evict(&mut self, id: ConnId) {
         self.end(id, Reason::Evicted);
-        // It was among the first of those whose end was decided before, or has just become the last.
-        let place = self.core.ending.iter().take(MOST_TOUCHED + 1).position(|other| *other == id);
-        match place {
-            Some(place) => self.core.ending.remove(place),
-            None => self.core.ending.pop_back(),
-        };
-        let event = self.carry_out(id);
-        self.closed.extend(event);
+        self.carry_out_at_once(id);
     }
 
     /// When to look for a victim again if there is none now. Where nobody goes for a newcomer, only a close helps.
