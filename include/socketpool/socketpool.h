@@ -175,6 +175,9 @@ int sp_pool_state(struct sp_pool *pool, int *state);
 // Stores how many connections a pool has.
 int sp_pool_count(struct sp_pool *pool, size_t *count);
 
+// How many calls of this process have failed for a handle that named nothing.
+uint64_t sp_bad_handles(void);
+
 // What the last call of this thread that failed says about it: the function, the argument and the reason. Never NULL;
 // empty if none has failed. Valid until the next call of this thread that fails.
 const char *sp_last_error(void);

@@ -4,8 +4,8 @@ use std::ffi::{c_char, c_int, c_void};
 use std::slice;
 
 use super::handles::{self, Bad, Facts, Kind};
-use super::pool::{Inner, call, store};
-use super::status::{Failure, SP_OK};
+use super::pool::{Inner, Shared};
+use super::status::{Failure, SP_OK, answer, call, store};
 use crate::id::ConnId;
 use crate::net::Os;
 use crate::server::{Connection, Sent};
@@ -20,7 +20,7 @@ fn bad(reason: Bad) -> Failure {
 
 /// What the slot of a connection says, without a lock.
 fn facts(connection: *mut sp_connection) -> Result<Facts, Failure> {
-    handles::facts(connection.addr() as u64).map_err(bad)
+    handles::facts(connection.addr() as u64, Kind::Connection).map_err(bad)
 }
 
 /// Runs a call on a connection, alone with its pool.
@@ -31,7 +31,7 @@ fn with_connection(
 ) -> c_int {
     call(function, || {
         let found = facts(connection)?;
-        let pool = handles::pin(found.owner).map_err(bad)?;
+        let pool = handles::pin::<Shared>(found.owner).map_err(bad)?;
         let status = {
             let mut inner = pool.lock()?;
             run(&mut inner.connection(connection)?)?
@@ -156,7 +156,7 @@ pub extern "C" fn sp_connection_close_when_done(connection: *mut sp_connection) 
 pub extern "C" fn sp_connection_set_userdata(connection: *mut sp_connection, userdata: *mut c_void) -> c_int {
     call("sp_connection_set_userdata", || {
         let found = facts(connection)?;
-        let pool = handles::pin(found.owner).map_err(bad)?;
+        let pool = handles::pin::<Shared>(found.owner).map_err(bad)?;
         let _alone = pool.lock()?;
         handles::set_userdata(connection.addr() as u64, userdata).map_err(bad)?;
         Ok(SP_OK)
@@ -166,23 +166,15 @@ pub extern "C" fn sp_connection_set_userdata(connection: *mut sp_connection, use
 /// What hangs on a connection; NULL if nothing does, or for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_connection_userdata(connection: *mut sp_connection) -> *mut c_void {
-    let mut userdata = std::ptr::null_mut();
-    call("sp_connection_userdata", || {
-        userdata = handles::userdata(connection.addr() as u64).map_err(bad)?;
-        Ok(SP_OK)
-    });
-    userdata
+    answer("sp_connection_userdata", std::ptr::null_mut(), || {
+        handles::userdata(connection.addr() as u64).map_err(bad)
+    })
 }
 
 /// The descriptor of a connection, which stays the pool's; -1 for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_connection_fd(connection: *mut sp_connection) -> c_int {
-    let mut fd = -1;
-    call("sp_connection_fd", || {
-        fd = facts(connection)?.fd;
-        Ok(SP_OK)
-    });
-    fd
+    answer("sp_connection_fd", -1, || Ok(facts(connection)?.fd))
 }
 
 /// Stores who is on the other side, as text that ends with NUL, such as `192.0.2.1:40000`, or `unix`. `size` is the room

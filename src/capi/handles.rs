@@ -4,18 +4,60 @@
 //! A handle looks like a pointer and is none: 32 bits of generation, 4 of kind, 28 of slot. What a connection's getters
 //! read lies in the slot itself, in atomics, so that they need no lock: they check the slot, read, and check again.
 
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::pool::Shared;
-
-/// What a handle names.
+/// What a handle names. A slot is of one kind; some kinds of handle are other views of the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub(super) enum Kind {
     Pool = 1,
+    /// A socket in a pool.
     Connection = 2,
+    /// The socket of a connection, or one that is in no pool.
+    Socket = 3,
+    /// What a connection has received.
+    Input = 4,
+    /// What a connection is to send.
+    Output = 5,
+    /// What a pool says of its health.
+    Health = 6,
+    /// A buffer that belongs to no connection.
+    Buffer = 7,
+    Poll = 8,
+    Arena = 9,
+    Protection = 10,
+}
+
+impl Kind {
+    /// What the program calls it.
+    const fn noun(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Connection => "connection",
+            Self::Socket => "socket",
+            Self::Input | Self::Output | Self::Buffer => "buffer",
+            Self::Health => "health of a pool",
+            Self::Poll => "poll",
+            Self::Arena => "arena",
+            Self::Protection => "protection against connection floods",
+        }
+    }
+
+    /// Whether a handle of this kind may name a slot of the kind in `state`.
+    const fn views(self, state: u64) -> bool {
+        let slot = state >> KIND_SHIFT & KIND_MASK;
+        let wanted = match self {
+            Self::Input | Self::Output => Self::Connection,
+            Self::Health => Self::Pool,
+            kind => kind,
+        };
+        slot == wanted as u64 || (matches!(self, Self::Socket) && slot == Self::Connection as u64)
+    }
 }
 
 /// Why a handle names nothing.
@@ -31,15 +73,19 @@ pub(super) enum Bad {
 }
 
 impl Bad {
-    pub(super) fn reason(self, kind: Kind) -> &'static str {
-        match (self, kind) {
-            (Self::Null, _) => "is NULL",
-            (Self::Kind, Kind::Pool) => "is no pool",
-            (Self::Kind, Kind::Connection) => "is no connection",
-            (Self::Stale, _) => "is stale: it was freed, or never was a handle",
-            (Self::Forked, _) => "belongs to the process that forked this one",
+    pub(super) fn reason(self, kind: Kind) -> String {
+        match self {
+            Self::Null => "is NULL".to_owned(),
+            Self::Kind => format!("is no {}", kind.noun()),
+            Self::Stale => "is stale: it was freed, or never was a handle".to_owned(),
+            Self::Forked => "belongs to the process that forked this one".to_owned(),
         }
     }
+}
+
+/// Something that a slot owns, and that is dropped by the last call that uses it. Each kind belongs to one type.
+pub(super) trait Object: Send + Sync + 'static {
+    const KIND: Kind;
 }
 
 /// One thing that has a name.
@@ -49,27 +95,32 @@ impl Bad {
 #[derive(Debug)]
 struct Slot {
     state: AtomicU64,
-    /// The pool itself, for a slot of that kind.
-    pool: AtomicPtr<Shared>,
+    /// What it owns, if its kind is one of an [`Object`].
+    object: AtomicPtr<c_void>,
     /// The handle of the pool to which a connection belongs.
     owner: AtomicU64,
     /// The connection's id in its pool.
     id: AtomicU64,
-    userdata: AtomicPtr<std::ffi::c_void>,
+    userdata: AtomicPtr<c_void>,
     created_ms: AtomicU64,
-    fd: AtomicU32,
+    active_ms: AtomicU64,
+    fd: AtomicI32,
+    /// In which process of a chain of forks it was made; the highest bit: whether the slot closes `fd`.
+    process: AtomicU32,
 }
 
 impl Slot {
     const fn new() -> Self {
         Self {
             state: AtomicU64::new(0),
-            pool: AtomicPtr::new(ptr::null_mut()),
+            object: AtomicPtr::new(ptr::null_mut()),
             owner: AtomicU64::new(0),
             id: AtomicU64::new(0),
             userdata: AtomicPtr::new(ptr::null_mut()),
             created_ms: AtomicU64::new(0),
-            fd: AtomicU32::new(0),
+            active_ms: AtomicU64::new(0),
+            fd: AtomicI32::new(-1),
+            process: AtomicU32::new(0),
         }
     }
 }
@@ -128,28 +179,64 @@ fn take_slot() -> Option<(u32, &'static Slot)> {
 }
 
 /// Makes the slot name something from now on. Whatever it holds must have been stored before.
-fn publish(place: u32, slot: &Slot, kind: Kind) -> u64 {
+fn publish(place: u32, slot: &Slot, kind: Kind, closes: u32) -> u64 {
+    slot.process.store(this_process() | closes, Ordering::Relaxed);
     let generation = (slot.state.load(Ordering::Relaxed) >> GENERATION_SHIFT) + 1;
     slot.state.store(generation << GENERATION_SHIFT | (kind as u64) << KIND_SHIFT, Ordering::Release);
     generation << GENERATION_SHIFT | (kind as u64) << KIND_SHIFT | u64::from(place)
 }
 
-/// Gives a pool its name. `None` if there is no room for another.
-pub(super) fn name_pool(pool: Box<Shared>) -> Option<u64> {
+/// Gives something its name. `None` if there is no room for another.
+pub(super) fn name<T: Object>(object: Box<T>) -> Option<u64> {
     let (place, slot) = take_slot()?;
-    slot.pool.store(Box::into_raw(pool), Ordering::Relaxed);
-    Some(publish(place, slot, Kind::Pool))
+    slot.object.store(Box::into_raw(object).cast(), Ordering::Relaxed);
+    Some(publish(place, slot, T::KIND, 0))
 }
 
-/// Gives a connection its name. `None` if there is no room for another.
+/// Gives a connection its name whose descriptor the pool closes. `None` if there is no room for another.
 pub(super) fn name_connection(facts: Facts) -> Option<u64> {
     let (place, slot) = take_slot()?;
-    slot.owner.store(facts.owner, Ordering::Relaxed);
-    slot.id.store(facts.id, Ordering::Relaxed);
-    slot.created_ms.store(facts.created_ms, Ordering::Relaxed);
-    slot.fd.store(facts.fd.cast_unsigned(), Ordering::Relaxed);
-    slot.userdata.store(ptr::null_mut(), Ordering::Relaxed);
-    Some(publish(place, slot, Kind::Connection))
+    slot.belong(facts.owner, facts.id, facts.created_ms);
+    slot.fd.store(facts.fd, Ordering::Relaxed);
+    Some(publish(place, slot, Kind::Connection, 0))
+}
+
+/// Gives a socket its name, with which it is closed. The descriptor comes back if there is no room for another.
+pub(super) fn name_socket(fd: OwnedFd) -> Result<u64, OwnedFd> {
+    let Some((place, slot)) = take_slot() else { return Err(fd) };
+    slot.fd.store(fd.into_raw_fd(), Ordering::Relaxed);
+    Ok(publish(place, slot, Kind::Socket, CLOSES))
+}
+
+/// Makes a socket that is in no pool a connection of one. Its name as a connection is another view of its slot.
+pub(super) fn join(socket: u64, owner: u64, id: u64, now_ms: u64) -> Result<u64, Bad> {
+    // Of two who do this with one socket, one comes after the other.
+    let _one_at_a_time = free_slots();
+    let slot = find(socket, Kind::Socket)?;
+    let alone = view(socket, Kind::Socket) & !u64::from(PLACE_MASK);
+    if slot.state.load(Ordering::Acquire) & !PINS_MASK != alone {
+        return Err(Bad::Kind);
+    }
+    slot.belong(owner, id, now_ms);
+    let joined = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+        (state & !PINS_MASK == alone).then_some(view(state, Kind::Connection))
+    });
+    joined.map(|_| view(socket, Kind::Connection)).map_err(|_| Bad::Stale)
+}
+
+impl Slot {
+    fn belong(&self, owner: u64, id: u64, created_ms: u64) {
+        self.owner.store(owner, Ordering::Relaxed);
+        self.id.store(id, Ordering::Relaxed);
+        self.created_ms.store(created_ms, Ordering::Relaxed);
+        self.active_ms.store(created_ms, Ordering::Relaxed);
+        self.userdata.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+}
+
+/// The same slot under another kind.
+pub(super) const fn view(handle: u64, kind: Kind) -> u64 {
+    handle & !(KIND_MASK << KIND_SHIFT) | (kind as u64) << KIND_SHIFT
 }
 
 /// Whether `handle` names something of this kind at this moment; then, where.
@@ -158,86 +245,46 @@ fn find(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
         return Err(Bad::Null);
     }
     let slot = slot(handle as u32 & PLACE_MASK).ok_or(Bad::Stale)?;
-    match check(slot, handle) {
-        true if handle >> KIND_SHIFT & KIND_MASK == kind as u64 => Ok(slot),
-        true => Err(Bad::Kind),
-        false => Err(Bad::Stale),
-    }
-}
-
-fn check(slot: &Slot, handle: u64) -> bool {
-    slot.state.load(Ordering::Acquire) & !PINS_MASK == handle & !u64::from(PLACE_MASK)
-}
-
-/// A pool that is not freed before this is dropped.
-#[derive(Debug)]
-pub(super) struct Pinned {
-    slot: &'static Slot,
-    place: u32,
-    shared: &'static Shared,
-}
-
-impl std::ops::Deref for Pinned {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        self.shared
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        let before = self.slot.state.fetch_sub(1, Ordering::AcqRel);
-        if before & PINS_MASK == 1 && before >> KIND_SHIFT & KIND_MASK == 0 {
-            free_pool(self.slot, self.place);
-        }
-    }
-}
-
-/// Takes hold of a pool.
-pub(super) fn pin(handle: u64) -> Result<Pinned, Bad> {
-    let slot = find(handle, Kind::Pool)?;
-    let wanted = handle & !u64::from(PLACE_MASK);
-    let pinned = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-        (state & !PINS_MASK == wanted && state & PINS_MASK < PINS_MASK).then_some(state + 1)
-    });
-    if pinned.is_err() {
+    let state = slot.state.load(Ordering::Acquire);
+    if state >> GENERATION_SHIFT != handle >> GENERATION_SHIFT || state >> KIND_SHIFT & KIND_MASK == 0 {
         return Err(Bad::Stale);
     }
-    // SAFETY: the slot named a pool when its count of users was raised, so `pool` came from `Box::into_raw`, and whoever
-    // retires it leaves it alone until the count is zero, which `Pinned` sees to.
-    let shared = unsafe { &*slot.pool.load(Ordering::Acquire) };
-    let pinned = Pinned { slot, place: handle as u32 & PLACE_MASK, shared };
-    if shared.forks != FORKS.load(Ordering::Relaxed) {
-        return Err(Bad::Forked);
+    if handle >> KIND_SHIFT & KIND_MASK != kind as u64 {
+        return Err(Bad::Kind);
     }
-    Ok(pinned)
+    if !kind.views(state) {
+        return Err(Bad::Stale);
+    }
+    match slot.process.load(Ordering::Relaxed) & !CLOSES == FORKS.load(Ordering::Relaxed) {
+        true => Ok(slot),
+        false => Err(Bad::Forked),
+    }
 }
 
-/// Ends the name of a pool. It is dropped by the last call that uses it, which may be this one.
-pub(super) fn retire_pool(handle: u64) -> Result<(), Bad> {
-    let pinned = pin(handle)?;
-    let wanted = handle & !u64::from(PLACE_MASK);
-    let retired = pinned.slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-        (state & !PINS_MASK == wanted).then_some(state & !(KIND_MASK << KIND_SHIFT))
+/// Raises the count of those who use a slot.
+fn hold(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
+    let slot = find(handle, kind)?;
+    let held = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+        let is_it = state >> GENERATION_SHIFT == handle >> GENERATION_SHIFT && kind.views(state);
+        (is_it && state & PINS_MASK < PINS_MASK).then_some(state + 1)
+    });
+    held.map(|_| slot).map_err(|_| Bad::Stale)
+}
+
+/// Takes the kind away from a slot that is held: from now on it names nothing.
+fn retire(slot: &Slot, handle: u64, kind: Kind) -> Result<(), Bad> {
+    let retired = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+        let is_it = state >> GENERATION_SHIFT == handle >> GENERATION_SHIFT && kind.views(state);
+        is_it.then_some(state & !(KIND_MASK << KIND_SHIFT))
     });
     // Somebody else was faster.
-    retired.map(drop).map_err(|_| Bad::Stale)
+    retired.map(|_| ()).map_err(|_| Bad::Stale)
 }
 
-fn free_pool(slot: &Slot, place: u32) {
-    let shared = slot.pool.swap(ptr::null_mut(), Ordering::AcqRel);
-    give_back_slot(slot, place);
-    // SAFETY: it came from `Box::into_raw` in `name_pool`, its name is gone and nobody uses it any more; the swap gives it
-    // to one caller only.
-    drop(unsafe { Box::from_raw(shared) });
-}
-
-/// Ends the name of a connection.
-pub(super) fn retire_connection(handle: u64) {
-    let Ok(slot) = find(handle, Kind::Connection) else { return };
-    slot.state.fetch_and(!(KIND_MASK << KIND_SHIFT), Ordering::AcqRel);
-    give_back_slot(slot, handle as u32 & PLACE_MASK);
+/// Lets go of a slot; `true` for the last one after it has been retired.
+fn let_go(slot: &Slot) -> bool {
+    let before = slot.state.fetch_sub(1, Ordering::AcqRel);
+    before & PINS_MASK == 1 && before >> KIND_SHIFT & KIND_MASK == 0
 }
 
 fn give_back_slot(slot: &Slot, place: u32) {
@@ -247,35 +294,131 @@ fn give_back_slot(slot: &Slot, place: u32) {
     }
 }
 
-/// What a connection's slot says, without a lock.
-pub(super) fn facts(handle: u64) -> Result<Facts, Bad> {
-    read(handle, |slot| Facts {
+/// Something that is not freed before this is dropped.
+#[derive(Debug)]
+pub(super) struct Pinned<T: Object> {
+    slot: &'static Slot,
+    place: u32,
+    object: PhantomData<&'static T>,
+}
+
+impl<T: Object> std::ops::Deref for Pinned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the slot was of the kind that belongs to `T` when it was held, so `object` came from a `Box<T>`, which
+        // stays until the last one lets go.
+        unsafe { &*self.slot.object.load(Ordering::Relaxed).cast::<T>() }
+    }
+}
+
+impl<T: Object> Drop for Pinned<T> {
+    fn drop(&mut self) {
+        if let_go(self.slot) {
+            let object = self.slot.object.swap(ptr::null_mut(), Ordering::AcqRel);
+            give_back_slot(self.slot, self.place);
+            // SAFETY: it came from a `Box<T>`, as above; its name is gone and nobody uses it any more.
+            drop(unsafe { Box::from_raw(object.cast::<T>()) });
+        }
+    }
+}
+
+/// Takes hold of what a handle names.
+pub(super) fn pin<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
+    let slot = hold(handle, T::KIND)?;
+    Ok(Pinned { slot, place: handle as u32 & PLACE_MASK, object: PhantomData })
+}
+
+/// Ends a name. What it named is dropped by the last call that uses it, which may be this one.
+pub(super) fn free<T: Object>(handle: u64) -> Result<(), Bad> {
+    let pinned = pin::<T>(handle)?;
+    retire(pinned.slot, handle, T::KIND)
+}
+
+/// A socket whose descriptor is not closed before this is dropped.
+#[derive(Debug)]
+pub(super) struct HeldSocket {
+    slot: &'static Slot,
+    place: u32,
+    pub(super) fd: RawFd,
+}
+
+impl Drop for HeldSocket {
+    fn drop(&mut self) {
+        if let_go(self.slot) {
+            let fd = self.slot.fd.swap(-1, Ordering::AcqRel);
+            let closes = self.slot.process.load(Ordering::Relaxed) & CLOSES != 0;
+            give_back_slot(self.slot, self.place);
+            if closes {
+                // SAFETY: `name_socket` took it from its owner, and the swap gives it to one caller only.
+                drop(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+}
+
+/// Takes hold of a socket, or of a connection, by a handle of that kind.
+pub(super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
+    let slot = hold(handle, kind)?;
+    Ok(HeldSocket { slot, place: handle as u32 & PLACE_MASK, fd: slot.fd.load(Ordering::Relaxed) })
+}
+
+/// Ends the name of a socket or a connection, and closes its descriptor, unless that is the pool's, as soon as nobody uses
+/// it.
+pub(super) fn free_socket(handle: u64, kind: Kind) -> Result<(), Bad> {
+    let held = hold_socket(handle, kind)?;
+    retire(held.slot, handle, kind)
+}
+
+/// What a connection's slot says, without a lock, by any handle of it.
+pub(super) fn facts(handle: u64, kind: Kind) -> Result<Facts, Bad> {
+    read(handle, kind, |slot| Facts {
         owner: slot.owner.load(Ordering::Relaxed),
         id: slot.id.load(Ordering::Relaxed),
         created_ms: slot.created_ms.load(Ordering::Relaxed),
-        fd: slot.fd.load(Ordering::Relaxed).cast_signed(),
+        fd: slot.fd.load(Ordering::Relaxed),
     })
 }
 
-pub(super) fn userdata(handle: u64) -> Result<*mut std::ffi::c_void, Bad> {
-    read(handle, |slot| slot.userdata.load(Ordering::Acquire))
+/// Of which pool and connection a socket is, if of any; else only its descriptor is good.
+pub(super) fn connection_of(socket: u64) -> Option<u64> {
+    let state = find(socket, Kind::Socket).ok()?.state.load(Ordering::Acquire);
+    Kind::Connection.views(state).then(|| view(socket, Kind::Connection))
+}
+
+pub(super) fn userdata(connection: u64) -> Result<*mut c_void, Bad> {
+    read(connection, Kind::Connection, |slot| slot.userdata.load(Ordering::Acquire))
+}
+
+/// When it was last active, in milliseconds.
+pub(super) fn active_ms(connection: u64) -> Result<u64, Bad> {
+    read(connection, Kind::Connection, |slot| slot.active_ms.load(Ordering::Relaxed))
 }
 
 /// Whoever calls this holds the lock of the connection's pool, so that its name does not end meanwhile.
-pub(super) fn set_userdata(handle: u64, userdata: *mut std::ffi::c_void) -> Result<(), Bad> {
-    find(handle, Kind::Connection).map(|slot| slot.userdata.store(userdata, Ordering::Release))
+pub(super) fn set_userdata(connection: u64, userdata: *mut c_void) -> Result<(), Bad> {
+    find(connection, Kind::Connection).map(|slot| slot.userdata.store(userdata, Ordering::Release))
 }
 
-/// Reads what belongs together: what was read counts only if the slot still names the same connection afterwards.
-fn read<T>(handle: u64, read: impl FnOnce(&Slot) -> T) -> Result<T, Bad> {
-    let slot = find(handle, Kind::Connection)?;
+/// As `set_userdata`.
+pub(super) fn set_active_ms(connection: u64, now_ms: u64) {
+    if let Ok(slot) = find(connection, Kind::Connection) {
+        slot.active_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+/// Reads what belongs together: what was read counts only if the slot still names the same thing afterwards.
+fn read<T>(handle: u64, kind: Kind, read: impl FnOnce(&Slot) -> T) -> Result<T, Bad> {
+    let slot = find(handle, kind)?;
     let value = read(slot);
     fence(Ordering::Acquire);
-    if check(slot, handle) { Ok(value) } else { Err(Bad::Stale) }
+    let state = slot.state.load(Ordering::Relaxed);
+    let is_it = state >> GENERATION_SHIFT == handle >> GENERATION_SHIFT && kind.views(state);
+    if is_it { Ok(value) } else { Err(Bad::Stale) }
 }
 
-/// Which process of a chain of forks this is, for a pool to remember.
-pub(super) fn this_process() -> u32 {
+/// Which process of a chain of forks this is.
+fn this_process() -> u32 {
     static WATCHED: OnceLock<()> = OnceLock::new();
     extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::Relaxed);
@@ -300,3 +443,5 @@ const PINS_MASK: u64 = PLACE_MASK as u64;
 const KIND_SHIFT: u32 = 28;
 const KIND_MASK: u64 = 0xf;
 const GENERATION_SHIFT: u32 = 32;
+/// Of `Slot::process`: the slot closes its descriptor.
+const CLOSES: u32 = 1 << 31;

@@ -1,15 +1,14 @@
 //! A pool of a C program: made, turned, asked and freed from any thread.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::Duration;
 
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
-use super::handles::{self, Kind, Pinned};
-use super::status::{Failure, SP_OK, fail};
+use super::handles::{self, Bad, Kind, Object, Pinned};
+use super::status::{Failure, SP_OK, call, store};
 use crate::clock::Nanos;
 use crate::drain::State;
 use crate::net::Reactor;
@@ -23,8 +22,6 @@ pub struct sp_pool;
 /// A pool and what its callers share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// In which process it was made.
-    pub(super) forks: u32,
     inner: Mutex<Inner>,
     /// Held during a turn, in whose wait `inner` is not.
     reactor: Mutex<Reactor>,
@@ -46,11 +43,18 @@ pub(super) struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        handles::retire_connection(self.told_closed);
+        self.forget_told();
         let names = &mut Vec::new();
         self.pool.for_each(|connection| names.extend(connection.userdata().copied()));
-        names.iter().for_each(|name| handles::retire_connection(*name));
+        for name in names {
+            // Nobody else ends the name of a connection that lives.
+            let _ = handles::free_socket(*name, Kind::Connection);
+        }
     }
+}
+
+impl Object for Shared {
+    const KIND: Kind = Kind::Pool;
 }
 
 impl Shared {
@@ -71,17 +75,12 @@ impl Shared {
 }
 
 /// Finds a pool.
-fn pin(pool: *mut sp_pool) -> Result<Pinned, Failure> {
-    handles::pin(pool.addr() as u64).map_err(|bad| Failure::handle("pool", Kind::Pool, bad))
+fn pin(pool: *mut sp_pool) -> Result<Pinned<Shared>, Failure> {
+    handles::pin(pool.addr() as u64).map_err(bad)
 }
 
-/// Runs a call: what it fails with is remembered, and no panic leaves it.
-pub(super) fn call(function: &str, run: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(status)) => status,
-        Ok(Err(failure)) => fail(function, failure),
-        Err(_) => fail(function, Failure::state("an assertion of the library has failed")),
-    }
+fn bad(reason: Bad) -> Failure {
+    Failure::handle("pool", Kind::Pool, reason)
 }
 
 /// Runs a call on a pool, alone with it.
@@ -96,19 +95,6 @@ fn with_pool(
         pinned.hurry();
         Ok(status)
     })
-}
-
-/// Stores through a pointer of the caller's.
-///
-/// # Safety
-/// It is NULL or may be written through.
-pub(super) unsafe fn store<T>(argument: &str, place: *mut T, value: T) -> Result<(), Failure> {
-    if place.is_null() {
-        return Err(Failure::argument(argument, "is NULL"));
-    }
-    // SAFETY: not NULL, so the caller promises the rest.
-    unsafe { place.write(value) };
-    Ok(())
 }
 
 /// Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` of input that
@@ -127,15 +113,14 @@ pub unsafe extern "C" fn sp_pool_new(
         let mut made = builder.max_input(buffer_bytes).max_output(buffer_bytes).build_on(&mut reactor)?;
         made.lend_addresses();
         let shared = Shared {
-            forks: handles::this_process(),
             handle: made.handle(),
             fd: std::os::fd::AsRawFd::as_raw_fd(&reactor),
             inner: Mutex::new(Inner { pool: made, own_name: 0, told_closed: 0 }),
             reactor: Mutex::new(reactor),
             waits: AtomicBool::new(false),
         };
-        let name = handles::name_pool(Box::new(shared)).ok_or_else(|| Failure::memory("a handle"))?;
-        handles::pin(name).map_err(|bad| Failure::handle("pool", Kind::Pool, bad))?.lock()?.own_name = name;
+        let name = handles::name(Box::new(shared)).ok_or_else(|| Failure::memory("a handle"))?;
+        handles::pin::<Shared>(name).map_err(bad)?.lock()?.own_name = name;
         // SAFETY: as above.
         unsafe { store("pool", pool, std::ptr::without_provenance_mut(name as usize)) }?;
         Ok(SP_OK)
@@ -157,7 +142,7 @@ pub unsafe extern "C" fn sp_pool_free(pool: *mut *mut sp_pool) -> c_int {
         }
         // Whoever waits in a turn lets go.
         let waiting = pin(name)?;
-        handles::retire_pool(name.addr() as u64).map_err(|bad| Failure::handle("pool", Kind::Pool, bad))?;
+        handles::free::<Shared>(name.addr() as u64).map_err(bad)?;
         let _ = waiting.handle.wake();
         Ok(SP_OK)
     })
@@ -247,8 +232,14 @@ pub unsafe extern "C" fn sp_pool_next_event(pool: *mut sp_pool, event: *mut sp_e
 }
 
 impl Inner {
+    /// Ends the name of the connection whose end was told last.
+    fn forget_told(&mut self) {
+        // There may be none.
+        let _ = handles::free_socket(std::mem::take(&mut self.told_closed), Kind::Connection);
+    }
+
     fn next(&mut self) -> Option<sp_event> {
-        handles::retire_connection(std::mem::take(&mut self.told_closed));
+        self.forget_told();
         loop {
             let event = self.pool.next_event()?;
             if let Some(event) = self.tell(event) {

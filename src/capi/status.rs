@@ -3,6 +3,9 @@
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::handles::{Bad, Kind};
 use crate::error::Error;
@@ -48,6 +51,12 @@ impl Failure {
         Self { status: SP_BAD_STATE, errno: libc::EPERM, text: why.to_owned() }
     }
 
+    /// The operating system refused to do something.
+    pub(super) fn system(what: impl fmt::Display, error: &io::Error) -> Self {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        Self { status: SP_SYSTEM, errno, text: format!("{what}: {error}") }
+    }
+
     pub(super) fn memory(what: &str) -> Self {
         Self { status: SP_NO_MEMORY, errno: libc::ENOMEM, text: format!("no memory for {what}") }
     }
@@ -70,12 +79,57 @@ thread_local! {
     static LAST: RefCell<Option<(CString, c_int)>> = const { RefCell::new(None) };
 }
 
-/// Remembers a failure for the thread and returns its status.
-pub(super) fn fail(function: &str, failure: Failure) -> c_int {
+/// Runs a call that answers a status: what it fails with is remembered, and no panic leaves it.
+pub(super) fn call(function: &str, run: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
+    attempt(run).unwrap_or_else(|failure| fail(function, failure))
+}
+
+/// Runs a call that answers a value, which is `otherwise` if it fails.
+pub(super) fn answer<T>(function: &str, otherwise: T, run: impl FnOnce() -> Result<T, Failure>) -> T {
+    attempt(run).unwrap_or_else(|failure| {
+        fail(function, failure);
+        otherwise
+    })
+}
+
+fn attempt<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let panicked = |_| Err(Failure::state("an assertion of the library has failed"));
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(panicked)
+}
+
+/// Stores through a pointer of the caller's.
+///
+/// # Safety
+/// It is NULL or may be written through.
+pub(super) unsafe fn store<T>(argument: &str, place: *mut T, value: T) -> Result<(), Failure> {
+    if place.is_null() {
+        return Err(Failure::argument(argument, "is NULL"));
+    }
+    // SAFETY: not NULL, so the caller promises the rest.
+    unsafe { place.write(value) };
+    Ok(())
+}
+
+/// Calls of this process with a handle that named nothing.
+static BAD_HANDLES: AtomicU64 = AtomicU64::new(0);
+
+/// How many calls of this process have failed for a handle that named nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn sp_bad_handles() -> u64 {
+    BAD_HANDLES.load(Ordering::Relaxed)
+}
+
+/// Remembers a failure for the thread, errno included, and returns its status.
+fn fail(function: &str, failure: Failure) -> c_int {
+    if failure.status == SP_BAD_HANDLE {
+        BAD_HANDLES.fetch_add(1, Ordering::Relaxed);
+    }
     let text = format!("{function}: {}", failure.text).replace('\0', " ");
     let last = CString::new(text).ok().map(|text| (text, failure.errno));
     // A thread that is ending has no last error any more.
     let _ = LAST.try_with(|place| place.replace(last));
+    // SAFETY: it points at the thread's own errno.
+    unsafe { *libc::__errno_location() = failure.errno };
     failure.status
 }
 
