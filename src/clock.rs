@@ -138,6 +138,12 @@ impl Clock {
         Self(Source::Reading { read, origin: read() })
     }
 
+    /// The same, that shows what `read` says.
+    #[cfg(feature = "capi")]
+    pub(crate) fn showing(read: fn() -> u64) -> Self {
+        Self(Source::Reading { read, origin: 0 })
+    }
+
     /// A clock that stands still until its [`Hand`] is turned, and that hand.
     ///
     /// ```

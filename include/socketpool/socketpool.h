@@ -63,11 +63,72 @@
 // It cannot be done in this state.
 #define SP_BAD_STATE -6
 
+// The pool turned a newcomer away; the text says why.
+#define SP_REFUSED -7
+
+typedef struct sp_arena sp_arena;
+
+typedef struct sp_buffer sp_buffer;
+
 // A connection. A pointer to it is a name, not an address.
 typedef struct sp_connection sp_connection;
 
+// How a pool was when it was asked.
+typedef struct sp_health sp_health;
+
 // A pool. A pointer to it is a name, not an address.
 typedef struct sp_pool sp_pool;
+
+typedef struct sp_socket sp_socket;
+
+typedef struct sp_socket *Socket_T;
+
+// A connection, as the guide calls it.
+typedef struct sp_connection *Connection_T;
+
+typedef struct sp_buffer *SocketBuf_T;
+
+// How a pool is. It belongs to the pool, is NULL for a bad handle, and shows what the last `SocketPool_health` found.
+typedef struct sp_health *SocketPoolHealth_T;
+
+// A pool, as the guide calls it.
+typedef struct sp_pool *SocketPool_T;
+
+// What has happened in a pool since it was made, and how it is now.
+typedef struct SocketPool_Stats {
+  // Connections that were added or accepted.
+  uint64_t total_added;
+  // Connections that have ended.
+  uint64_t total_removed;
+  // Newcomers that were turned away.
+  uint64_t total_refused;
+  // Operations completed.
+  uint64_t total_operations;
+  // Operations denied by a rate.
+  uint64_t total_denied;
+  // Connections ended for being idle.
+  uint64_t total_idle_cleanups;
+  // Bytes received and sent.
+  uint64_t bytes_received;
+  uint64_t bytes_sent;
+  // Connections that are busy now, and that are not.
+  size_t current_active;
+  size_t current_idle;
+  // Connections there may be.
+  size_t max_connections;
+} SocketPool_Stats;
+
+typedef struct sp_arena *Arena_T;
+
+// What is called with every connection that ends: which, what hangs on it, why, and what was given with the function.
+// NULL: nothing is called.
+typedef void (*SocketPool_CloseCallback)(struct sp_connection*, void*, int, void*);
+
+// Called with a connection and what was given with the function.
+typedef void (*SocketPool_Visitor)(Connection_T, void*);
+
+// The same, and says with anything but 0 that it is the one.
+typedef int (*SocketPool_Predicate)(Connection_T, void*);
 
 // One event. Fields that mean nothing for its type are NULL or 0.
 typedef struct sp_event {
@@ -124,6 +185,211 @@ int sp_connection_peer(struct sp_connection *connection,
                        char *text,
                        size_t size);
 
+// The socket of a connection: the one that was added. It stays the pool's. NULL for a bad handle.
+Socket_T Connection_socket(Connection_T connection);
+
+// The buffer for what was received. It lives as long as the connection. NULL for a bad handle.
+SocketBuf_T Connection_inbuf(Connection_T connection);
+
+// The buffer for what is to be sent. It lives as long as the connection. NULL for a bad handle.
+SocketBuf_T Connection_outbuf(Connection_T connection);
+
+// The descriptor of a connection, which stays the pool's; -1 for a bad handle. Takes no lock.
+int Connection_fd(Connection_T connection);
+
+// What the program has hung on a connection; NULL if nothing, or for a bad handle. Takes no lock.
+void *Connection_userdata(Connection_T connection);
+
+// Hangs something of the program's on a connection. Returns 0; -1 for a bad handle.
+int Connection_set_userdata(Connection_T connection, void *userdata);
+
+// The same as `Connection_userdata`.
+void *Connection_data(Connection_T connection);
+
+// The same as `Connection_set_userdata`.
+int Connection_setdata(Connection_T connection, void *userdata);
+
+// When a connection was added, in milliseconds as `Socket_get_monotonic_ms` counts them; 0 for a bad handle. Takes no lock.
+uint64_t Connection_created_at(Connection_T connection);
+
+// When bytes last moved on a connection, or it was touched; as `Connection_created_at`. Takes no lock.
+uint64_t Connection_last_active(Connection_T connection);
+
+// 1 while a handle names a connection, the time included between an end that the pool has decided and its removal; else 0,
+// which is no error. Takes no lock.
+int Connection_isactive(Connection_T connection);
+
+// Says that a connection is in use, and that the operation is done that was open on it. Returns 0; -1 for a bad handle.
+int Connection_touch(Connection_T connection);
+
+// Writes who is on the other side, as text that ends with NUL, such as `192.0.2.1:40000`, or `unix`; 64 bytes are always
+// enough. Returns 0; -1 for a bad handle or too little room.
+int Connection_peer(Connection_T connection,
+                    char *text,
+                    size_t size);
+
+// Looks how a pool is. Costs the same however many connections there are.
+SocketPoolHealth_T SocketPool_health(SocketPool_T pool);
+
+// Connections that are busy: with unread input, unsent output, or an operation that is open. 0 for a bad handle.
+int SocketPoolHealth_active_count(SocketPoolHealth_T health);
+
+// Connections that are not busy. 0 for a bad handle.
+int SocketPoolHealth_idle_count(SocketPoolHealth_T health);
+
+// All connections: the busy and the idle ones. 0 for a bad handle.
+int SocketPoolHealth_total_count(SocketPoolHealth_T health);
+
+// Operations completed a second, over the last ten seconds. 0 for a bad handle.
+double SocketPoolHealth_ops_rate(SocketPoolHealth_T health);
+
+// Connections ended by an error or a stall a second, over the last ten seconds. 0 for a bad handle.
+double SocketPoolHealth_error_rate(SocketPoolHealth_T health);
+
+// Half of the operations of the last minute took no longer, in microseconds. 0 without operations, and for a bad handle.
+uint64_t SocketPoolHealth_latency_p50(SocketPoolHealth_T health);
+
+// 90 in a hundred operations took no longer; as `SocketPoolHealth_latency_p50`.
+uint64_t SocketPoolHealth_latency_p90(SocketPoolHealth_T health);
+
+// 99 in a hundred operations took no longer; as `SocketPoolHealth_latency_p50`.
+uint64_t SocketPoolHealth_latency_p99(SocketPoolHealth_T health);
+
+// Bytes of memory that the pool has taken, connections and buffers. 0 for a bad handle.
+size_t SocketPoolHealth_memory_bytes(SocketPoolHealth_T health);
+
+// Stores what has happened in a pool and how it is. Costs the same however many connections there are. 0 is returned, or
+// -1 for a bad argument.
+int SocketPool_get_stats(SocketPool_T pool,
+                         struct SocketPool_Stats *stats);
+
+// Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` (64 bytes to
+// 16 MiB) of input and of output that wait in its buffers; memory is taken only while bytes wait. It lives until
+// `SocketPool_free` or until its arena is disposed of; a NULL arena stands for the process. NULL on failure.
+SocketPool_T SocketPool_new(Arena_T arena,
+                            size_t max_connections,
+                            size_t buffer_bytes);
+
+// Closes every connection of a pool, tells the close callback of each, and forgets the pool; sets the handle to NULL. NULL,
+// or a pointer to NULL, is no error. May be called in a callback of that pool.
+void SocketPool_free(SocketPool_T *pool);
+
+// Adds a connected socket, subject to every limit of the pool but its rate of accepts, and makes it non-blocking. The
+// pool owns it from now on: its end closes it. NULL if it is refused, because the pool is full or drains or for whatever
+// else `Socket_GetLastError` says; then the socket is the caller's as before.
+Connection_T SocketPool_add(SocketPool_T pool,
+                            Socket_T socket);
+
+// Removes a connection of this pool: tells the close callback, closes the socket and frees the buffers. Returns 0; -1 if
+// there is no such connection any more, and nothing else happens.
+int sp_pool_remove_connection(SocketPool_T pool,
+                              Connection_T connection);
+
+// Removes the connection that a socket is, as `sp_pool_remove_connection` does.
+int sp_pool_remove_socket(SocketPool_T pool, Socket_T socket);
+
+// The connection that a socket is in this pool; NULL if it is in none, or in another.
+Connection_T SocketPool_get(SocketPool_T pool, Socket_T socket);
+
+// How long a connection may be idle, in milliseconds; 0: for ever. 0 is returned, or -1 for a bad argument.
+int SocketPool_set_idle_timeout(SocketPool_T pool,
+                                int64_t timeout_ms);
+
+// How long a connection may be idle, in milliseconds; 0 if for ever, and for a bad handle.
+uint64_t SocketPool_get_idle_timeout(SocketPool_T pool);
+
+// How long a connection may live, in milliseconds, give or take 10 %; 0: for ever. One that is busy then may finish what
+// it does. 0 is returned, or -1 for a bad argument.
+int SocketPool_set_max_lifetime(SocketPool_T pool,
+                                int64_t lifetime_ms);
+
+// How long a connection may take for its first message, in milliseconds (30,000 unless set); 0: for ever. Bytes that
+// dribble in do not put it off. 0 is returned, or -1 for a bad argument.
+int SocketPool_set_first_message_timeout(SocketPool_T pool,
+                                         int64_t timeout_ms);
+
+// How long output may wait in a connection's buffer without any of it being sent, in milliseconds (30,000 unless set); 0:
+// for ever. 0 is returned, or -1 for a bad argument.
+int SocketPool_set_write_stall_timeout(SocketPool_T pool,
+                                       int64_t timeout_ms);
+
+// So many operations in a window of so many milliseconds, for each connection; `operations` 0: as many as there are. See
+// `SocketPool_check_rate`. 0 is returned, or -1 for a bad argument.
+int SocketPool_setconnrate(SocketPool_T pool,
+                           int operations,
+                           int window_ms);
+
+// The same for all connections of a pool together.
+int SocketPool_set_global_rate(SocketPool_T pool, int operations, int window_ms);
+
+// Takes one operation from the rate of a connection and from that of the pool, and returns 1; if one of them has none left
+// it takes from neither and returns 0, which is no error. For a bad handle 0, with an error.
+int SocketPool_check_rate(SocketPool_T pool,
+                          Connection_T connection);
+
+// At most so many connections of one address at a time; 0: as many as come. 0 is returned, or -1 for a bad argument.
+int SocketPool_setmaxperip(SocketPool_T pool,
+                           int most);
+
+// At most so many connections from now on (1 to 16,777,215). Nobody is closed for it: who is too many leaves in his own
+// time. 0 is returned, or -1 for a bad argument.
+int SocketPool_resize(SocketPool_T pool,
+                      size_t max_connections);
+
+// At most so many bytes wait in a buffer from now on (64 bytes to 16 MiB). Nothing is lost that waits already. 0 is
+// returned, or -1 for a bad argument.
+int SocketPool_set_bufsize(SocketPool_T pool,
+                           size_t buffer_bytes);
+
+// Makes the buffers now that so many in a hundred connections (0 to 100) will need, as far as the pool keeps free ones, so
+// that their first bytes cost no allocation. 0 is returned, or -1 for a bad argument, or without memory.
+int SocketPool_prewarm(SocketPool_T pool,
+                       int percent);
+
+// Takes no newcomers any more and lets everybody go: who is idle now, the others as soon as nothing is owed to them. There
+// is no deadline: see `SocketPool_force_close_all`. Does nothing in a pool that drains already. 0 is returned, or -1.
+int SocketPool_drain(SocketPool_T pool);
+
+// Ends every connection at once, whatever it is doing, and takes no newcomers any more. 0 is returned, or -1.
+int SocketPool_force_close_all(SocketPool_T pool);
+
+// 1 when a drain is over and nobody is left, else 0; 0 for a bad handle.
+int SocketPool_is_drained(SocketPool_T pool);
+
+// The state of a pool: 0 active, 1 draining, 2 drained; -1 for a bad handle.
+int SocketPool_state(SocketPool_T pool);
+
+// How many connections a pool has; 0 for a bad handle.
+size_t SocketPool_count(SocketPool_T pool);
+
+// Does what is due in a pool: ends those whose time is over, and goes on with a drain. Only for a program that waits
+// neither in `SocketPoll_wait` nor in the pool's own loop. Returns for how many milliseconds it may wait before it calls
+// this again: -1 for as long as it likes, and for a bad handle.
+int SocketPool_tick(SocketPool_T pool);
+
+// Has `callback(connection, userdata, reason, argument)` called once for every connection that ends from now on, however
+// it ends; `sp_reason_name` tells the reason in a word. What hangs on the connection answers until it returns. It may call
+// anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is returned, or -1.
+int SocketPool_set_close_callback(SocketPool_T pool,
+                                  SocketPool_CloseCallback callback,
+                                  void *argument);
+
+// Calls `function(connection, argument)` with every connection of a pool.
+void SocketPool_foreach(SocketPool_T pool, SocketPool_Visitor function, void *argument);
+
+// The first connection for which `predicate(connection, argument)` is not 0; NULL if there is none, or for a bad handle.
+Connection_T SocketPool_find(SocketPool_T pool,
+                             SocketPool_Predicate predicate,
+                             void *argument);
+
+// Stores the connections for which `predicate(connection, argument)` is not 0, at most `most` of them, and returns how
+// many; 0 for a bad argument.
+size_t SocketPool_filter(SocketPool_T pool,
+                         SocketPool_Predicate predicate,
+                         void *argument,
+                         Connection_T *found,
+                         size_t most);
+
 // Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` of input that
 // waits for the program, and as much output that waits for the peer (64 bytes to 16 MiB).
 int sp_pool_new(uint32_t max_connections,
@@ -131,7 +397,8 @@ int sp_pool_new(uint32_t max_connections,
                 struct sp_pool **pool);
 
 // Closes every connection and listener of a pool and forgets it; sets the handle to NULL. NULL, or a pointer to NULL, is
-// no error. If another thread is in a call with this pool, that call goes on and is the one that closes.
+// no error. Whoever is still open is told to the close callback. If another thread is in a call with this pool, that call
+// goes on and is the last to let go of it.
 int sp_pool_free(struct sp_pool **pool);
 
 // Accepts connections at `host` (an address; NULL for every one of this machine) and `port` (0 to 65535; with 0 the system

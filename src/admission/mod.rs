@@ -83,6 +83,9 @@ pub(crate) enum Origin {
     Accepted,
     /// From the application, which has it from elsewhere. The accept rate does not concern it.
     Added,
+    /// The same, and the application goes on to drive it.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "C programs do"))]
+    Lent,
 }
 
 /// Whether the pool takes newcomers at all.

@@ -159,6 +159,27 @@ impl Output {
         filled
     }
 
+    /// The ring in which what waits lies, if no shared payloads are among it.
+    #[cfg(feature = "capi")]
+    pub(crate) fn ring(&mut self) -> Option<&mut Lent<Ring>> {
+        self.copied.as_mut().filter(|_| self.shared.is_empty())
+    }
+
+    /// Takes a ring over that somebody has filled. Nothing waits here before.
+    #[cfg(feature = "capi")]
+    pub(crate) fn take_over(&mut self, ring: Lent<Ring>) {
+        debug_assert!(self.is_empty(), "what waits already would be lost");
+        self.committed(ring.len());
+        self.copied = Some(ring);
+    }
+
+    /// Somebody has put `n` more bytes into the ring.
+    #[cfg(feature = "capi")]
+    pub(crate) fn committed(&mut self, n: usize) {
+        self.tail += n;
+        self.waiting += n;
+    }
+
     /// Lets go of room for more payloads than are usual, before the output is kept, empty, for another connection.
     pub(super) fn shrink(&mut self) {
         if self.shared.capacity() > MANY_PAYLOADS {

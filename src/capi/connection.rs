@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::slice;
 
 use super::handles::{self, Bad, Facts, Kind};
-use super::pool::{Inner, Shared};
+use super::shared::{Inner, Name, Shared};
 use super::status::{Failure, SP_OK, answer, call, store};
 use crate::id::ConnId;
 use crate::net::Os;
@@ -27,7 +27,7 @@ fn facts(connection: *mut sp_connection) -> Result<Facts, Failure> {
 fn with_connection(
     function: &str,
     connection: *mut sp_connection,
-    run: impl FnOnce(&mut Connection<'_, u64, Os>) -> Result<c_int, Failure>,
+    run: impl FnOnce(&mut Connection<'_, Name, Os>) -> Result<c_int, Failure>,
 ) -> c_int {
     call(function, || {
         let found = facts(connection)?;
@@ -43,7 +43,7 @@ fn with_connection(
 
 impl Inner {
     /// The connection of a name that was good before the lock was taken.
-    fn connection(&mut self, connection: *mut sp_connection) -> Result<Connection<'_, u64, Os>, Failure> {
+    fn connection(&mut self, connection: *mut sp_connection) -> Result<Connection<'_, Name, Os>, Failure> {
         let id = ConnId::from_u64(facts(connection)?.id);
         id.and_then(|id| self.pool.get(id)).ok_or_else(|| bad(Bad::Stale))
     }

@@ -329,6 +329,17 @@ pub(super) fn pin<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
     Ok(Pinned { slot, place: handle as u32 & PLACE_MASK, object: PhantomData })
 }
 
+/// The same by a handle of another view of the slot.
+pub(super) fn pin_view<T: Object>(handle: u64, kind: Kind) -> Result<Pinned<T>, Bad> {
+    if handle != 0 && handle >> KIND_SHIFT & KIND_MASK != kind as u64 {
+        return Err(Bad::Kind);
+    }
+    match handle {
+        0 => Err(Bad::Null),
+        handle => pin(view(handle, T::KIND)),
+    }
+}
+
 /// Ends a name. What it named is dropped by the last call that uses it, which may be this one.
 pub(super) fn free<T: Object>(handle: u64) -> Result<(), Bad> {
     let pinned = pin::<T>(handle)?;
@@ -384,6 +395,11 @@ pub(super) fn facts(handle: u64, kind: Kind) -> Result<Facts, Bad> {
 pub(super) fn connection_of(socket: u64) -> Option<u64> {
     let state = find(socket, Kind::Socket).ok()?.state.load(Ordering::Acquire);
     Kind::Connection.views(state).then(|| view(socket, Kind::Connection))
+}
+
+/// Whether the descriptor of a connection is closed with its name, and not by the pool.
+pub(super) fn closes_descriptor(connection: u64) -> bool {
+    read(connection, Kind::Connection, |slot| slot.process.load(Ordering::Relaxed) & CLOSES != 0) == Ok(true)
 }
 
 pub(super) fn userdata(connection: u64) -> Result<*mut c_void, Bad> {

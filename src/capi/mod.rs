@@ -4,19 +4,28 @@
 //! behaviour: see `handles`. Pointers to store through must be valid or NULL, which is an error too. Nothing is locked
 //! while the loop waits, and no panic crosses: it becomes an error, and the pool refuses from then on.
 
-#![allow(non_camel_case_types, reason = "the names are C's")]
+#![allow(non_camel_case_types, non_snake_case, reason = "the names are C's")]
 #![allow(
     clippy::missing_safety_doc,
     reason = "the docs are C's too, and above is what all of them ask of a pointer"
 )]
 
+mod arena;
+mod buffer;
 mod connection;
+mod driven;
 mod event;
+mod guide;
 mod handles;
+mod poll;
 mod pool;
+mod shared;
+mod socket;
 mod status;
 
 pub use connection::*;
 pub use event::*;
+pub use guide::*;
 pub use pool::*;
+pub use shared::SocketPool_CloseCallback;
 pub use status::*;

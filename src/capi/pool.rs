@@ -1,87 +1,21 @@
 //! A pool of a C program: made, turned, asked and freed from any thread.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::sync::atomic::Ordering;
+use std::sync::{OnceLock, TryLockError};
 use std::time::Duration;
 
-use super::connection::sp_connection;
-use super::event::{self, sp_event};
-use super::handles::{self, Bad, Kind, Object, Pinned};
+use super::event::sp_event;
+use super::handles;
+use super::shared::{self, Inner, Shared, Stage};
 use super::status::{Failure, SP_OK, call, store};
-use crate::clock::Nanos;
 use crate::drain::State;
-use crate::net::Reactor;
 use crate::reason::Reason;
-use crate::server::{Event, Handle, SocketPool};
+use crate::server::SocketPool;
 
 /// A pool. A pointer to it is a name, not an address.
 #[derive(Debug)]
 pub struct sp_pool;
-
-/// A pool and what its callers share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    inner: Mutex<Inner>,
-    /// Held during a turn, in whose wait `inner` is not.
-    reactor: Mutex<Reactor>,
-    /// Whether a turn sleeps by what was due when it looked. Set while `inner` is locked.
-    waits: AtomicBool,
-    handle: Handle,
-    fd: c_int,
-}
-
-/// What the lock guards.
-#[derive(Debug)]
-pub(super) struct Inner {
-    /// What hangs on a connection is its own handle.
-    pub(super) pool: SocketPool<u64>,
-    own_name: u64,
-    /// The connection whose end was told last: its name answers until the next event is asked for.
-    told_closed: u64,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.forget_told();
-        let names = &mut Vec::new();
-        self.pool.for_each(|connection| names.extend(connection.userdata().copied()));
-        for name in names {
-            // Nobody else ends the name of a connection that lives.
-            let _ = handles::free_socket(*name, Kind::Connection);
-        }
-    }
-}
-
-impl Object for Shared {
-    const KIND: Kind = Kind::Pool;
-}
-
-impl Shared {
-    /// The pool, for one call. A panic in an earlier call has left it in nobody knows which state.
-    pub(super) fn lock(&self) -> Result<MutexGuard<'_, Inner>, Failure> {
-        self.inner.lock().map_err(|_| Failure::state("the pool has failed before and does nothing any more"))
-    }
-}
-
-impl Shared {
-    /// Ends the wait of a turn in another thread: it sleeps by what was due before.
-    pub(super) fn hurry(&self) {
-        if self.waits.load(Ordering::Acquire) {
-            // It fails only when the pool is gone, or so many wait already that it is awake.
-            let _ = self.handle.wake();
-        }
-    }
-}
-
-/// Finds a pool.
-fn pin(pool: *mut sp_pool) -> Result<Pinned<Shared>, Failure> {
-    handles::pin(pool.addr() as u64).map_err(bad)
-}
-
-fn bad(reason: Bad) -> Failure {
-    Failure::handle("pool", Kind::Pool, reason)
-}
 
 /// Runs a call on a pool, alone with it.
 fn with_pool(
@@ -89,12 +23,7 @@ fn with_pool(
     pool: *mut sp_pool,
     run: impl FnOnce(&mut Inner) -> Result<c_int, Failure>,
 ) -> c_int {
-    call(function, || {
-        let pinned = pin(pool)?;
-        let status = run(&mut *pinned.lock()?)?;
-        pinned.hurry();
-        Ok(status)
-    })
+    call(function, || shared::with(pool, run))
 }
 
 /// Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` of input that
@@ -108,19 +37,8 @@ pub unsafe extern "C" fn sp_pool_new(
     call("sp_pool_new", || {
         // SAFETY: as the caller promises.
         unsafe { store("pool", pool, std::ptr::null_mut()) }?;
-        let mut reactor = Reactor::new()?;
         let builder = SocketPool::builder().max_connections(max_connections);
-        let mut made = builder.max_input(buffer_bytes).max_output(buffer_bytes).build_on(&mut reactor)?;
-        made.lend_addresses();
-        let shared = Shared {
-            handle: made.handle(),
-            fd: std::os::fd::AsRawFd::as_raw_fd(&reactor),
-            inner: Mutex::new(Inner { pool: made, own_name: 0, told_closed: 0 }),
-            reactor: Mutex::new(reactor),
-            waits: AtomicBool::new(false),
-        };
-        let name = handles::name(Box::new(shared)).ok_or_else(|| Failure::memory("a handle"))?;
-        handles::pin::<Shared>(name).map_err(bad)?.lock()?.own_name = name;
+        let name = Shared::make(builder.max_input(buffer_bytes).max_output(buffer_bytes))?;
         // SAFETY: as above.
         unsafe { store("pool", pool, std::ptr::without_provenance_mut(name as usize)) }?;
         Ok(SP_OK)
@@ -128,24 +46,40 @@ pub unsafe extern "C" fn sp_pool_new(
 }
 
 /// Closes every connection and listener of a pool and forgets it; sets the handle to NULL. NULL, or a pointer to NULL, is
-/// no error. If another thread is in a call with this pool, that call goes on and is the one that closes.
+/// no error. Whoever is still open is told to the close callback. If another thread is in a call with this pool, that call
+/// goes on and is the last to let go of it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sp_pool_free(pool: *mut *mut sp_pool) -> c_int {
-    call("sp_pool_free", || {
-        if pool.is_null() {
-            return Ok(SP_OK);
+pub unsafe extern "C-unwind" fn sp_pool_free(pool: *mut *mut sp_pool) -> c_int {
+    if pool.is_null() {
+        return SP_OK;
+    }
+    // SAFETY: not NULL, and the caller promises that it may be read and written.
+    let name = unsafe { pool.replace(std::ptr::null_mut()) };
+    free_named("sp_pool_free", name)
+}
+
+/// Frees a pool, for `function`.
+pub(super) fn free_named(function: &str, pool: *mut sp_pool) -> c_int {
+    if pool.is_null() {
+        return SP_OK;
+    }
+    let status = call(function, || {
+        shared::with(pool, |inner| {
+            inner.stage = Stage::Freed;
+            inner.end_all();
+            Ok(SP_OK)
+        })
+    });
+    if status == SP_OK {
+        shared::tell(pool.addr() as u64);
+        if let Ok(waiting) = shared::pin(pool) {
+            // What was told may have freed it.
+            let _ = handles::free::<Shared>(pool.addr() as u64);
+            // Whoever waits in a turn lets go.
+            let _ = waiting.handle.wake();
         }
-        // SAFETY: not NULL, and the caller promises that it may be read and written.
-        let name = unsafe { pool.replace(std::ptr::null_mut()) };
-        if name.is_null() {
-            return Ok(SP_OK);
-        }
-        // Whoever waits in a turn lets go.
-        let waiting = pin(name)?;
-        handles::free::<Shared>(name.addr() as u64).map_err(bad)?;
-        let _ = waiting.handle.wake();
-        Ok(SP_OK)
-    })
+    }
+    status
 }
 
 /// Accepts connections at `host` (an address; NULL for every one of this machine) and `port` (0 to 65535; with 0 the system
@@ -171,6 +105,7 @@ pub unsafe extern "C" fn sp_pool_listen(
             Failure::argument("host", format_args!("is {host:?}, must be an IPv4 or IPv6 address"))
         })?;
         let bound = inner.pool.listen(&std::net::SocketAddr::new(address, port).to_string())?;
+        inner.stage = Stage::Turned;
         if !bound_port.is_null() {
             let bound = bound.tcp().map_or(0, |address| c_int::from(address.port()));
             // SAFETY: not NULL, and the caller promises the rest.
@@ -186,7 +121,7 @@ pub unsafe extern "C" fn sp_pool_listen(
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_pool_turn(pool: *mut sp_pool, timeout_ms: c_int) -> c_int {
     call("sp_pool_turn", || {
-        let pinned = pin(pool)?;
+        let pinned = shared::pin(pool)?;
         let mut reactor = match pinned.reactor.try_lock() {
             Ok(reactor) => reactor,
             Err(TryLockError::WouldBlock) => return Err(Failure::busy("another thread turns the pool")),
@@ -201,9 +136,13 @@ pub extern "C" fn sp_pool_turn(pool: *mut sp_pool, timeout_ms: c_int) -> c_int {
             }
         };
         let due = {
-            let inner = pinned.lock()?;
+            let mut inner = pinned.lock()?;
+            if inner.stage == Stage::Called {
+                inner.stage = Stage::Turned;
+            }
             pinned.waits.store(true, Ordering::Release);
-            inner.pool.next_timeout()
+            let parting = inner.next_timeout();
+            inner.pool.next_timeout().into_iter().chain(parting).min()
         };
         let timeout = match (most, due) {
             (Some(most), Some(due)) => Some(most.min(due)),
@@ -212,7 +151,9 @@ pub extern "C" fn sp_pool_turn(pool: *mut sp_pool, timeout_ms: c_int) -> c_int {
         let waited = reactor.turn(timeout);
         pinned.waits.store(false, Ordering::Release);
         // What was due is done even if the wait has failed.
-        pinned.lock()?.pool.process(&mut reactor);
+        let mut inner = pinned.lock()?;
+        inner.pool.process(&mut reactor);
+        inner.do_what_is_due();
         waited?;
         Ok(SP_OK)
     })
@@ -220,81 +161,17 @@ pub extern "C" fn sp_pool_turn(pool: *mut sp_pool, timeout_ms: c_int) -> c_int {
 
 /// Stores the next event and returns 1; returns 0 when this turn has nothing more to tell.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sp_pool_next_event(pool: *mut sp_pool, event: *mut sp_event) -> c_int {
-    with_pool("sp_pool_next_event", pool, |inner| {
+pub unsafe extern "C-unwind" fn sp_pool_next_event(pool: *mut sp_pool, event: *mut sp_event) -> c_int {
+    let status = with_pool("sp_pool_next_event", pool, |inner| {
         // SAFETY: as the caller promises.
         unsafe { store("event", event, sp_event::none()) }?;
-        let Some(next) = inner.next() else { return Ok(0) };
+        let Some(next) = inner.next_event() else { return Ok(0) };
         // SAFETY: as above.
         unsafe { store("event", event, next) }?;
         Ok(1)
-    })
-}
-
-impl Inner {
-    /// Ends the name of the connection whose end was told last.
-    fn forget_told(&mut self) {
-        // There may be none.
-        let _ = handles::free_socket(std::mem::take(&mut self.told_closed), Kind::Connection);
-    }
-
-    fn next(&mut self) -> Option<sp_event> {
-        self.forget_told();
-        loop {
-            let event = self.pool.next_event()?;
-            if let Some(event) = self.tell(event) {
-                return Some(event);
-            }
-        }
-    }
-
-    /// The event as C has it; `None` for one that C does not hear of.
-    fn tell(&mut self, event: Event<u64>) -> Option<sp_event> {
-        let (kind, id) = match event {
-            Event::Opened(id) => {
-                let mut connection = self.pool.get(id)?;
-                let facts = handles::Facts {
-                    owner: self.own_name,
-                    id: id.as_u64(),
-                    created_ms: millis(connection.created()),
-                    fd: connection.fd(),
-                };
-                let Some(name) = handles::name_connection(facts) else {
-                    // Without a name nobody could do anything with it.
-                    self.pool.kill(id);
-                    return None;
-                };
-                connection.set_userdata(name);
-                return Some(named(event::SP_EVENT_OPENED, name));
-            }
-            Event::Closed { userdata, reason, .. } => {
-                let name = userdata?;
-                self.told_closed = name;
-                return Some(sp_event { reason: code(reason), ..named(event::SP_EVENT_CLOSED, name) });
-            }
-            Event::Drained => return Some(sp_event { kind: event::SP_EVENT_DRAINED, ..sp_event::none() }),
-            Event::Readable(id) => (event::SP_EVENT_READABLE, id),
-            Event::Writable(id) => (event::SP_EVENT_WRITABLE, id),
-            Event::ReadClosed(id) => (event::SP_EVENT_READ_CLOSED, id),
-        };
-        let name = *self.pool.get(id)?.userdata()?;
-        Some(named(kind, name))
-    }
-}
-
-fn named(kind: c_int, name: u64) -> sp_event {
-    let connection = std::ptr::without_provenance_mut::<sp_connection>(name as usize);
-    let userdata = handles::userdata(name).unwrap_or(std::ptr::null_mut::<c_void>());
-    sp_event { kind, reason: 0, connection, userdata }
-}
-
-pub(super) fn millis(at: Nanos) -> u64 {
-    at.as_nanos() / 1_000_000
-}
-
-/// Reasons have numbers from 1 on, in the order of `Reason::ALL`.
-fn code(reason: Reason) -> c_int {
-    Reason::ALL.iter().position(|other| *other == reason).map_or(0, |place| place as c_int + 1)
+    });
+    shared::tell(pool.addr() as u64);
+    status
 }
 
 /// The reason of an end in a word that never changes, such as "peer" or "idle"; "unknown" for a number that is no reason.
@@ -326,7 +203,7 @@ pub unsafe extern "C" fn sp_pool_next_timeout_ms(pool: *mut sp_pool, timeout_ms:
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sp_pool_fd(pool: *mut sp_pool, fd: *mut c_int) -> c_int {
     call("sp_pool_fd", || {
-        let pinned = pin(pool)?;
+        let pinned = shared::pin(pool)?;
         // SAFETY: as the caller promises.
         unsafe { store("fd", fd, pinned.fd) }?;
         Ok(SP_OK)
@@ -337,7 +214,7 @@ pub unsafe extern "C" fn sp_pool_fd(pool: *mut sp_pool, fd: *mut c_int) -> c_int
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_pool_wake(pool: *mut sp_pool) -> c_int {
     call("sp_pool_wake", || {
-        let pinned = pin(pool)?;
+        let pinned = shared::pin(pool)?;
         pinned.handle.wake().map_err(|error| Failure::state(&error.to_string()))?;
         Ok(SP_OK)
     })

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::handles::{Bad, Kind};
 use crate::error::Error;
+use crate::reason::Refusal;
 
 /// It was done.
 pub const SP_OK: c_int = 0;
@@ -24,6 +25,8 @@ pub const SP_SYSTEM: c_int = -4;
 pub const SP_NO_MEMORY: c_int = -5;
 /// It cannot be done in this state.
 pub const SP_BAD_STATE: c_int = -6;
+/// The pool turned a newcomer away; the text says why.
+pub const SP_REFUSED: c_int = -7;
 
 /// Why a call failed.
 #[derive(Debug)]
@@ -49,6 +52,11 @@ impl Failure {
 
     pub(super) fn state(why: &str) -> Self {
         Self { status: SP_BAD_STATE, errno: libc::EPERM, text: why.to_owned() }
+    }
+
+    /// The pool turned a newcomer away.
+    pub(super) fn refused(why: Refusal) -> Self {
+        Self { status: SP_REFUSED, errno: libc::EAGAIN, text: format!("the pool refuses it: {why}") }
     }
 
     /// The operating system refused to do something.

@@ -63,6 +63,8 @@ pub(crate) struct Record<S, U> {
     pub(crate) denied: u32,
     /// Why it ends, once `stage` says that it does.
     reason: Reason,
+    /// Who moves its bytes.
+    pub(crate) driver: Driver,
     pub(crate) userdata: Option<U>,
     /// Deadlines of its own, where they differ from the pool's.
     pub(crate) own: Option<Lent<Deadlines>>,
@@ -108,6 +110,7 @@ impl<S, U> Record<S, U> {
             peer,
             denied: 0,
             reason: Reason::Closed,
+            driver: Driver::Pool,
             userdata: None,
             own: None,
         }
@@ -189,6 +192,16 @@ impl<S, U> Record<S, U> {
 #[inline]
 pub(crate) const fn facts(ready: Readiness, muted: Muted, reading: u8, stage: u8) -> u32 {
     u32::from_le_bytes([ready.bits(), muted.0, reading, stage])
+}
+
+/// Who reads and writes a connection's descriptor, watches it and closes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Driver {
+    Pool,
+    /// The application, by calls that tell the pool.
+    #[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "C programs do"))]
+    Application,
 }
 
 /// How far a connection has come in life.

@@ -11,7 +11,7 @@ use super::listen::{Accepting, Backlog};
 use super::{SocketPool, WhenFull};
 use crate::admission::{Decision, Intake, Origin, Permit, Proof, Room};
 use crate::clock::Nanos;
-use crate::connection::{Duplicate, Flags, Muted, Record, Standing};
+use crate::connection::{Driver, Duplicate, Flags, Muted, Record, Standing};
 use crate::error::AddError;
 use crate::id::ConnId;
 use crate::net::{AcceptFailure, Kind, Listener, Net, Registry, Stream, Token, classify, is_shortage};
@@ -361,7 +361,7 @@ impl<U, N: Net> SocketPool<U, N> {
         origin: Origin,
         seat: Seat,
     ) -> Result<ConnId, AddError<N::Stream>> {
-        if origin == Origin::Added {
+        if origin != Origin::Accepted {
             self.core.health.counters.adopted += 1;
         }
         if self.table.id_by_fd(stream.fd()).is_some() {
@@ -393,13 +393,26 @@ impl<U, N: Net> SocketPool<U, N> {
     ) -> Result<ConnId, AddError<N::Stream>> {
         let now = self.core.now;
         let fd = stream.fd();
-        let (id, record) = match self.table.insert(fd, stream, peer, permit, Standing::Unproven, now) {
+        let standing = if origin == Origin::Lent { Standing::Unobserved } else { Standing::Unproven };
+        let (id, record) = match self.table.insert(fd, stream, peer, permit, standing, now) {
             Ok(inserted) => inserted,
             Err(Duplicate { stream, permit }) => {
                 self.core.gate.release(permit, Proof::Proven, now);
                 return Err(self.refuse(stream, Refusal::Duplicate));
             }
         };
+        if origin == Origin::Lent {
+            record.driver = Driver::Application;
+            record.muted = Muted::APPLICATION;
+            self.core.arm(id, record);
+            if let Some(delay) = delay {
+                self.core.health.counters.delayed += 1;
+                self.core.mute_until(id, record, Muted::DELAYED, now + delay);
+            }
+            let live = self.table.len();
+            self.core.health.opened(live);
+            return Ok(id);
+        }
         // Of an accepted stream the peer tells what it is; of an added one it may tell whom somebody has accepted.
         if (origin == Origin::Added || peer.is_unix()) && record.stream.stops_short() {
             record.ready = record.ready.with(Readiness::STOPS_SHORT);

@@ -5,7 +5,7 @@ use super::SocketPool;
 use super::event::Event;
 use super::turn::{MOST_TOUCHED, hand_out};
 use crate::admission::Proof;
-use crate::connection::{Flags, Muted, Record, Standing};
+use crate::connection::{Driver, Flags, Muted, Record, Standing};
 use crate::id::ConnId;
 use crate::net::{Net, Registry, Stream};
 
@@ -72,7 +72,8 @@ impl<U, N: Net> SocketPool<U, N> {
         };
         debug_assert!(self.inbox.owner() != Some(id), "{id} is closed while its input is open");
         self.core.forget(id, record);
-        if record.flags.has(Flags::PARTING) && self.inbox.owner().is_none() {
+        let driver = record.driver;
+        if record.flags.has(Flags::PARTING) && driver == Driver::Pool && self.inbox.owner().is_none() {
             record.stream.part(self.inbox.scratch());
         }
         if record.flags.has(Flags::SHARED) {
@@ -86,7 +87,10 @@ impl<U, N: Net> SocketPool<U, N> {
         let Record { stream, permit, muted, userdata, .. } = self.table.remove(id, fd)?;
         self.core.gate.release(permit, proof, self.core.now);
         self.core.health.closed(reason, self.core.now);
-        drop(stream);
+        match driver {
+            Driver::Pool => drop(stream),
+            Driver::Application => std::mem::forget(stream),
+        }
         self.core.exhaustion.closed(self.core.now);
         self.wake_accepting();
         let announced = !muted.has(Muted::UNANNOUNCED);

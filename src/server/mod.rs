@@ -12,6 +12,8 @@ mod config;
 mod conn;
 mod core;
 mod draining;
+#[cfg(feature = "capi")]
+mod driven;
 mod ending;
 mod event;
 mod eviction;
@@ -39,6 +41,8 @@ pub use builder::Builder;
 pub use commands::{CallError, Handle, SendError};
 pub use config::{Config, Eviction, OutputHigh, OverRate, Proof, ReadStall, WhenFull};
 pub use conn::Connection;
+#[cfg(feature = "capi")]
+pub(crate) use driven::{Driven, Side};
 pub use event::Event;
 pub use sending::Sent;
 pub use split::{Input, Sender};
@@ -110,6 +114,9 @@ pub struct SocketPool<U, N: Net = Os> {
     reactor: Option<Reactor<N>>,
     /// Its number at the reactor, for as long as it lives.
     place: Place,
+    /// What the application has an address of and may fill.
+    #[cfg(feature = "capi")]
+    spaces: Vec<driven::Space>,
     /// Calls since the last walk through everything.
     #[cfg(feature = "audit")]
     calls: u32,
@@ -204,6 +211,8 @@ impl<U, N: Net> SocketPool<U, N> {
             ground,
             reactor: None,
             place,
+            #[cfg(feature = "capi")]
+            spaces: Vec::new(),
             #[cfg(feature = "audit")]
             calls: 0,
         })
@@ -526,6 +535,8 @@ impl<U, N: Net> Drop for SocketPool<U, N> {
     /// A shared reactor outlives the pool, and so may copies of descriptors that somebody else holds: it is told to forget
     /// them.
     fn drop(&mut self) {
+        #[cfg(feature = "capi")]
+        self.leave_driven_open();
         if self.reactor.is_some() {
             return;
         }

@@ -9,7 +9,7 @@ use super::core::Core;
 use super::sending::{self, SHORTAGE_PAUSE};
 use crate::bucket::ByteBucket;
 use crate::clock::Nanos;
-use crate::connection::{Deadlines, Flags, Muted, Reading, Record, Stage, Standing};
+use crate::connection::{Deadlines, Driver, Flags, Muted, Reading, Record, Stage, Standing};
 use crate::id::ConnId;
 use crate::net::{Net, Stream};
 use crate::readiness::Readiness;
@@ -352,14 +352,16 @@ impl<N: Net> Core<N> {
     /// Whether nothing has come that nobody has read: before a connection goes for its silence the socket is asked,
     /// since a turn may be late, and the poller tells of so many connections at a time. What has come is heard next.
     pub(super) fn is_silent<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
-        let is_read = record.muted.is_at_most(Muted::UNANNOUNCED)
+        let is_read = (record.muted.is_at_most(Muted::UNANNOUNCED) || record.driver == Driver::Application)
             && record.reading == Reading::Open
             && !record.is_ending();
         if !is_read || !record.stream.has_unread() {
             return true;
         }
-        record.ready = record.ready.with(Readiness::READABLE);
-        self.enqueue(id, record);
+        if record.driver == Driver::Pool {
+            record.ready = record.ready.with(Readiness::READABLE);
+            self.enqueue(id, record);
+        }
         false
     }
 
@@ -384,6 +386,10 @@ impl<N: Net> Core<N> {
 
     /// Whether the peer takes output after all: the socket is asked, since a turn may be late.
     fn moves_output<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
+        if record.driver == Driver::Application {
+            // It has had as long to try as we would have had, and has told what it sent.
+            return false;
+        }
         sending::flush(self, id, record);
         if self.write_stall_deadline(record).is_some_and(|deadline| self.now >= deadline) {
             return false;

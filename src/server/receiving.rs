@@ -117,7 +117,12 @@ fn allowed<N: Net, U>(
 }
 
 #[inline(always)] // See `complete_operation`.
-fn received<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, n: usize) {
+pub(super) fn received<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    n: usize,
+) {
     record.flags.remove(Flags::SPARED);
     record.received_bytes += n as u64;
     core.health.counters.received_bytes += n as u64;

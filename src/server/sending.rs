@@ -410,7 +410,7 @@ fn send_at_most<S: Stream>(stream: &S, slices: &[IoSlice<'_>], most: usize) -> i
 }
 
 #[inline]
-fn sent<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, n: usize) {
+pub(super) fn sent<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, n: usize) {
     record.sent_bytes += n as u64;
     core.health.counters.sent_bytes += n as u64;
     if let Some(bucket) = &core.policy.sent {
@@ -423,7 +423,12 @@ fn sent<N: Net, U>(core: &mut Core<N>, record: &mut Record<N::Stream, U>, n: usi
 
 /// Something is on its way to the peer: that proves the connection and completes its operation.
 #[inline(always)] // See `complete_operation`.
-fn answered<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
+pub(super) fn answered<N: Net, U>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    left: usize,
+) {
     if record.standing == Standing::Unproven && record.received_bytes > 0 {
         core.prove(id, record);
     }
@@ -477,7 +482,7 @@ fn watch_room<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::
     }
 }
 
-fn arm_write_stall<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &Record<N::Stream, U>) {
+pub(super) fn arm_write_stall<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &Record<N::Stream, U>) {
     if let (Some(timeout), Some(output)) = (core.write_stall_of(record), &record.output) {
         core.timers.arm_by(id.slot(), output.stalled_since + timeout);
     }

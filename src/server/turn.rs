@@ -156,11 +156,21 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     fn after_wait(&mut self, reactor: &mut Reactor<N>) {
+        self.begin_work();
+        self.take_in(reactor);
+        self.work();
+        self.core.store.begin_turn();
+    }
+
+    pub(super) fn begin_work(&mut self) {
         self.core.read_clock();
         self.between_turns = false;
         self.core.health.counters.turns += 1;
         self.accepts_left = accept::MOST_A_TURN;
-        self.take_in(reactor);
+    }
+
+    /// Does what is due.
+    pub(super) fn work(&mut self) {
         self.run_commands();
         self.keep_deadlines();
         self.serve_line();
@@ -169,7 +179,6 @@ impl<U, N: Net> SocketPool<U, N> {
         self.accept();
         self.core.run.begin_turn();
         self.inbox.begin_turn(self.core.run.len());
-        self.core.store.begin_turn();
         self.core.closes_left = ending::MOST_A_TURN;
         self.audit();
     }
@@ -302,7 +311,7 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// The same outside of a turn, where what was put aside may leave long after the turn began.
-    fn settle_handled(&mut self) {
+    pub(super) fn settle_handled(&mut self) {
         if self.is_being_handled() {
             self.core.read_clock();
             self.settle_touched();

@@ -1,0 +1,273 @@
+//! Connections that the program drives: sockets it has added, and reads and writes by calls of this interface. The pool
+//! hears of every byte, keeps the limits, and decides ends; the program sees them as the end of the stream.
+
+use std::collections::HashMap;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::connection::sp_connection;
+use super::handles::{self, Kind, Pinned};
+use super::pool::sp_pool;
+use super::shared::{self, Name, Shared, Stage};
+use super::status::Failure;
+use crate::id::ConnId;
+use crate::net::{OsStream, is_shortage};
+use crate::reason::Reason;
+use crate::server::Driven;
+
+/// A connection as the pool has it, for one call.
+pub(super) type Conn<'a> = Driven<'a, Name, crate::net::Os>;
+
+/// Which connection has, or has had, a descriptor: programs add those to their loops.
+static BY_FD: Mutex<Option<HashMap<RawFd, Name, crate::hash::FoldedState>>> = Mutex::new(None);
+
+fn by_fd() -> MutexGuard<'static, Option<HashMap<RawFd, Name, crate::hash::FoldedState>>> {
+    BY_FD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which connection has this descriptor, if one has.
+pub(super) fn name_of_fd(fd: RawFd) -> Option<u64> {
+    let name = by_fd().as_ref()?.get(&fd).copied()?;
+    // Once it has ended its descriptor is somebody else's.
+    handles::facts(name.get(), Kind::Connection).is_ok().then_some(name.get())
+}
+
+/// Adds a socket to a pool, which owns it if that succeeds.
+pub(super) fn add(pool: *mut sp_pool, socket: u64) -> Result<u64, Failure> {
+    let held = handles::hold_socket(socket, Kind::Socket)
+        .map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+    if handles::connection_of(socket).is_some() {
+        return Err(Failure::state("the socket is in a pool already"));
+    }
+    // SAFETY: the socket is held, so its descriptor is open; this second owner lets go of it below, whatever happens.
+    let fd = unsafe { OwnedFd::from_raw_fd(held.fd) };
+    let stream = match OsStream::adopt(fd) {
+        Ok(stream) => stream,
+        Err((fd, error)) => {
+            std::mem::forget(fd);
+            return Err(Failure::system("socket cannot be taken in", &error));
+        }
+    };
+    let stream = ManuallyDrop::new(stream);
+    let Some(peer) = stream.connected_peer() else {
+        return Err(Failure::state("the socket is not connected"));
+    };
+    let added = shared::with_due(pool, |inner| {
+        if inner.stage == Stage::Freed {
+            return Err(Failure::state("the pool is being freed"));
+        }
+        let id = inner.pool.lend(ManuallyDrop::into_inner(stream), peer).map_err(|refused| {
+            std::mem::forget(refused.stream);
+            Failure::refused(refused.reason)
+        })?;
+        let now = inner.pool.now().as_millis();
+        let name = handles::join(socket, inner.own_name, id.as_u64(), now).ok().and_then(Name::new);
+        let Some(name) = name else {
+            inner.pool.let_go(id, Reason::Closed);
+            return Err(Failure::state("the socket is in a pool already"));
+        };
+        if let Some(mut connection) = inner.pool.driven(id) {
+            connection.set_userdata(name);
+        }
+        Ok(name)
+    })?;
+    by_fd().get_or_insert_default().insert(held.fd, added);
+    Ok(added.get())
+}
+
+/// A connection by its name, and its pool.
+fn find(connection: u64) -> Result<(Pinned<Shared>, handles::Facts), Failure> {
+    let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
+    let pool = handles::pin::<Shared>(facts.owner).map_err(bad)?;
+    Ok((pool, facts))
+}
+
+fn bad(reason: handles::Bad) -> Failure {
+    Failure::handle("connection", Kind::Connection, reason)
+}
+
+/// Runs a call on a connection that the program drives, alone with its pool. `ended` is the answer when the pool has ended it
+/// and the program has not removed it yet.
+pub(super) fn with<T>(
+    connection: u64,
+    ended: Result<T, Failure>,
+    run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (pool, _) = find(connection)?;
+    let mut inner = pool.lock()?;
+    // What was good before the lock was taken need not be now.
+    let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
+    let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
+    if let Some(mut conn) = inner.pool.driven(id) {
+        let answer = run(&mut conn);
+        handles::set_active_ms(connection, conn.last_active().as_millis());
+        drop(inner);
+        pool.hurry();
+        return answer;
+    }
+    if inner.pool.drives(id) {
+        return Err(Failure::state("the pool's own loop moves its bytes: see sp_connection_receive"));
+    }
+    ended
+}
+
+/// The same, for one that must be of this pool, and live.
+pub(super) fn of<T>(
+    pool: *mut sp_pool,
+    connection: u64,
+    run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (owner, _) = find(connection)?;
+    let named = shared::pin(pool)?;
+    if !std::ptr::eq(&raw const *named, &raw const *owner) {
+        return Err(Failure::argument("connection", "is another pool's"));
+    }
+    with(connection, Err(Failure::state("the pool has ended the connection")), run)
+}
+
+/// The connection that a socket is in a pool; NULL if it is in no pool, or in another.
+pub(super) fn get(pool: *mut sp_pool, socket: u64) -> Result<*mut sp_connection, Failure> {
+    handles::hold_socket(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+    shared::pin(pool)?;
+    let connection = handles::connection_of(socket).filter(|connection| {
+        let owner = handles::facts(*connection, Kind::Connection).map_or(0, |facts| facts.owner);
+        owner == pool.addr() as u64
+    });
+    Ok(std::ptr::without_provenance_mut(connection.unwrap_or(0) as usize))
+}
+
+/// Receives into the program's memory: 0 at the end of the stream.
+///
+/// # Safety
+/// `length` bytes may be written there.
+pub(super) unsafe fn receive(
+    connection: u64,
+    into: *mut c_void,
+    length: usize,
+    flags: c_int,
+) -> Result<isize, Failure> {
+    with(connection, Ok(0), |conn| {
+        // SAFETY: the lock is held, so the descriptor stays open; the caller vouches for the rest.
+        let n = unsafe { libc::recv(conn.fd(), into, length, flags | libc::MSG_DONTWAIT) };
+        if n < 0 {
+            return Err(Failure::system("receive", &io::Error::last_os_error()));
+        }
+        if n > 0 && flags & libc::MSG_PEEK == 0 {
+            conn.received(n.unsigned_abs());
+        }
+        Ok(n)
+    })
+}
+
+/// Sends from the program's memory: 0 when nothing can be sent now.
+///
+/// # Safety
+/// `length` bytes may be read there.
+pub(super) unsafe fn send(
+    connection: u64,
+    from: *const c_void,
+    length: usize,
+    flags: c_int,
+) -> Result<isize, Failure> {
+    let ended = Failure::system("send", &io::Error::from_raw_os_error(libc::EPIPE));
+    with(connection, Err(ended), |conn| {
+        let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: as in `receive`.
+        let n = unsafe { libc::send(conn.fd(), from, length, flags) };
+        if n < 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::WouldBlock || is_shortage(&error) {
+                return Ok(0);
+            }
+            return Err(Failure::system("send", &error));
+        }
+        if n > 0 {
+            conn.sent(n.unsigned_abs());
+        }
+        Ok(n)
+    })
+}
+
+/// The program hears through a `SocketPoll` when something comes for a connection: its silence is the peer's.
+pub(super) fn observe(connection: u64) {
+    // Whoever has gone meanwhile need not be observed.
+    let _ = with(connection, Ok(()), |conn| {
+        conn.observe();
+        Ok(())
+    });
+}
+
+/// Something has come for a connection, and the program is told. It may read that without telling us.
+pub(super) fn is_told(connection: u64) {
+    let never_active = handles::facts(connection, Kind::Connection)
+        .is_ok_and(|facts| handles::active_ms(connection) == Ok(facts.created_ms));
+    if never_active {
+        let _ = with(connection, Ok(()), |conn| {
+            conn.leave_unobserved();
+            Ok(())
+        });
+    }
+}
+
+/// For how long a wait may last in which connections of these pools are.
+pub(super) fn next_timeout(pools: &[u64]) -> Option<Duration> {
+    let due = |pool: &u64| handles::pin::<Shared>(*pool).ok()?.lock().ok()?.next_timeout();
+    pools.iter().filter_map(due).min()
+}
+
+/// A wait is over in which connections of these pools were: does what is due in them, and tells it.
+pub(super) fn tick(pools: &[u64]) {
+    for pool in pools {
+        if let Ok(pinned) = handles::pin::<Shared>(*pool)
+            && let Ok(mut inner) = pinned.lock()
+        {
+            inner.pool.let_rest_end();
+            inner.do_what_is_due();
+        }
+        shared::tell(*pool);
+    }
+}
+
+/// Removes a connection from the pool that it must be of, if one is named, and closes it. The close callback is to be told.
+pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64, Failure> {
+    let (owner, facts) = find(connection)?;
+    if let Some(pool) = pool {
+        let named = shared::pin(pool)?;
+        if !std::ptr::eq(&raw const *named, &raw const *owner) {
+            return Err(Failure::argument("connection", "is another pool's"));
+        }
+    }
+    super::poll::forget_everywhere(facts.fd);
+    let mut inner = owner.lock()?;
+    let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
+    let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
+    let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
+    if inner.pool.let_go(id, Reason::Closed) {
+        inner.removed(name, Reason::Closed);
+    } else {
+        // Its end has been told.
+        part(facts.fd);
+        handles::free_socket(connection, Kind::Connection).map_err(bad)?;
+    }
+    drop(inner);
+    Ok(facts.owner)
+}
+
+/// What has come unread of a connection that was ended is dropped, so that its close does not reset what was sent.
+fn part(fd: RawFd) {
+    // SAFETY: the caller has a name that keeps the descriptor open.
+    let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+    let mut dropped = [0; 4096];
+    for _ in 0..MOST_DROPPED {
+        match io::Read::read(&mut &*socket2::SockRef::from(&socket), &mut dropped) {
+            Ok(1..) => {}
+            _ => return,
+        }
+    }
+}
+
+const MOST_DROPPED: usize = 16;

@@ -1,0 +1,114 @@
+//! `Connection_…`: what a connection says of itself.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr::{null_mut, without_provenance_mut};
+
+use super::super::buffer::SocketBuf_T;
+use super::super::connection::{sp_connection_peer, sp_connection_set_userdata, sp_connection_userdata};
+use super::super::driven;
+use super::super::handles::{self, Bad, Kind};
+use super::super::socket::Socket_T;
+use super::super::status::{Failure, answer};
+use super::pool::Connection_T;
+
+fn bad(reason: Bad) -> Failure {
+    Failure::handle("connection", Kind::Connection, reason)
+}
+
+/// Another view of the slot of a connection that is there.
+fn view<T>(function: &str, connection: Connection_T, kind: Kind) -> *mut T {
+    answer(function, null_mut(), || {
+        handles::facts(connection.addr() as u64, Kind::Connection).map_err(bad)?;
+        Ok(without_provenance_mut(handles::view(connection.addr() as u64, kind) as usize))
+    })
+}
+
+/// The socket of a connection: the one that was added. It stays the pool's. NULL for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_socket(connection: Connection_T) -> Socket_T {
+    view("Connection_socket", connection, Kind::Socket)
+}
+
+/// The buffer for what was received. It lives as long as the connection. NULL for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_inbuf(connection: Connection_T) -> SocketBuf_T {
+    view("Connection_inbuf", connection, Kind::Input)
+}
+
+/// The buffer for what is to be sent. It lives as long as the connection. NULL for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_outbuf(connection: Connection_T) -> SocketBuf_T {
+    view("Connection_outbuf", connection, Kind::Output)
+}
+
+/// The descriptor of a connection, which stays the pool's; -1 for a bad handle. Takes no lock.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_fd(connection: Connection_T) -> c_int {
+    answer("Connection_fd", -1, || {
+        handles::facts(connection.addr() as u64, Kind::Connection).map(|facts| facts.fd).map_err(bad)
+    })
+}
+
+/// What the program has hung on a connection; NULL if nothing, or for a bad handle. Takes no lock.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_userdata(connection: Connection_T) -> *mut c_void {
+    sp_connection_userdata(connection)
+}
+
+/// Hangs something of the program's on a connection. Returns 0; -1 for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_set_userdata(connection: Connection_T, userdata: *mut c_void) -> c_int {
+    sp_connection_set_userdata(connection, userdata).min(0).max(-1)
+}
+
+/// The same as `Connection_userdata`.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_data(connection: Connection_T) -> *mut c_void {
+    sp_connection_userdata(connection)
+}
+
+/// The same as `Connection_set_userdata`.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_setdata(connection: Connection_T, userdata: *mut c_void) -> c_int {
+    Connection_set_userdata(connection, userdata)
+}
+
+/// When a connection was added, in milliseconds as `Socket_get_monotonic_ms` counts them; 0 for a bad handle. Takes no lock.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_created_at(connection: Connection_T) -> u64 {
+    answer("Connection_created_at", 0, || {
+        handles::facts(connection.addr() as u64, Kind::Connection).map(|facts| facts.created_ms).map_err(bad)
+    })
+}
+
+/// When bytes last moved on a connection, or it was touched; as `Connection_created_at`. Takes no lock.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_last_active(connection: Connection_T) -> u64 {
+    answer("Connection_last_active", 0, || handles::active_ms(connection.addr() as u64).map_err(bad))
+}
+
+/// 1 while a handle names a connection, the time included between an end that the pool has decided and its removal; else 0,
+/// which is no error. Takes no lock.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_isactive(connection: Connection_T) -> c_int {
+    c_int::from(handles::facts(connection.addr() as u64, Kind::Connection).is_ok())
+}
+
+/// Says that a connection is in use, and that the operation is done that was open on it. Returns 0; -1 for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn Connection_touch(connection: Connection_T) -> c_int {
+    answer("Connection_touch", -1, || {
+        driven::with(connection.addr() as u64, Ok(0), |conn| {
+            conn.touch();
+            Ok(0)
+        })
+    })
+}
+
+/// Writes who is on the other side, as text that ends with NUL, such as `192.0.2.1:40000`, or `unix`; 64 bytes are always
+/// enough. Returns 0; -1 for a bad handle or too little room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn Connection_peer(connection: Connection_T, text: *mut c_char, size: usize) -> c_int {
+    // SAFETY: the caller promises the same of it.
+    unsafe { sp_connection_peer(connection, text, size) }.min(0).max(-1)
+}

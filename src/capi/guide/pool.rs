@@ -1,0 +1,353 @@
+//! `SocketPool_…`: a pool whose sockets the program accepts, adds, reads and writes itself.
+
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+use std::time::Duration;
+
+use super::super::arena::Arena_T;
+use super::super::connection::sp_connection;
+use super::super::pool::{self, SP_STATE_ACTIVE, SP_STATE_DRAINED, SP_STATE_DRAINING, sp_pool};
+use super::super::shared::{self, Callback, Inner, Shared, SocketPool_CloseCallback};
+use super::super::socket::Socket_T;
+use super::super::status::{Failure, answer};
+use super::super::{arena, driven};
+use super::millis_or_off;
+use crate::bucket::Rate;
+use crate::drain::State;
+use crate::error::Error;
+use crate::server::{Config, SocketPool};
+
+/// A pool, as the guide calls it.
+pub type SocketPool_T = *mut sp_pool;
+/// A connection, as the guide calls it.
+pub type Connection_T = *mut sp_connection;
+
+/// Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` (64 bytes to
+/// 16 MiB) of input and of output that wait in its buffers; memory is taken only while bytes wait. It lives until
+/// `SocketPool_free` or until its arena is disposed of; a NULL arena stands for the process. NULL on failure.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_new(
+    arena: Arena_T,
+    max_connections: usize,
+    buffer_bytes: usize,
+) -> SocketPool_T {
+    answer("SocketPool_new", null_mut(), || {
+        let max_connections = connections(max_connections)?;
+        let builder = SocketPool::builder().max_connections(max_connections);
+        let name = Shared::make(builder.max_input(buffer_bytes).max_output(buffer_bytes))?;
+        let made = std::ptr::without_provenance_mut(name as usize);
+        if let Err(failure) = arena::adopt(arena, name) {
+            let _ = pool::free_named("SocketPool_new", made);
+            return Err(failure);
+        }
+        Ok(made)
+    })
+}
+
+fn connections(n: usize) -> Result<u32, Failure> {
+    u32::try_from(n).map_err(|_| {
+        Failure::argument("max_connections", format_args!("is {n}, must be from 1 to {MOST_CONNECTIONS}"))
+    })
+}
+
+const MOST_CONNECTIONS: u32 = (1 << 24) - 1;
+
+/// Closes every connection of a pool, tells the close callback of each, and forgets the pool; sets the handle to NULL. NULL,
+/// or a pointer to NULL, is no error. May be called in a callback of that pool.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn SocketPool_free(pool: *mut SocketPool_T) {
+    if pool.is_null() {
+        return;
+    }
+    // SAFETY: not NULL, and the caller promises that it may be read and written.
+    let named = unsafe { pool.replace(null_mut()) };
+    let _ = pool::free_named("SocketPool_free", named);
+}
+
+/// Adds a connected socket, subject to every limit of the pool but its rate of accepts, and makes it non-blocking. The
+/// pool owns it from now on: its end closes it. NULL if it is refused, because the pool is full or drains or for whatever
+/// else `Socket_GetLastError` says; then the socket is the caller's as before.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn SocketPool_add(pool: SocketPool_T, socket: Socket_T) -> Connection_T {
+    let added = answer("SocketPool_add", 0, || driven::add(pool, socket.addr() as u64));
+    shared::tell(pool.addr() as u64);
+    std::ptr::without_provenance_mut(added as usize)
+}
+
+/// Removes a connection of this pool: tells the close callback, closes the socket and frees the buffers. Returns 0; -1 if
+/// there is no such connection any more, and nothing else happens.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn sp_pool_remove_connection(pool: SocketPool_T, connection: Connection_T) -> c_int {
+    remove(pool, connection.addr() as u64, "SocketPool_remove")
+}
+
+/// Removes the connection that a socket is, as `sp_pool_remove_connection` does.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn sp_pool_remove_socket(pool: SocketPool_T, socket: Socket_T) -> c_int {
+    let connection = super::super::handles::connection_of(socket.addr() as u64);
+    remove(pool, connection.unwrap_or(socket.addr() as u64), "SocketPool_remove")
+}
+
+fn remove(pool: SocketPool_T, connection: u64, function: &str) -> c_int {
+    let owner = answer(function, 0, || driven::remove(Some(pool), connection));
+    if owner == 0 {
+        return -1;
+    }
+    shared::tell(owner);
+    0
+}
+
+/// The connection that a socket is in this pool; NULL if it is in none, or in another.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_get(pool: SocketPool_T, socket: Socket_T) -> Connection_T {
+    answer("SocketPool_get", null_mut(), || driven::get(pool, socket.addr() as u64))
+}
+
+/// Runs a change of limits: 0, or -1 and nothing is changed.
+fn change(
+    function: &str,
+    pool: SocketPool_T,
+    change: impl FnOnce(&mut Config) -> Result<(), Failure>,
+) -> c_int {
+    answer(function, -1, || {
+        shared::with(pool, |inner| {
+            let mut changed = inner.pool.config().clone();
+            change(&mut changed)?;
+            inner.pool.reconfigure(|config| *config = changed)?;
+            Ok(0)
+        })
+    })
+}
+
+/// Runs a question to a pool, after what is due has been done, and tells what ended by that.
+fn ask<T>(function: &str, pool: SocketPool_T, otherwise: T, ask: impl FnOnce(&mut Inner) -> T) -> T {
+    let value = answer(function, otherwise, || shared::with_due(pool, |inner| Ok(ask(inner))));
+    shared::tell(pool.addr() as u64);
+    value
+}
+
+/// How long a connection may be idle, in milliseconds; 0: for ever. 0 is returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_set_idle_timeout(pool: SocketPool_T, timeout_ms: i64) -> c_int {
+    change("SocketPool_set_idle_timeout", pool, |config| {
+        config.idle_timeout = millis_or_off("timeout_ms", timeout_ms)?;
+        Ok(())
+    })
+}
+
+/// How long a connection may be idle, in milliseconds; 0 if for ever, and for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_get_idle_timeout(pool: SocketPool_T) -> u64 {
+    answer("SocketPool_get_idle_timeout", 0, || {
+        shared::with(pool, |inner| {
+            let timeout = inner.pool.config().idle_timeout.unwrap_or_default();
+            Ok(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX))
+        })
+    })
+}
+
+/// How long a connection may live, in milliseconds, give or take 10 %; 0: for ever. One that is busy then may finish what
+/// it does. 0 is returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_set_max_lifetime(pool: SocketPool_T, lifetime_ms: i64) -> c_int {
+    change("SocketPool_set_max_lifetime", pool, |config| {
+        config.lifetime = millis_or_off("lifetime_ms", lifetime_ms)?;
+        Ok(())
+    })
+}
+
+/// How long a connection may take for its first message, in milliseconds (30,000 unless set); 0: for ever. Bytes that
+/// dribble in do not put it off. 0 is returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_set_first_message_timeout(pool: SocketPool_T, timeout_ms: i64) -> c_int {
+    change("SocketPool_set_first_message_timeout", pool, |config| {
+        config.first_message_timeout = millis_or_off("timeout_ms", timeout_ms)?;
+        Ok(())
+    })
+}
+
+/// How long output may wait in a connection's buffer without any of it being sent, in milliseconds (30,000 unless set); 0:
+/// for ever. 0 is returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_set_write_stall_timeout(pool: SocketPool_T, timeout_ms: i64) -> c_int {
+    change("SocketPool_set_write_stall_timeout", pool, |config| {
+        config.write_stall_timeout = millis_or_off("timeout_ms", timeout_ms)?;
+        Ok(())
+    })
+}
+
+/// So many operations in a window of so many milliseconds, for each connection; `operations` 0: as many as there are. See
+/// `SocketPool_check_rate`. 0 is returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_setconnrate(pool: SocketPool_T, operations: c_int, window_ms: c_int) -> c_int {
+    change("SocketPool_setconnrate", pool, |config| {
+        config.operation_rate = rate(operations, window_ms)?;
+        Ok(())
+    })
+}
+
+/// The same for all connections of a pool together.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_set_global_rate(
+    pool: SocketPool_T,
+    operations: c_int,
+    window_ms: c_int,
+) -> c_int {
+    change("SocketPool_set_global_rate", pool, |config| {
+        config.pool_operation_rate = rate(operations, window_ms)?;
+        Ok(())
+    })
+}
+
+fn rate(operations: c_int, window_ms: c_int) -> Result<Option<Rate>, Failure> {
+    let Ok(n) = u32::try_from(operations) else {
+        return Err(Failure::argument("operations", format_args!("is {operations}, must be at least 0")));
+    };
+    if n == 0 {
+        return Ok(None);
+    }
+    match u64::try_from(window_ms) {
+        Ok(window @ 1..) => Ok(Some(Rate::new(n, Duration::from_millis(window)))),
+        _ => Err(Failure::argument("window_ms", format_args!("is {window_ms}, must be at least 1"))),
+    }
+}
+
+/// Takes one operation from the rate of a connection and from that of the pool, and returns 1; if one of them has none left
+/// it takes from neither and returns 0, which is no error. For a bad handle 0, with an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_check_rate(pool: SocketPool_T, connection: Connection_T) -> c_int {
+    answer("SocketPool_check_rate", 0, || {
+        driven::of(pool, connection.addr() as u64, |conn| Ok(c_int::from(conn.check_operation())))
+    })
+}
+
+/// At most so many connections of one address at a time; 0: as many as come. 0 is returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_setmaxperip(pool: SocketPool_T, most: c_int) -> c_int {
+    change("SocketPool_setmaxperip", pool, |config| {
+        let most = u32::try_from(most)
+            .map_err(|_| Failure::argument("most", format_args!("is {most}, must be at least 0")))?;
+        config.max_per_ip = (most > 0).then_some(most);
+        Ok(())
+    })
+}
+
+/// At most so many connections from now on (1 to 16,777,215). Nobody is closed for it: who is too many leaves in his own
+/// time. 0 is returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_resize(pool: SocketPool_T, max_connections: usize) -> c_int {
+    change("SocketPool_resize", pool, |config| {
+        config.max_connections = connections(max_connections)?;
+        Ok(())
+    })
+}
+
+/// At most so many bytes wait in a buffer from now on (64 bytes to 16 MiB). Nothing is lost that waits already. 0 is
+/// returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_set_bufsize(pool: SocketPool_T, buffer_bytes: usize) -> c_int {
+    change("SocketPool_set_bufsize", pool, |config| {
+        set_buffers(config, buffer_bytes);
+        Ok(())
+    })
+}
+
+fn set_buffers(config: &mut Config, bytes: usize) {
+    config.max_input = bytes;
+    config.max_output = bytes;
+    // Both marks keep their distance from the bound.
+    config.output_high = bytes;
+    config.output_low = bytes / 4;
+}
+
+/// Makes the buffers now that so many in a hundred connections (0 to 100) will need, as far as the pool keeps free ones, so
+/// that their first bytes cost no allocation. 0 is returned, or -1 for a bad argument, or without memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_prewarm(pool: SocketPool_T, percent: c_int) -> c_int {
+    answer("SocketPool_prewarm", -1, || {
+        let Some(share) = usize::try_from(percent).ok().filter(|percent| *percent <= 100) else {
+            return Err(Failure::argument("percent", format_args!("is {percent}, must be from 0 to 100")));
+        };
+        shared::with(pool, |inner| {
+            let most = inner.pool.config().max_connections as usize;
+            inner.pool.prepare(most * share / 100).map_err(|_| Error::Memory { what: "buffers" })?;
+            Ok(0)
+        })
+    })
+}
+
+/// Takes no newcomers any more and lets everybody go: who is idle now, the others as soon as nothing is owed to them. There
+/// is no deadline: see `SocketPool_force_close_all`. Does nothing in a pool that drains already. 0 is returned, or -1.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn SocketPool_drain(pool: SocketPool_T) -> c_int {
+    ask("SocketPool_drain", pool, -1, |inner| {
+        if inner.pool.state() == State::Active {
+            inner.pool.drain(None);
+            inner.do_what_is_due();
+        }
+        0
+    })
+}
+
+/// Ends every connection at once, whatever it is doing, and takes no newcomers any more. 0 is returned, or -1.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn SocketPool_force_close_all(pool: SocketPool_T) -> c_int {
+    ask("SocketPool_force_close_all", pool, -1, |inner| {
+        inner.close_parting();
+        inner.pool.force_close_all();
+        inner.end_all();
+        inner.do_what_is_due();
+        0
+    })
+}
+
+/// 1 when a drain is over and nobody is left, else 0; 0 for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn SocketPool_is_drained(pool: SocketPool_T) -> c_int {
+    ask("SocketPool_is_drained", pool, 0, |inner| c_int::from(inner.pool.state() == State::Drained))
+}
+
+/// The state of a pool: 0 active, 1 draining, 2 drained; -1 for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn SocketPool_state(pool: SocketPool_T) -> c_int {
+    ask("SocketPool_state", pool, -1, |inner| match inner.pool.state() {
+        State::Active => SP_STATE_ACTIVE,
+        State::Draining => SP_STATE_DRAINING,
+        State::Drained => SP_STATE_DRAINED,
+    })
+}
+
+/// How many connections a pool has; 0 for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn SocketPool_count(pool: SocketPool_T) -> usize {
+    ask("SocketPool_count", pool, 0, |inner| inner.pool.len())
+}
+
+/// Does what is due in a pool: ends those whose time is over, and goes on with a drain. Only for a program that waits
+/// neither in `SocketPoll_wait` nor in the pool's own loop. Returns for how many milliseconds it may wait before it calls
+/// this again: -1 for as long as it likes, and for a bad handle.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn SocketPool_tick(pool: SocketPool_T) -> c_int {
+    ask("SocketPool_tick", pool, -1, |inner| {
+        inner.pool.let_rest_end();
+        let up = |next: Duration| c_int::try_from(next.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
+        inner.next_timeout().map_or(-1, up)
+    })
+}
+
+/// Has `callback(connection, userdata, reason, argument)` called once for every connection that ends from now on, however
+/// it ends; `sp_reason_name` tells the reason in a word. What hangs on the connection answers until it returns. It may call
+/// anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is returned, or -1.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_set_close_callback(
+    pool: SocketPool_T,
+    callback: SocketPool_CloseCallback,
+    argument: *mut c_void,
+) -> c_int {
+    answer("SocketPool_set_close_callback", -1, || {
+        shared::with(pool, |inner| {
+            inner.close_callback = callback.map(|call| Callback { call, argument });
+            Ok(0)
+        })
+    })
+}

@@ -1,0 +1,1 @@
+pub(super) fn forget_everywhere(_fd: i32) {}

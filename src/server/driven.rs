@@ -1,0 +1,370 @@
+//! Connections whose bytes the application moves itself, through calls that tell the pool of them: their descriptors are
+//! not watched here and not closed here. Limits, deadlines, drain and counts are the same as for all others.
+
+use std::collections::TryReserveError;
+
+use super::SocketPool;
+use super::core::{Core, UNPROVEN};
+use super::receiving;
+use super::sending;
+use crate::admission::Origin;
+use crate::buffer::{Lent, Ring};
+use crate::clock::Nanos;
+use crate::connection::{Driver, Operation, Record, Standing};
+use crate::id::ConnId;
+use crate::net::{Net, Stream};
+use crate::peer::Peer;
+use crate::reason::Reason;
+use crate::server::AddError;
+
+/// Which buffer of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// What it has received.
+    Input,
+    /// What it is to send.
+    Output,
+}
+
+/// Memory whose address the application has, for bytes of which it has not said yet that they are there.
+#[derive(Debug)]
+pub(super) struct Space {
+    id: ConnId,
+    side: Side,
+    ring: Lent<Ring>,
+}
+
+impl<U, N: Net> SocketPool<U, N> {
+    /// Takes a stream in that the application reads and writes itself. It is told of its end only, and closes the
+    /// descriptor.
+    ///
+    /// # Errors
+    /// As [`add_stream`](Self::add_stream).
+    pub(crate) fn lend(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
+        self.settle_handled();
+        self.core.read_clock();
+        let seat = self.seat();
+        self.admit(stream, peer, Origin::Lent, seat)
+    }
+
+    /// A connection that the application drives; `None` if it is gone, or the pool drives it.
+    pub(crate) fn driven(&mut self, id: ConnId) -> Option<Driven<'_, U, N>> {
+        self.settle_handled();
+        let record = self.table.get_mut(id)?;
+        if record.driver != Driver::Application || record.is_ending() {
+            return None;
+        }
+        self.core.read_clock();
+        Some(Driven { id, record, core: &mut self.core, spaces: &mut self.spaces })
+    }
+
+    /// Slots that were ever used.
+    pub(crate) fn slots(&self) -> u32 {
+        self.table.slots_used()
+    }
+
+    /// What hangs on the connection in a slot, if one is there whose end is not decided.
+    pub(crate) fn userdata_at(&self, slot: u32) -> Option<&U> {
+        let (_, record) = self.table.at(slot)?;
+        record.userdata.as_ref().filter(|_| !record.is_ending())
+    }
+
+    /// Makes buffers for so many connections.
+    ///
+    /// # Errors
+    /// Without memory.
+    pub(crate) fn prepare(&mut self, count: usize) -> Result<(), TryReserveError> {
+        self.core.store.prepare(count)
+    }
+
+    /// Whether it is one that lives and that the pool drives itself.
+    pub(crate) fn drives(&self, id: ConnId) -> bool {
+        self.table.get(id).is_some_and(|record| record.driver == Driver::Pool)
+    }
+
+    /// Takes a connection out at once, of whose end nothing is told. `false` if it is gone already.
+    pub(crate) fn let_go(&mut self, id: ConnId, reason: Reason) -> bool {
+        self.settle_handled();
+        self.core.read_clock();
+        if self.table.get(id).is_none_or(Record::is_ending) {
+            return false;
+        }
+        self.end(id, reason);
+        self.core.ending.pop_back();
+        let _ = self.carry_out(id);
+        true
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Nanos {
+        self.core.this_moment()
+    }
+
+    /// Does what is due, as a turn does, for a pool that nobody turns.
+    pub(crate) fn tick(&mut self) {
+        self.settle_handled();
+        self.begin_work();
+        self.work();
+    }
+
+    /// The application has waited: what it has an address of may be used for others from now on.
+    pub(crate) fn let_rest_end(&mut self) {
+        for Space { ring, .. } in self.spaces.drain(..) {
+            self.core.store.give_back(ring);
+        }
+        self.core.store.begin_turn();
+    }
+
+    pub(super) fn leave_driven_open(&mut self) {
+        let is_driven = |(id, record): (ConnId, &Record<N::Stream, U>)| {
+            (record.driver == Driver::Application).then_some((id, record.stream.fd()))
+        };
+        let driven: Vec<_> = self.table.iter().filter_map(is_driven).collect();
+        for (id, fd) in driven {
+            if let Some(record) = self.table.remove(id, fd) {
+                std::mem::forget(record.stream);
+            }
+        }
+    }
+}
+
+/// A connection that the application drives, for one call.
+pub(crate) struct Driven<'a, U, N: Net> {
+    id: ConnId,
+    record: &'a mut Record<N::Stream, U>,
+    core: &'a mut Core<N>,
+    spaces: &'a mut Vec<Space>,
+}
+
+impl<U, N: Net> Driven<'_, U, N> {
+    pub(crate) fn set_userdata(&mut self, userdata: U) {
+        self.record.userdata = Some(userdata);
+    }
+
+    /// When it was last active, as the pool's clock has it.
+    pub(crate) fn last_active(&self) -> Nanos {
+        self.record.last_active
+    }
+
+    /// When it came.
+    pub(crate) fn created(&self) -> Nanos {
+        self.record.created
+    }
+
+    pub(crate) fn fd(&self) -> i32 {
+        self.record.stream.fd()
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        self.record.peer
+    }
+
+    /// Until when it is not to be read from, if it was admitted with a delay.
+    pub(crate) fn is_delayed_until(&self) -> Option<Nanos> {
+        self.record.muted.has(crate::connection::Muted::DELAYED).then_some(self.record.resume_at)
+    }
+
+    /// From now on the application hears when something comes: its silence is the peer's.
+    pub(crate) fn observe(&mut self) {
+        if self.record.standing == Standing::Unobserved {
+            self.record.standing = Standing::Unproven;
+            self.core.order.push_back(UNPROVEN, self.id.slot());
+            self.core.arm(self.id, self.record);
+        }
+    }
+
+    /// Something has come, and the application may read it without telling.
+    pub(crate) fn leave_unobserved(&mut self) {
+        if self.record.standing == Standing::Unproven && self.record.received_bytes == 0 {
+            self.record.standing = Standing::Unobserved;
+            self.core.order.remove(self.id.slot());
+        }
+    }
+
+    /// The application has received `n` bytes, of more than none.
+    pub(crate) fn received(&mut self, n: usize) {
+        receiving::received(self.core, self.id, self.record, n);
+        self.settle();
+    }
+
+    /// The application has sent `n` bytes, of more than none. Without input in the buffer they answer what was received.
+    pub(crate) fn sent(&mut self, n: usize) {
+        let left = self.record.waiting_in();
+        if left == 0 && self.record.operation == Operation::Open {
+            self.record.operation = Operation::Consumed;
+        }
+        if let Some(output) = &mut self.record.output {
+            output.stalled_since = self.core.now;
+        }
+        sending::sent(self.core, self.record, n);
+        sending::answered(self.core, self.id, self.record, left);
+        self.settle();
+    }
+
+    /// Activity, which completes the open operation.
+    pub(crate) fn touch(&mut self) {
+        self.core.touch(self.record);
+        self.core.finish_operation(self.id, self.record, self.record.waiting_in());
+        self.settle();
+    }
+
+    pub(crate) fn check_operation(&mut self) -> bool {
+        self.core.check_operation(self.record).is_ok()
+    }
+
+    /// How many bytes may wait at a side.
+    fn bound(&self, side: Side) -> usize {
+        match side {
+            Side::Input => self.core.config().max_input,
+            Side::Output => self.core.config().max_output,
+        }
+    }
+
+    fn ring(&mut self, side: Side) -> Option<&mut Lent<Ring>> {
+        match side {
+            Side::Input => self.record.input.as_mut(),
+            Side::Output => self.record.output.as_mut().and_then(|output| output.ring()),
+        }
+    }
+
+    /// Bytes that wait at a side.
+    pub(crate) fn waiting(&self, side: Side) -> usize {
+        match side {
+            Side::Input => self.record.waiting_in(),
+            Side::Output => self.record.waiting_out(),
+        }
+    }
+
+    /// How many more may wait there.
+    pub(crate) fn room(&self, side: Side) -> usize {
+        self.bound(side).saturating_sub(self.waiting(side))
+    }
+
+    /// All bytes that wait there, in one piece.
+    pub(crate) fn bytes(&mut self, side: Side) -> &[u8] {
+        self.ring(side).map_or(&[], |ring| ring.contiguous())
+    }
+
+    /// Memory for as many more as may wait there, in one piece, to be filled by the application.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub(crate) fn space(&mut self, side: Side) -> Result<&mut [u8], TryReserveError> {
+        let room = self.room(side);
+        let id = self.id;
+        if self.waiting(side) == 0 {
+            let place = self.spaces.iter().position(|space| space.id == id && space.side == side);
+            let place = match place {
+                Some(place) if self.spaces[place].ring.capacity() >= room => place,
+                Some(place) => {
+                    self.core.store.grow(&mut self.spaces[place].ring, room)?;
+                    place
+                }
+                None => {
+                    self.spaces.try_reserve(1)?;
+                    self.spaces.push(Space { id, side, ring: self.core.store.ring(room)? });
+                    self.spaces.len() - 1
+                }
+            };
+            return Ok(&mut self.spaces[place].ring.space()[..room]);
+        }
+        let (store, record) = (&mut self.core.store, &mut *self.record);
+        let ring = match side {
+            Side::Input => record.input.as_mut(),
+            Side::Output => record.output.as_mut().and_then(|output| output.ring()),
+        };
+        let Some(ring) = ring else { return Ok(&mut []) };
+        store.grow(ring, room)?;
+        self.core.charge_memory(self.id, self.record);
+        let ring = self.ring(side).expect("it was there just now");
+        Ok(&mut ring.space()[..room])
+    }
+
+    /// The first `n` bytes of the space are filled. `false`, and nothing has changed, if there is no such space.
+    ///
+    /// # Errors
+    /// When there is no memory to keep them.
+    pub(crate) fn produce(&mut self, side: Side, n: usize) -> Result<bool, TryReserveError> {
+        if n == 0 {
+            return Ok(true);
+        }
+        if n > self.room(side) {
+            return Ok(false);
+        }
+        if self.waiting(side) == 0 {
+            let id = self.id;
+            let place = self.spaces.iter().rposition(|space| space.id == id && space.side == side);
+            let Some(place) = place else { return Ok(false) };
+            let mut output = match side {
+                Side::Input => None,
+                Side::Output => Some(self.core.store.output()?),
+            };
+            let mut ring = self.spaces.swap_remove(place).ring;
+            ring.commit(n);
+            match &mut output {
+                None => self.record.input = Some(ring),
+                Some(output) => {
+                    output.take_over(ring);
+                    output.stalled_since = self.core.now;
+                }
+            }
+            if let Some(output) = output {
+                self.record.output = Some(output);
+                sending::arm_write_stall(self.core, self.id, self.record);
+            }
+        } else {
+            let Some(ring) = self.ring(side) else { return Ok(false) };
+            if n > ring.free() {
+                return Ok(false);
+            }
+            ring.commit(n);
+            if side == Side::Output
+                && let Some(output) = &mut self.record.output
+            {
+                output.committed(n);
+            }
+        }
+        self.settle();
+        Ok(true)
+    }
+
+    /// The first `n` bytes that wait there are done with. `false`, and nothing has changed, if there are not so many.
+    pub(crate) fn consume(&mut self, side: Side, n: usize) -> bool {
+        if n > self.waiting(side) {
+            return false;
+        }
+        if n == 0 {
+            return true;
+        }
+        match side {
+            Side::Input => {
+                if let Some(mut ring) = self.record.input.take() {
+                    ring.consume(n);
+                    if ring.is_empty() {
+                        self.core.store.give_back(ring);
+                    } else {
+                        self.record.input = Some(ring);
+                    }
+                }
+                receiving::consumed(self.core, self.id, self.record, self.record.waiting_in());
+            }
+            Side::Output => {
+                if let Some(mut output) = self.record.output.take() {
+                    output.advance(n, &mut self.core.store);
+                    output.stalled_since = self.core.now;
+                    if output.is_empty() {
+                        self.core.store.give_back_output(output);
+                    } else {
+                        self.record.output = Some(output);
+                    }
+                }
+            }
+        }
+        self.settle();
+        true
+    }
+
+    fn settle(&mut self) {
+        self.core.settle(self.id, self.record);
+    }
+}
