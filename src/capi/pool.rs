@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::event::sp_event;
 use super::handles;
 use super::shared::{self, Inner, Shared, Stage};
-use super::status::{Failure, SP_OK, call, store};
+use super::status::{Failure, SP_BAD_HANDLE, SP_OK, SP_SYSTEM, call, set_errno, store};
 use crate::drain::State;
+use crate::net::Wake;
 use crate::reason::Reason;
 use crate::server::SocketPool;
 
@@ -210,14 +211,16 @@ pub unsafe extern "C" fn sp_pool_fd(pool: *mut sp_pool, fd: *mut c_int) -> c_int
     })
 }
 
-/// Ends the wait of whoever turns the pool, or the next one. From any thread.
+/// Ends the wait of whoever turns the pool, or the next one. From any thread, and from a signal handler, if the pool is not
+/// freed meanwhile. A failure leaves no text and errno as it was.
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_pool_wake(pool: *mut sp_pool) -> c_int {
-    call("sp_pool_wake", || {
-        let pinned = shared::pin(pool)?;
-        pinned.handle.wake().map_err(|error| Failure::state(&error.to_string()))?;
-        Ok(SP_OK)
-    })
+    // Nothing here allocates or waits for a lock.
+    let Ok(pinned) = handles::pin::<Shared>(pool.addr() as u64) else { return SP_BAD_HANDLE };
+    let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    let status = if pinned.waker.wake().is_ok() { SP_OK } else { SP_SYSTEM };
+    set_errno(errno);
+    status
 }
 
 /// Takes no newcomers any more and lets everybody go: the idle at once, the busy when they have finished, and after

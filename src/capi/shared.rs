@@ -17,7 +17,7 @@ use super::pool::sp_pool;
 use super::status::Failure;
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
-use crate::net::{Reactor, sys};
+use crate::net::{OsWaker, Poller, Reactor, sys};
 use crate::reason::Reason;
 use crate::server::{Builder, Event, Handle, SocketPool};
 
@@ -33,6 +33,7 @@ pub(super) struct Shared {
     /// Whether a turn sleeps by what was due when it looked. Set while `inner` is locked.
     pub(super) waits: AtomicBool,
     pub(super) handle: Handle,
+    pub(super) waker: OsWaker,
     pub(super) fd: c_int,
 }
 
@@ -129,6 +130,7 @@ impl Shared {
         pool.lend_addresses();
         let shared = Self {
             handle: pool.handle(),
+            waker: reactor.poller().waker(),
             fd: std::os::fd::AsRawFd::as_raw_fd(&reactor),
             inner: Mutex::new(Inner {
                 pool,

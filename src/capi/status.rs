@@ -136,9 +136,13 @@ fn fail(function: &str, failure: Failure) -> c_int {
     let last = CString::new(text).ok().map(|text| (text, failure.errno));
     // A thread that is ending has no last error any more.
     let _ = LAST.try_with(|place| place.replace(last));
-    // SAFETY: it points at the thread's own errno.
-    unsafe { *libc::__errno_location() = failure.errno };
+    set_errno(failure.errno);
     failure.status
+}
+
+pub(super) fn set_errno(errno: c_int) {
+    // SAFETY: it points at the thread's own errno.
+    unsafe { *libc::__errno_location() = errno };
 }
 
 /// What the last call of this thread that failed says about it: the function, the argument and the reason. Never NULL;
