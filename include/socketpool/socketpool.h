@@ -124,12 +124,6 @@ typedef struct sp_arena *Arena_T;
 // NULL: nothing is called.
 typedef void (*SocketPool_CloseCallback)(struct sp_connection*, void*, int, void*);
 
-// Called with a connection and what was given with the function.
-typedef void (*SocketPool_Visitor)(Connection_T, void*);
-
-// The same, and says with anything but 0 that it is the one.
-typedef int (*SocketPool_Predicate)(Connection_T, void*);
-
 // One event. Fields that mean nothing for its type are NULL or 0.
 typedef struct sp_event {
   // One of `SP_EVENT_…`.
@@ -141,6 +135,12 @@ typedef struct sp_event {
   // What the program has hung on it.
   void *userdata;
 } sp_event;
+
+// Called with a connection and what was given with the function.
+typedef void (*SocketPool_Visitor)(Connection_T, void*);
+
+// The same, and says with anything but 0 that it is the one.
+typedef int (*SocketPool_Predicate)(Connection_T, void*);
 
 #ifdef __cplusplus
 extern "C" {
@@ -374,6 +374,52 @@ int SocketPool_set_close_callback(SocketPool_T pool,
                                   SocketPool_CloseCallback callback,
                                   void *argument);
 
+// Accepts connections at `host` (an address; NULL for every one of this machine) and `port` (0 to 65535; with 0 the system
+// chooses one) and returns the port; -1 on failure. From now on the program drives the pool by `SocketPool_turn`.
+int SocketPool_listen(SocketPool_T pool,
+                      const char *host,
+                      int port);
+
+// Waits for events, at most `timeout_ms` (-1: for as long as nothing happens; 0: not at all), and does what is due; fetch
+// the events with `SocketPool_next_event` afterwards. Nothing is locked during the wait. 0 is returned; -1 on failure, with
+// errno EBUSY while another thread turns the pool.
+int SocketPool_turn(SocketPool_T pool,
+                    int timeout_ms);
+
+// Stores the next event and returns 1; 0 when this turn has nothing more to tell; -1 on failure.
+int SocketPool_next_event(SocketPool_T pool, struct sp_event *event);
+
+// A descriptor that is readable when the pool has something to do; it belongs to the pool. -1 on failure.
+int SocketPool_pollfd(SocketPool_T pool);
+
+// For how many milliseconds the program may sleep before the next turn: -1 for as long as nothing happens; 0 on failure.
+int SocketPool_next_timeout_ms(SocketPool_T pool);
+
+// Ends the wait of whoever turns the pool, or the next one. From any thread, and from a signal handler if the pool is not
+// freed meanwhile. 0 is returned, or -1.
+int SocketPool_wake(SocketPool_T pool);
+
+// What the last call of this thread that failed says about it: never NULL, and valid until the next one that fails.
+const char *SocketPool_last_error(void);
+
+// Receives what has arrived on a connection that the pool's loop drives: how many bytes came; -1 on failure.
+ptrdiff_t Connection_receive(Connection_T connection);
+
+// Where the bytes are that have been received and not consumed, in one piece, and through `length` how many; NULL on
+// failure. They stay there until the next call with this connection, or the next event or turn of its pool.
+const void *Connection_input(Connection_T connection,
+                             size_t *length);
+
+// Says that so many bytes from the front of the input are used up. 0 is returned; -1 if there are not so many.
+int Connection_consume(Connection_T connection,
+                       size_t length);
+
+// Sends bytes: 0 if the kernel has taken them, 1 if some of them wait in the pool, 2 if they do not fit behind what waits
+// and nothing of them will be sent; -1 on failure.
+int Connection_send(Connection_T connection,
+                    const void *data,
+                    size_t length);
+
 // Calls `function(connection, argument)` with every connection of a pool.
 void SocketPool_foreach(SocketPool_T pool, SocketPool_Visitor function, void *argument);
 
@@ -428,7 +474,8 @@ int sp_pool_next_timeout_ms(struct sp_pool *pool,
 // Stores a descriptor that is readable when the pool has something to do. It belongs to the pool.
 int sp_pool_fd(struct sp_pool *pool, int *fd);
 
-// Ends the wait of whoever turns the pool, or the next one. From any thread.
+// Ends the wait of whoever turns the pool, or the next one. From any thread, and from a signal handler, if the pool is not
+// freed meanwhile. A failure leaves no text and errno as it was.
 int sp_pool_wake(struct sp_pool *pool);
 
 // Takes no newcomers any more and lets everybody go: the idle at once, the busy when they have finished, and after

@@ -14,6 +14,7 @@ use super::handles::{self, Kind, Pinned};
 use super::pool::sp_pool;
 use super::shared::{self, Name, Shared, Stage};
 use super::status::Failure;
+use crate::connection::Driver;
 use crate::id::ConnId;
 use crate::net::{OsStream, is_shortage};
 use crate::reason::Reason;
@@ -60,19 +61,22 @@ pub(super) fn add(pool: *mut sp_pool, socket: u64) -> Result<u64, Failure> {
         if inner.stage == Stage::Freed {
             return Err(Failure::state("the pool is being freed"));
         }
-        let id = inner.pool.lend(ManuallyDrop::into_inner(stream), peer).map_err(|refused| {
+        let stream = ManuallyDrop::into_inner(stream);
+        let (driver, admitted) = match inner.stage {
+            Stage::Turned => (Driver::Pool, inner.pool.add_stream(stream, peer)),
+            _ => (Driver::Application, inner.pool.lend(stream, peer)),
+        };
+        let id = admitted.map_err(|refused| {
             std::mem::forget(refused.stream);
             Failure::refused(refused.reason)
         })?;
         let now = inner.pool.now().as_millis();
-        let name = handles::join(socket, inner.own_name, id.as_u64(), now).ok().and_then(Name::new);
+        let name = handles::join(socket, inner.own_name, id.as_u64(), now, driver).ok().and_then(Name::new);
         let Some(name) = name else {
-            inner.pool.let_go(id, Reason::Closed);
+            inner.pool.withdraw(id);
             return Err(Failure::state("the socket is in a pool already"));
         };
-        if let Some(mut connection) = inner.pool.driven(id) {
-            connection.set_userdata(name);
-        }
+        inner.pool.hang(id, name);
         Ok(name)
     })?;
     by_fd().get_or_insert_default().insert(held.fd, added);

@@ -11,6 +11,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::connection::Driver;
+
 /// What a handle names. A slot is of one kind; some kinds of handle are other views of the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -208,8 +210,9 @@ pub(super) fn name_socket(fd: OwnedFd) -> Result<u64, OwnedFd> {
     Ok(publish(place, slot, Kind::Socket, CLOSES))
 }
 
-/// Makes a socket that is in no pool a connection of one. Its name as a connection is another view of its slot.
-pub(super) fn join(socket: u64, owner: u64, id: u64, now_ms: u64) -> Result<u64, Bad> {
+/// Makes a socket that is in no pool a connection of one, whose descriptor is closed by its driver. Its name as a connection
+/// is another view of its slot.
+pub(super) fn join(socket: u64, owner: u64, id: u64, now_ms: u64, driver: Driver) -> Result<u64, Bad> {
     // Of two who do this with one socket, one comes after the other.
     let _one_at_a_time = free_slots();
     let slot = find(socket, Kind::Socket)?;
@@ -221,6 +224,9 @@ pub(super) fn join(socket: u64, owner: u64, id: u64, now_ms: u64) -> Result<u64,
     let joined = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
         (state & !PINS_MASK == alone).then_some(view(state, Kind::Connection))
     });
+    if joined.is_ok() && driver == Driver::Pool {
+        slot.process.fetch_and(!CLOSES, Ordering::Relaxed);
+    }
     joined.map(|_| view(socket, Kind::Connection)).map_err(|_| Bad::Stale)
 }
 

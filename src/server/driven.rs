@@ -82,6 +82,21 @@ impl<U, N: Net> SocketPool<U, N> {
         self.table.get(id).is_some_and(|record| record.driver == Driver::Pool)
     }
 
+    /// Hangs something on a connection that has just been taken in.
+    pub(crate) fn hang(&mut self, id: ConnId, userdata: U) {
+        if let Some(record) = self.table.get_mut(id) {
+            record.userdata = Some(userdata);
+        }
+    }
+
+    /// Takes a connection out that has just been taken in, as if it had not been; its descriptor stays open.
+    pub(crate) fn withdraw(&mut self, id: ConnId) {
+        if let Some(record) = self.table.get_mut(id) {
+            record.driver = Driver::Application;
+        }
+        self.let_go(id, Reason::Closed);
+    }
+
     /// Takes a connection out at once, of whose end nothing is told. `false` if it is gone already.
     pub(crate) fn let_go(&mut self, id: ConnId, reason: Reason) -> bool {
         self.settle_handled();
@@ -137,10 +152,6 @@ pub(crate) struct Driven<'a, U, N: Net> {
 }
 
 impl<U, N: Net> Driven<'_, U, N> {
-    pub(crate) fn set_userdata(&mut self, userdata: U) {
-        self.record.userdata = Some(userdata);
-    }
-
     /// When it was last active, as the pool's clock has it.
     pub(crate) fn last_active(&self) -> Nanos {
         self.record.last_active

@@ -3,11 +3,13 @@
 mod connection;
 mod health;
 mod pool;
+mod turning;
 mod walk;
 
 pub use connection::*;
 pub use health::*;
 pub use pool::*;
+pub use turning::*;
 pub use walk::*;
 
 use std::ffi::c_int;
