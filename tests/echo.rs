@@ -112,6 +112,16 @@ fn output_that_cannot_be_written_is_an_error_and_no_panic() {
 }
 
 #[test]
+fn a_thread_that_cannot_be_had_is_an_error_and_no_panic() {
+    let stack = (1u64 << 60).to_string(); // more than there are addresses
+    let flags = ["--listen", "127.0.0.1:0"];
+    let refused = Command::new(program()).args(flags).env("RUST_MIN_STACK", stack).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let text = said(&refused.stderr);
+    assert!(text.contains("\necho: cannot listen to signals: "), "{text}");
+}
+
+#[test]
 fn an_address_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -323,6 +323,26 @@ fn nobody_is_stranded_when_descriptors_come_free_elsewhere() {
 }
 
 #[test]
+fn a_shortage_that_no_close_ends_costs_ever_fewer_their_place() {
+    let (mut rig, mut seen) = (Rig::new(SocketPool::<()>::builder()), Seen::default());
+    let holders: Vec<_> =
+        (0..500).map(|port| rig.world.connect(&format!("192.0.2.1:{}", 1000 + port))).collect();
+    holders.iter().for_each(|client| client.send(b"hello\n"));
+    rig.settle(seen.echo());
+    assert_eq!(seen.opened.len(), 500);
+    // The machine has none, whoever gives one back.
+    rig.world.fail_next(Call::Accept, libc::ENFILE, Schedule::FromNowOn);
+    let waiting = rig.world.connect("192.0.2.2:1000");
+    waiting.send(b"hello\n");
+    rig.pass(ms(60_000), seen.echo());
+    println!("{} went in a minute", seen.closed.len());
+    assert!((1..=70).contains(&seen.closed.len()), "{} went in a minute", seen.closed.len());
+    rig.world.heal(Call::Accept);
+    rig.pass(ms(1000), seen.echo());
+    assert_eq!(waiting.take(), b"hello\n");
+}
+
+#[test]
 fn a_lasting_shortage_fails_few_accepts_and_complains_once_a_second() {
     count_complaints();
     let (mut rig, _holders, _waiting) = without_descriptors();

@@ -62,7 +62,10 @@ const BLOCKS: [Block; 11] = [
             ("SocketPool_set_idle_timeout(pool, 30000);  // 30s", ""),
             // A block cannot capture an array, nor change what it captures, and an array of pointers to handles is not
             // one of handles.
-            ("    Connection_T *to_remove[64];\n    int count = 0;", "    __block struct { Connection_T at[64]; } to_remove;\n    __block int count = 0;"),
+            (
+                "    Connection_T *to_remove[64];\n    int count = 0;",
+                "    __block struct { Connection_T at[64]; } to_remove;\n    __block int count = 0;",
+            ),
             ("to_remove[count++] = conn", "to_remove.at[count++] = conn"),
             ("remove_connection(to_remove[i])", "remove_connection(to_remove.at[i])"),
         ],

@@ -48,6 +48,25 @@ fn a_thread_that_has_run_wild_keeps_no_operator_out() {
 }
 
 #[test]
+fn whoever_drains_waits_few_turns_behind_a_thread_that_has_run_wild() {
+    let (mut rig, clients, ids) = served(1);
+    let handle = rig.pool.handle();
+    let send_all_you_can = || while handle.send(ids[0], Bytes::from_static(b"x")).is_ok() {};
+    send_all_you_can();
+    rig.turn();
+    assert_eq!(clients[0].take().len(), 256, "in a hurry is only who has a reason");
+    handle.drain(None).unwrap();
+    let mut turns = 0;
+    while rig.pool.state() == State::Active {
+        rig.turn();
+        send_all_you_can();
+        turns += 1;
+    }
+    assert_eq!(turns, 16);
+    assert_eq!(clients[0].take().len(), 65_536 - 256, "what was asked for before is done before");
+}
+
+#[test]
 fn a_thread_that_wakes_without_end_keeps_no_operator_out() {
     let (mut rig, _clients, _) = served(1);
     let handle = rig.pool.handle();

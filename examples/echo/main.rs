@@ -46,7 +46,7 @@ fn serve(options: Options) -> Result<(), Box<dyn Error>> {
     for address in &options.listen {
         pool.listen_with(address, options.listening.clone())?;
     }
-    drain_on_signals(pool.handle(), options.drain)?;
+    drain_on_signals(pool.handle(), options.drain).map_err(|e| format!("cannot listen to signals: {e}"))?;
     loop {
         pool.turn(None)?;
         while let Some(event) = pool.next_event() {
@@ -73,14 +73,14 @@ fn drain_on_signals(handle: Handle, deadline: Option<Duration>) -> std::io::Resu
         signal_hook::flag::register(signal, told.clone())?;
     }
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
-    std::thread::spawn(move || {
+    let thread = std::thread::Builder::new().spawn(move || {
         // Whoever came before there was somebody to hear him has left the flag up.
         if told.load(Ordering::SeqCst) || signals.forever().next().is_some() {
             log::info!("draining; a second signal ends at once");
             let _ = handle.drain(deadline);
         }
     });
-    Ok(())
+    thread.map(drop)
 }
 
 /// 2 for what the command line asks for, 1 for what the system refuses.

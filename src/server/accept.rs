@@ -60,8 +60,9 @@ impl<U, N: Net> SocketPool<U, N> {
         }
     }
 
+    /// A pool that drains does so too, until the last call is over and its listeners are closed.
     fn is_accepting(&self) -> bool {
-        self.accepting == Accepting::Open && (self.core.drain.is_active() || self.core.drain.last_call > 0)
+        self.accepting == Accepting::Open
     }
 
     /// Accepts what waits. The listeners at which somebody waits share what a turn takes equally, and what one of them
@@ -120,11 +121,10 @@ impl<U, N: Net> SocketPool<U, N> {
         if self.accepting == Accepting::Paused {
             return self.close_listeners();
         }
-        // Linux lets one more wait than the backlog says.
-        let waiting = self.listening.iter().map(|listening| listening.listener.backlog().saturating_add(1));
-        self.core.drain.last_call = waiting.fold(0, u32::saturating_add);
         for listening in &mut self.listening {
             listening.backlog = Backlog::Waiting;
+            // Linux lets one more wait than the backlog says.
+            listening.last_call = listening.listener.backlog().saturating_add(1);
             // Who does not work now is not waited for.
             listening.broken_until = Nanos::ZERO;
         }
@@ -133,28 +133,27 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// The last call is for those who can be taken at once, and no more than were there when it began.
-    fn during_last_call(&mut self, next: Next) -> Next {
-        self.core.drain.last_call = self.core.drain.last_call.saturating_sub(1);
+    fn during_last_call(&mut self, place: usize, next: Next) -> Next {
+        let left = &mut self.listening[place].last_call;
+        *left = left.saturating_sub(1);
         match next {
-            Next::More if self.core.drain.last_call > 0 => Next::More,
+            Next::More if *left > 0 => Next::More,
             _ => Next::Empty,
         }
     }
 
     /// Whoever has not been taken in the last call yet is not taken any more.
     pub(super) fn cancel_last_call(&mut self) {
-        self.core.drain.last_call = 0;
-        self.end_last_call();
+        if !self.core.drain.is_active() {
+            self.close_listeners();
+            self.note_last_closed();
+        }
     }
 
     fn end_last_call(&mut self) {
-        if self.core.drain.is_active() || self.listening.is_empty() {
-            return;
-        }
-        let nobody_waits = self.listening.iter().all(|listening| listening.backlog == Backlog::Empty);
-        if nobody_waits || self.core.drain.last_call == 0 {
-            self.close_listeners();
-            self.note_last_closed();
+        let drains = !self.core.drain.is_active();
+        if drains && self.listening.iter().all(|listening| listening.backlog == Backlog::Empty) {
+            self.cancel_last_call();
         }
     }
 
@@ -164,7 +163,7 @@ impl<U, N: Net> SocketPool<U, N> {
             *left -= 1;
             let mut next = self.accept_one(place);
             if !self.core.drain.is_active() {
-                next = self.during_last_call(next);
+                next = self.during_last_call(place, next);
             }
             match next {
                 Next::More => continue,

@@ -24,7 +24,8 @@ use crate::reason::Reason;
 /// What waits is bounded: 65,536 commands of all handles (5 MiB), and 64 MiB of bytes to be sent, a payload that is shared
 /// counted each time. A broadcast counts until it has reached everybody. Whoever calls faster than the pool turns is told
 /// so by [`CallError::Full`] and has his bytes back, so a thread that has run wild takes no more memory than that. It
-/// cannot keep an operator out either: 1,024 more places are kept for calls that drain, close everything, pause or resume.
+/// cannot keep an operator out either: 1,024 more places are kept for calls that drain, close everything, pause or resume,
+/// and while one of these waits a turn does 4,096 commands, so that it is done within 17 turns, and everything before it.
 /// The channel takes its memory in the calling thread and, as the standard library does, aborts the process when there
 /// is none.
 ///
@@ -362,6 +363,10 @@ impl<W: Wake> Commands<W> {
         self.call.waiting.load(Ordering::Relaxed)
     }
 
+    fn operators_wait(&self) -> bool {
+        self.call.load.of_operators.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn is_broadcasting(&self) -> bool {
         !self.broadcasts.is_empty()
     }
@@ -405,9 +410,11 @@ impl<U, N: Net> SocketPool<U, N> {
         // Cleared before looking: a command that comes while we look wakes us once more.
         // A swap on both sides: whoever comes second sees what the first has done.
         self.commands.call.waiting.swap(false, Ordering::AcqRel);
-        for _ in 0..COMMANDS_A_TURN {
+        let mut done = 0;
+        while done < COMMANDS_A_TURN || (done < COMMANDS_IN_A_HURRY && self.commands.operators_wait()) {
             let Ok(queued) = self.commands.receiver.try_recv() else { return };
             self.run_command(queued);
+            done += 1;
         }
         self.commands.call.waiting.store(true, Ordering::Release);
     }
@@ -504,16 +511,18 @@ impl<W: Wake> Call<W> {
 #[derive(Debug, Default)]
 struct Load {
     commands: AtomicUsize,
+    /// Those among them for which places are kept.
+    of_operators: AtomicUsize,
     bytes: AtomicUsize,
 }
 
 impl Load {
     /// A share for one more command; `None` if that would be too much.
     fn take(self: &Arc<Self>, command: &Command) -> Option<Share> {
-        let (bytes, most) = match command {
-            Command::Send(_, bytes) | Command::Broadcast(bytes) => (bytes.len(), MOST_COMMANDS),
-            Command::Kill(_) | Command::CloseWhenDone(_) | Command::Wake => (0, MOST_COMMANDS),
-            _ => (0, MOST_COMMANDS + KEPT_FOR_OPERATORS),
+        let (bytes, kept) = match command {
+            Command::Send(_, bytes) | Command::Broadcast(bytes) => (bytes.len(), 0),
+            Command::Kill(_) | Command::CloseWhenDone(_) | Command::Wake => (0, 0),
+            _ => (0, KEPT_FOR_OPERATORS),
         };
         let add = |place: &AtomicUsize, n: usize, most: usize| {
             let fits = |now: usize| now.checked_add(n).filter(|sum| *sum <= most);
@@ -522,11 +531,15 @@ impl Load {
         if !add(&self.bytes, bytes, MOST_BYTES) {
             return None;
         }
-        if !add(&self.commands, 1, most) {
+        if !add(&self.commands, 1, MOST_COMMANDS + kept) {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
             return None;
         }
-        Some(Share { load: self.clone(), bytes })
+        let is_operators = kept > 0;
+        if is_operators {
+            self.of_operators.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Share { load: self.clone(), bytes, is_operators })
     }
 }
 
@@ -535,12 +548,16 @@ impl Load {
 struct Share {
     load: Arc<Load>,
     bytes: usize,
+    is_operators: bool,
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.load.commands.fetch_sub(1, Ordering::Relaxed);
         self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.is_operators {
+            self.load.of_operators.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -592,6 +609,8 @@ const KEPT_FOR_OPERATORS: usize = 1_024;
 const MOST_BYTES: usize = 64 << 20;
 /// Commands carried out in a turn; the rest in the next.
 const COMMANDS_A_TURN: usize = 256;
+/// The same while an operator waits: some 3 µs each for a send.
+const COMMANDS_IN_A_HURRY: usize = 4_096;
 /// Slots that a broadcast reaches in a turn: some 3 µs each for a send.
 const SENDS_A_TURN: usize = 256;
 

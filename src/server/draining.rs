@@ -22,8 +22,6 @@ pub(super) struct Draining {
     pub(super) deadline: Nanos,
     /// The slot to look at next, once it drains; at or past the end of the table nothing is left to look at.
     cursor: u32,
-    /// How many newcomers may still be taken from the backlogs: those who were in them when the drain began.
-    pub(super) last_call: u32,
     news: News,
 }
 
@@ -37,7 +35,7 @@ enum News {
 
 impl Default for Draining {
     fn default() -> Self {
-        Self { state: DrainState::Active, deadline: Nanos::MAX, cursor: 0, last_call: 0, news: News::None }
+        Self { state: DrainState::Active, deadline: Nanos::MAX, cursor: 0, news: News::None }
     }
 }
 

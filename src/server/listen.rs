@@ -14,6 +14,8 @@ pub(super) struct Listening<N: Net> {
     pub(super) broken_until: Nanos,
     /// Newcomers that were gone when they were accepted, since one was not.
     pub(super) aborted: u32,
+    /// How many newcomers may still be taken while the pool drains: those who were there when the drain began.
+    pub(super) last_call: u32,
     /// Whether it is accepted from once more in this turn.
     pub(super) in_line: bool,
 }
@@ -186,13 +188,17 @@ impl<U, N: Net> SocketPool<U, N> {
             backlog: Backlog::Empty,
             broken_until: Nanos::ZERO,
             aborted: 0,
+            last_call: 0,
             in_line: false,
         });
         Ok(address)
     }
 
-    /// The poller says that somebody has come.
+    /// The poller says that somebody has come. In a drain that is too late.
     pub(super) fn listener_is_ready(&mut self, place: u32) {
+        if !self.core.drain.is_active() {
+            return;
+        }
         if let Some(listening) = self.listening.get_mut(place as usize) {
             listening.backlog = Backlog::Waiting;
             self.accept_at = accept::AT_ONCE;

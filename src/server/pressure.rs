@@ -129,7 +129,7 @@ impl<U, N: Net> SocketPool<U, N> {
                 self.core.pressure.classes.push_back(class, slot);
                 let Some((id, _)) = self.table.at(slot) else { continue };
                 let Some(record) = self.table.get_mut(id) else { continue };
-                if self.core.idles_early(id, record, SHORTENED) {
+                if self.core.idles(id, record, SHORTENED) {
                     self.core.end(id, record, Reason::Memory);
                 }
             }

@@ -203,13 +203,17 @@ impl<N: Net> Core<N> {
     fn verdict<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> Due {
         let now = self.now;
         let passed = |deadline: Option<Nanos>| deadline.is_some_and(|deadline| now >= deadline);
-        let (stalls, idles) = (self.has_read_stalled(record), passed(self.idle_deadline(record)));
+        let stalls = self.has_read_stalled(record);
         if passed(self.first_message_deadline(record)) && self.goes_unheard(id, record, Flags::HEARD_LATE) {
             Due::End(Reason::FirstMessage)
-        } else if passed(self.write_stall_deadline(record)) && !self.moves_output(id, record) {
+        } else if passed(self.write_stall_deadline(record))
+            && !self.moves_output(id, record, Self::write_stall_deadline)
+        {
             Due::End(Reason::WriteStall)
-        } else if (stalls || idles) && self.goes_unheard(id, record, Flags::SPARED) {
-            Due::End(if stalls { Reason::ReadStall } else { Reason::Idle })
+        } else if stalls && self.goes_unheard(id, record, Flags::SPARED) {
+            Due::End(Reason::ReadStall)
+        } else if !stalls && self.idles(id, record, 1) {
+            Due::End(Reason::Idle)
         } else if passed(self.overtime_deadline(id, record)) {
             Due::End(Reason::Lifetime)
         } else if passed(self.lifetime_deadline(id, record)) {
@@ -267,15 +271,12 @@ impl<N: Net> Core<N> {
         Some(record.last_active.max(waited_until) + timeout / part)
     }
 
-    /// Whether a connection is idle by a deadline that is so many times shorter than its own.
-    pub(super) fn idles_early<U>(
-        &mut self,
-        id: ConnId,
-        record: &mut Record<N::Stream, U>,
-        times: u32,
-    ) -> bool {
-        let deadline = self.idle_deadline_of(record, times);
-        deadline.is_some_and(|deadline| self.now >= deadline) && self.goes_unheard(id, record, Flags::SPARED)
+    /// Whether a connection is idle, by a deadline that is so many times shorter than its own.
+    pub(super) fn idles<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, times: u32) -> bool {
+        let deadline = |core: &Self, record: &Record<N::Stream, U>| core.idle_deadline_of(record, times);
+        deadline(self, record).is_some_and(|deadline| self.now >= deadline)
+            && !self.moves_output(id, record, deadline)
+            && self.goes_unheard(id, record, Flags::SPARED)
     }
 
     fn lifetime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {
@@ -384,14 +385,19 @@ impl<N: Net> Core<N> {
         false
     }
 
-    /// Whether the peer takes output after all: the socket is asked, since a turn may be late.
-    fn moves_output<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
+    /// Whether the peer takes output after all, so that the deadline that has passed lies ahead: the socket is asked, since a
+    /// turn may be late. Whose output the application sends, it has had as long to try as we, and has told what it sent.
+    fn moves_output<U>(
+        &mut self,
+        id: ConnId,
+        record: &mut Record<N::Stream, U>,
+        deadline: impl Fn(&Self, &Record<N::Stream, U>) -> Option<Nanos>,
+    ) -> bool {
         if record.driver == Driver::Application {
-            // It has had as long to try as we would have had, and has told what it sent.
             return false;
         }
         sending::flush(self, id, record);
-        if self.write_stall_deadline(record).is_some_and(|deadline| self.now >= deadline) {
+        if deadline(self, record).is_some_and(|deadline| self.now >= deadline) {
             return false;
         }
         // The marks are looked at with the event.

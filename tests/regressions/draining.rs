@@ -1,9 +1,9 @@
 //! Drains that did not end.
 
-use socketpool::net::sim::{Call, Schedule};
-use socketpool::{Event, Reason, State};
+use socketpool::net::sim::{Call, Client, Schedule};
+use socketpool::{Address, Event, Reason, State};
 
-use super::{SECOND, asked, builder, connect};
+use super::{SECOND, asked, builder, connect, peer};
 use crate::support::{Pool, Rig, Seen, answer};
 
 #[test]
@@ -66,6 +66,31 @@ fn a_turn_that_a_drain_begins_in_takes_no_more_than_any_other() {
         assert!(clients.iter().all(|client| client.take() == b"a\n"), "and everybody has his turn");
         assert_eq!(rig.pool.state(), State::Drained);
     }
+}
+
+#[test]
+fn a_crowd_at_one_listener_is_taken_for_no_more_than_were_there_however_many_listeners_there_are() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let address = rig.pool.addresses().next().unwrap().clone();
+    for _ in 0..7 {
+        rig.pool.listen("127.0.0.1:0").unwrap();
+    }
+    rig.settle(seen.echo());
+    let mut crowd: Vec<_> = (1..=300).map_while(|port| come_to(&rig, &address, port)).collect();
+    rig.pool.drain(None);
+    for _ in 0..40 {
+        crowd = (1..=300).map_while(|port| come_to(&rig, &address, port)).collect();
+        rig.step(seen.echo());
+    }
+    drop(crowd);
+    rig.settle(seen.echo());
+    let accepted = rig.pool.snapshot().counters.accepted;
+    assert!(accepted <= 1025, "{accepted} were taken in after the drain had begun");
+    assert_eq!((rig.pool.state(), seen.drained), (State::Drained, 1));
+}
+
+fn come_to(rig: &Rig<()>, address: &Address, port: u16) -> Option<Client> {
+    rig.world.connect_to(address, peer(&format!("192.0.2.1:{port}")))
 }
 
 #[test]

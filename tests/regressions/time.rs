@@ -228,6 +228,27 @@ fn output_that_the_peer_has_made_room_for_has_not_stalled_in_a_late_turn() {
 }
 
 #[test]
+fn whoever_takes_output_is_not_idle_in_a_late_turn() {
+    for timeout in [20, 30] {
+        let (mut rig, mut seen) = (Rig::new(builder().idle_timeout(timeout * SECOND)), Seen::default());
+        let (reader, stuck) = (connect(&rig, 1), connect(&rig, 2));
+        for client in [&reader, &stuck] {
+            client.set_window(3);
+            client.send(b"0123456789\n");
+        }
+        rig.settle(seen.echo());
+        reader.set_window(5);
+        rig.hand.advance(timeout * SECOND + SECOND);
+        rig.settle(seen.echo());
+        assert_eq!(seen.closed.len(), 1, "after {timeout} s");
+        assert_eq!(seen.closed[0].0, seen.opened[1], "after {timeout} s");
+        reader.set_window(100);
+        rig.settle(seen.echo());
+        assert_eq!(reader.take(), b"0123456789\n");
+    }
+}
+
+#[test]
 fn bytes_that_wait_in_the_socket_count_against_a_read_stall() {
     let (mut rig, mut seen) = (Rig::new(builder().read_stall(STALL)), Seen::default());
     let (steady, stalled) = (connect(&rig, 1), connect(&rig, 2));
