@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use c_programs::{LINK, compile, is_here, run};
+use c_programs::{LINK, compile, is_here, root, run};
 
 #[test]
 fn the_header_is_clean_in_every_dialect() {
@@ -92,4 +92,28 @@ fn the_echo_of_the_examples_serves_and_drains() {
     assert!(echo.0.wait().unwrap().success());
     let count = |reason: &str| ends.iter().filter(|line| line.ends_with(reason)).count();
     assert_eq!((count(": peer"), count(": drained"), ends.len()), (1, 49, 50), "{ends:?}");
+}
+
+#[test]
+fn exceptions_go_to_whoever_takes_them() {
+    let elsewhere = format!("{} {LINK}", root().join("tests/c/except_elsewhere.c").display());
+    let mut programs = Vec::new();
+    for (compilers, dialects) in
+        [(["gcc", "clang"], ["c99", "c17"]), (["g++", "clang++"], ["c++11", "c++20"])]
+    {
+        for compiler in compilers.into_iter().filter(|compiler| is_here(compiler)) {
+            programs
+                .extend(dialects.map(|dialect| compile(compiler, dialect, "tests/c/except.c", &elsewhere)));
+        }
+    }
+    for program in &programs {
+        run(&mut Command::new(program));
+    }
+    let uncaught = Command::new(&programs[0]).arg("uncaught").output().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&uncaught.status), Some(6), "it aborts");
+    let said = String::from_utf8(uncaught.stderr).unwrap();
+    assert!(
+        said.starts_with("Uncaught exception: ours raised at ") && said.contains("except_elsewhere.c:"),
+        "{said}"
+    );
 }

@@ -66,6 +66,9 @@
 // The pool turned a newcomer away; the text says why.
 #define SP_REFUSED -7
 
+// A place that exceptions go to. `core/Except.h` has what is in it.
+typedef struct Except_Frame Except_Frame;
+
 typedef struct sp_arena sp_arena;
 
 typedef struct sp_buffer sp_buffer;
@@ -142,9 +145,41 @@ typedef void (*SocketPool_Visitor)(Connection_T, void*);
 // The same, and says with anything but 0 that it is the one.
 typedef int (*SocketPool_Predicate)(Connection_T, void*);
 
+// A kind of exception. Two are the same if `type` is.
+typedef struct Except_T {
+  // Itself.
+  const struct Except_T *type;
+  // What it is about.
+  const char *reason;
+} Except_T;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+// Something of a socket failed.
+extern const struct Except_T Socket_Failed;
+
+// The peer has gone.
+extern const struct Except_T Socket_Closed;
+
+// Something of a pool failed.
+extern const struct Except_T SocketPool_Failed;
+
+// Something of a buffer failed.
+extern const struct Except_T SocketBuf_Failed;
+
+// Something of a poll failed.
+extern const struct Except_T SocketPoll_Failed;
+
+// Something of a protection against connection floods failed.
+extern const struct Except_T SocketSYNProtect_Failed;
+
+// Something of an arena failed.
+extern const struct Except_T Arena_Failed;
+
+// An assertion does not hold.
+extern const struct Except_T Assert_Failed;
 
 // Receives what has arrived and stores how many bytes came: 0 if none, which is no error. They wait behind those of before:
 // see `sp_connection_input`. `count` may be NULL.
@@ -184,6 +219,9 @@ int sp_connection_fd(struct sp_connection *connection);
 int sp_connection_peer(struct sp_connection *connection,
                        char *text,
                        size_t size);
+
+// Where the thread keeps the frame that its next exception goes to.
+struct Except_Frame **sp_except_top(void);
 
 // The socket of a connection: the one that was added. It stays the pool's. NULL for a bad handle.
 Socket_T Connection_socket(Connection_T connection);

@@ -4,7 +4,7 @@
 //! behaviour: see `handles`. Pointers to store through must be valid or NULL, which is an error too. Nothing is locked
 //! while the loop waits, and no panic crosses: it becomes an error, and the pool refuses from then on.
 
-#![allow(non_camel_case_types, non_snake_case, reason = "the names are C's")]
+#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, reason = "the names are C's")]
 #![allow(
     clippy::missing_safety_doc,
     reason = "the docs are C's too, and above is what all of them ask of a pointer"
@@ -15,6 +15,7 @@ mod buffer;
 mod connection;
 mod driven;
 mod event;
+mod except;
 mod guide;
 mod handles;
 mod poll;
@@ -25,6 +26,7 @@ mod status;
 
 pub use connection::*;
 pub use event::*;
+pub use except::*;
 pub use guide::*;
 pub use pool::*;
 pub use shared::SocketPool_CloseCallback;
