@@ -13,6 +13,7 @@ use super::connection::sp_connection;
 use super::handles::{self, Kind, Pinned};
 use super::pool::sp_pool;
 use super::shared::{self, Name, Shared, Stage};
+use super::shortage;
 use super::status::Failure;
 use crate::connection::Driver;
 use crate::id::ConnId;
@@ -57,6 +58,7 @@ pub(super) fn add(pool: *mut sp_pool, socket: u64) -> Result<u64, Failure> {
     let Some(peer) = stream.connected_peer() else {
         return Err(Failure::state("the socket is not connected"));
     };
+    let listener = handles::listener_of(socket);
     let added = shared::with_due(pool, |inner| {
         if inner.stage == Stage::Freed {
             return Err(Failure::state("the pool is being freed"));
@@ -77,6 +79,13 @@ pub(super) fn add(pool: *mut sp_pool, socket: u64) -> Result<u64, Failure> {
             return Err(Failure::state("the socket is in a pool already"));
         };
         inner.pool.hang(id, name);
+        if let Some(listener) = listener
+            && !inner.listeners.contains(&listener)
+        {
+            inner.listeners.retain(|listener| handles::hold_socket(*listener, Kind::Socket).is_ok());
+            inner.listeners.push(listener);
+            handles::feed(listener, inner.own_name);
+        }
         Ok(name)
     })?;
     by_fd().get_or_insert_default().insert(held.fd, added);
@@ -258,6 +267,7 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64,
         handles::free_socket(connection, Kind::Connection).map_err(bad)?;
     }
     drop(inner);
+    shortage::descriptor_is_free();
     Ok(facts.owner)
 }
 

@@ -207,6 +207,7 @@ pub(super) fn name_connection(facts: Facts) -> Option<u64> {
 pub(super) fn name_socket(fd: OwnedFd) -> Result<u64, OwnedFd> {
     let Some((place, slot)) = take_slot() else { return Err(fd) };
     slot.fd.store(fd.into_raw_fd(), Ordering::Relaxed);
+    slot.owner.store(0, Ordering::Relaxed);
     Ok(publish(place, slot, Kind::Socket, CLOSES))
 }
 
@@ -238,6 +239,32 @@ impl Slot {
         self.active_ms.store(created_ms, Ordering::Relaxed);
         self.userdata.store(ptr::null_mut(), Ordering::Relaxed);
     }
+}
+
+/// Notes at which listener a socket was accepted.
+pub(super) fn set_listener(socket: u64, listener: u64) {
+    if let Ok(slot) = find(socket, Kind::Socket) {
+        slot.owner.store(listener, Ordering::Relaxed);
+    }
+}
+
+/// At which listener a socket that is in no pool was accepted.
+pub(super) fn listener_of(socket: u64) -> Option<u64> {
+    let listener = find(socket, Kind::Socket).ok()?.owner.load(Ordering::Relaxed);
+    find(listener, Kind::Socket).is_ok().then_some(listener)
+}
+
+/// Notes which pool gets what a listener accepts.
+pub(super) fn feed(listener: u64, pool: u64) {
+    if let Ok(slot) = find(listener, Kind::Socket) {
+        slot.owner.store(pool, Ordering::Relaxed);
+    }
+}
+
+/// Which pool got what a listener has accepted last.
+pub(super) fn fed_by(listener: u64) -> Option<u64> {
+    let pool = find(listener, Kind::Socket).ok()?.owner.load(Ordering::Relaxed);
+    find(pool, Kind::Pool).is_ok().then_some(pool)
 }
 
 /// The same slot under another kind.

@@ -21,6 +21,7 @@ mod handles;
 mod poll;
 mod pool;
 mod shared;
+mod shortage;
 mod socket;
 mod status;
 

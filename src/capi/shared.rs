@@ -51,6 +51,8 @@ pub(super) struct Inner {
     /// same, the first of them first.
     parting: VecDeque<(Nanos, Name)>,
     pub(super) close_callback: Option<Callback>,
+    /// The listeners from which connections have come.
+    pub(super) listeners: Vec<u64>,
     pub(super) snapshot: Option<Box<Snapshot>>,
 }
 
@@ -63,6 +65,15 @@ pub(super) enum Stage {
     Turned,
     /// It is being freed.
     Freed,
+}
+
+/// Who closes a connection that the pool has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parting {
+    /// The program, when it sees the end.
+    ByProgram,
+    /// The pool.
+    AtOnce,
 }
 
 /// What is called with every connection that ends: which, what hangs on it, why, and what was given with the function.
@@ -140,6 +151,7 @@ impl Shared {
                 untold: VecDeque::new(),
                 parting: VecDeque::new(),
                 close_callback: None,
+                listeners: Vec::new(),
                 snapshot: None,
             }),
             reactor: Mutex::new(reactor),
@@ -249,7 +261,7 @@ impl Inner {
     pub(super) fn do_what_is_due(&mut self) {
         if self.stage == Stage::Called {
             self.pool.tick();
-            self.take_ends();
+            self.take_ends(Parting::ByProgram);
         }
         let now = self.pool.now();
         while let Some((until, name)) = self.parting.front().copied()
@@ -268,12 +280,26 @@ impl Inner {
     }
 
     /// Takes note of the ends of connections in a pool that nobody turns.
-    pub(super) fn take_ends(&mut self) {
+    fn take_ends(&mut self, parting: Parting) {
         while let Some(event) = self.pool.next_event() {
-            if let Event::Closed { userdata: Some(name), reason, .. } = event {
-                self.ended(name, reason);
+            let Event::Closed { userdata: Some(name), reason, .. } = event else { continue };
+            match parting {
+                Parting::ByProgram => self.ended(name, reason),
+                Parting::AtOnce => {
+                    self.forget_in_polls(name);
+                    self.removed(name, reason);
+                }
             }
         }
+    }
+
+    /// Somebody goes for a newcomer for whom there is no descriptor, and his is free at once.
+    pub(super) fn make_room(&mut self) -> bool {
+        let goes = self.stage == Stage::Called && self.pool.make_room();
+        if goes {
+            self.take_ends(Parting::AtOnce);
+        }
+        goes
     }
 
     /// The pool has ended a connection that the program drives, which sees that its peer has gone and removes it.

@@ -115,6 +115,17 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.this_moment()
     }
 
+    /// Somebody goes for a newcomer for whom there is no descriptor. `false` if nobody may.
+    pub(crate) fn make_room(&mut self) -> bool {
+        self.settle_handled();
+        self.core.read_clock();
+        let goes = self.next_to_go();
+        goes.is_some_and(|id| {
+            self.evict(id);
+            true
+        })
+    }
+
     /// Does what is due, as a turn does, for a pool that nobody turns.
     pub(crate) fn tick(&mut self) {
         self.settle_handled();

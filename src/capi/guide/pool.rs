@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::super::arena::Arena_T;
 use super::super::connection::sp_connection;
+use super::super::handles::{self, Kind};
 use super::super::pool::{self, SP_STATE_ACTIVE, SP_STATE_DRAINED, SP_STATE_DRAINING, sp_pool};
 use super::super::shared::{self, Callback, Inner, Shared, SocketPool_CloseCallback};
 use super::super::socket::Socket_T;
 use super::super::status::{Failure, answer};
-use super::super::{arena, driven};
+use super::super::{arena, driven, poll};
 use super::millis_or_off;
 use crate::bucket::Rate;
 use crate::drain::State;
@@ -284,6 +285,12 @@ pub extern "C-unwind" fn SocketPool_drain(pool: SocketPool_T) -> c_int {
         if inner.pool.state() == State::Active {
             inner.pool.drain(None);
             inner.do_what_is_due();
+            // Whoever comes now is left to whoever takes over.
+            for listener in inner.listeners.drain(..) {
+                if let Ok(listener) = handles::hold_socket(listener, Kind::Socket) {
+                    poll::mute_reading(listener.fd, None);
+                }
+            }
         }
         0
     })
