@@ -1,7 +1,9 @@
 //! C and C++ programs over the C ABI: compiled with every compiler that is here, run, and talked to.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -34,36 +36,72 @@ fn library() -> &'static Path {
     LIBRARY.get_or_init(|| {
         let target = scratch().join("target");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["rustc", "--locked", "--lib", "--features", "capi", "--crate-type", "staticlib"]);
+        cargo.args(["rustc", "--locked", "--lib", "--features", "capi", "--crate-type", "staticlib,cdylib"]);
         run(cargo.arg("--target-dir").arg(&target).current_dir(root()));
         target.join("debug/libsocketpool.a")
     })
 }
 
-/// Compiles a program of this repository and returns it.
-fn compile(compiler: &str, dialect: &str, source: &str, link: &str) -> PathBuf {
-    let (source, name) =
-        (root().join(source), format!("{}-{compiler}-{dialect}", source.replace(['/', '.'], "-")));
+/// Compiles a program of this repository, which may be of several files, and returns it.
+fn compile(compiler: &str, dialect: &str, sources: &str, link: &str) -> PathBuf {
+    let name = format!("{sources}-{compiler}-{dialect}-{link}").replace(['/', '.', ' ', ','], "-");
     let program = scratch().join(name);
+    let mut command = compiler_of(compiler, dialect);
+    command.args(sources.split_whitespace().map(|source| root().join(source))).args(["-x", "none"]);
+    run(command.arg(library()).args(link.split_whitespace()).arg("-o").arg(&program));
+    program
+}
+
+/// A compiler that complains about everything, with our headers.
+fn compiler_of(compiler: &str, dialect: &str) -> Command {
     let language = if compiler.ends_with("++") { "c++" } else { "c" };
     let mut command = Command::new(compiler);
     command.arg(format!("-std={dialect}")).args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"]);
-    command.arg("-I").arg(root().join("include")).args(["-x", language]).arg(source).args(["-x", "none"]);
-    run(command.arg(library()).args(link.split_whitespace()).arg("-o").arg(&program));
-    program
+    command.arg("-I").arg(root().join("include")).args(["-x", language]);
+    command
+}
+
+/// Every compiler that is here, with every dialect that our headers are for.
+fn compilers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let dialects =
+        [(["gcc", "clang"], ["c99", "c11", "c17"]), (["g++", "clang++"], ["c++11", "c++17", "c++20"])];
+    dialects.into_iter().flat_map(|(compilers, dialects)| {
+        let here = compilers.into_iter().filter(|compiler| is_here(compiler));
+        here.flat_map(move |compiler| dialects.map(|dialect| (compiler, dialect)))
+    })
 }
 
 const LINK: &str = "-lpthread -ldl -lm";
 
 #[test]
 fn the_header_is_clean_in_every_dialect() {
-    let dialects =
-        [(["gcc", "clang"], ["c99", "c11", "c17"]), (["g++", "clang++"], ["c++11", "c++17", "c++20"])];
-    for (compilers, dialects) in dialects {
-        for compiler in compilers.into_iter().filter(|compiler| is_here(compiler)) {
-            for dialect in dialects {
-                run(&mut Command::new(compile(compiler, dialect, "tests/c/header.c", LINK)));
-            }
+    for (compiler, dialect) in compilers() {
+        run(&mut Command::new(compile(compiler, dialect, "tests/c/header.c", LINK)));
+    }
+}
+
+/// The headers of a folder of `include` and of those in it, as a program names them.
+fn headers(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(headers(&path));
+        } else if path.extension().is_some_and(|extension| extension == "h") {
+            found.push(path.strip_prefix(root().join("include")).unwrap().display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn each_header_is_clean_alone_and_twice() {
+    fs::create_dir_all(scratch()).unwrap();
+    for header in headers(&root().join("include")) {
+        let source = scratch().join(format!("alone-{}.c", header.replace(['/', '.'], "-")));
+        fs::write(&source, format!("#include <{header}>\n#include \"{header}\"\nint unused;\n")).unwrap();
+        for (compiler, dialect) in compilers() {
+            run(compiler_of(compiler, dialect).arg("-fsyntax-only").arg(&source));
         }
     }
 }
@@ -91,6 +129,85 @@ fn a_name_answers_as_long_as_its_connection_and_never_again() {
 #[test]
 fn threads_call_what_they_like_while_one_waits() {
     check("tests/c/threads.c", &["50"]);
+}
+
+#[test]
+fn every_wrong_socket_buffer_and_arena_is_told_and_nothing_else_happens() {
+    check("tests/c/wrong.c", &["few"]);
+}
+
+#[test]
+fn sockets_are_made_talk_and_end() {
+    check("tests/c/sockets.c", &[]);
+}
+
+#[test]
+fn legacy_w04_a_new_socket_has_nothing_of_one_that_was_freed() {
+    check("tests/c/stale_socket.c", &[]);
+}
+
+#[test]
+fn buffers_give_back_what_they_were_given() {
+    check("tests/c/buffers.c", &[]);
+}
+
+#[test]
+fn what_is_made_in_an_arena_ends_with_it() {
+    check("tests/c/arenas.c", &[]);
+}
+
+#[test]
+fn legacy_w35_an_arena_does_not_grow_by_what_comes_and_goes() {
+    check("tests/c/arena_growth.c", &["2000"]);
+}
+
+const EXCEPTIONS: &str = "tests/c/except.c tests/c/except_elsewhere.c";
+
+#[test]
+fn exceptions_are_caught_by_whom_they_concern_in_every_dialect() {
+    for (compiler, dialect) in compilers() {
+        for optimised in ["-O0", "-O2"] {
+            let link = format!("{LINK} {optimised}");
+            run(&mut Command::new(compile(compiler, dialect, EXCEPTIONS, &link)));
+        }
+    }
+    check(EXCEPTIONS, &[]);
+}
+
+/// A program at a fixed place has copies of the shared library's objects, at other addresses than the library knows.
+#[test]
+fn exceptions_of_the_shared_library_are_caught() {
+    let folder = library().parent().unwrap().display();
+    for place in ["-no-pie", "-fPIE -pie"] {
+        let sources = EXCEPTIONS.split_whitespace().map(|source| root().join(source));
+        let program = scratch().join(format!("except-shared{}", place.replace(' ', "")));
+        let mut command = compiler_of("gcc", "c11");
+        command.args(place.split_whitespace()).args(sources).args([
+            "-x",
+            "none",
+            "-lpthread",
+            "-lsocketpool",
+        ]);
+        command.args([format!("-L{folder}"), format!("-Wl,-rpath,{folder},-Bdynamic")]);
+        run(command.arg("-o").arg(&program));
+        run(&mut Command::new(program));
+    }
+}
+
+#[test]
+fn an_exception_that_nobody_catches_is_printed_and_aborts() {
+    let program = compile("gcc", "c11", EXCEPTIONS, LINK);
+    let says = |which: &str| {
+        let output = Command::new(&program).arg(which).output().unwrap();
+        assert_eq!(output.status.signal(), Some(6), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = says("0");
+    assert!(said.starts_with("Uncaught exception: full raised at "), "{said}");
+    assert!(said.contains("except.c:") && said.ends_with("aborting...\n"), "{said}");
+    let said = says("1");
+    assert!(said.starts_with("finally\nUncaught exception: full raised at "), "{said}");
+    assert!(says("2").contains("NULL was raised"));
 }
 
 /// A program that was started, and is ended whatever happens.

@@ -4,19 +4,36 @@
 //! behaviour: see `handles`. Pointers to store through must be valid or NULL, which is an error too. Nothing is locked
 //! while the loop waits, and no panic crosses: it becomes an error, and the pool refuses from then on.
 
-#![allow(non_camel_case_types, reason = "the names are C's")]
+#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, reason = "the names are C's")]
 #![allow(
     clippy::missing_safety_doc,
     reason = "the docs are C's too, and above is what all of them ask of a pointer"
 )]
 
+mod address;
+mod arena;
+mod buffer;
 mod connection;
+mod driven;
 mod event;
+mod except;
+mod handed;
 mod handles;
+mod machine;
 mod pool;
+mod socket;
+mod socket_facts;
 mod status;
+mod storage;
+mod texts;
 
+pub use arena::*;
+pub use buffer::*;
 pub use connection::*;
 pub use event::*;
+pub use except::*;
+pub use machine::*;
 pub use pool::*;
+pub use socket::*;
+pub use socket_facts::*;
 pub use status::*;

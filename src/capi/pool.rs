@@ -140,12 +140,18 @@ pub unsafe extern "C" fn sp_pool_free(pool: *mut *mut sp_pool) -> c_int {
         if name.is_null() {
             return Ok(SP_OK);
         }
-        // Whoever waits in a turn lets go.
-        let waiting = pin(name)?;
-        handles::free::<Shared>(name.addr() as u64).map_err(bad)?;
-        let _ = waiting.handle.wake();
+        free_named(name.addr() as u64)?;
         Ok(SP_OK)
     })
+}
+
+/// Frees a pool by its handle.
+pub(super) fn free_named(handle: u64) -> Result<(), Failure> {
+    // Whoever waits in a turn lets go.
+    let waiting = handles::pin::<Shared>(handle).map_err(bad)?;
+    handles::free::<Shared>(handle).map_err(bad)?;
+    let _ = waiting.handle.wake();
+    Ok(())
 }
 
 /// Accepts connections at `host` (an address; NULL for every one of this machine) and `port` (0 to 65535; with 0 the system
