@@ -2,33 +2,46 @@
 
 mod c_programs;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use c_programs::{LINK, compile, is_here, root, run};
+use c_programs::{LINK, Running, check, compile, compiler_of, compilers, library, root, run, scratch};
 
 #[test]
 fn the_header_is_clean_in_every_dialect() {
-    let dialects =
-        [(["gcc", "clang"], ["c99", "c11", "c17"]), (["g++", "clang++"], ["c++11", "c++17", "c++20"])];
-    for (compilers, dialects) in dialects {
-        for compiler in compilers.into_iter().filter(|compiler| is_here(compiler)) {
-            for dialect in dialects {
-                run(&mut Command::new(compile(compiler, dialect, "tests/c/header.c", LINK)));
-            }
-        }
+    for (compiler, dialect) in compilers() {
+        run(&mut Command::new(compile(compiler, dialect, "tests/c/header.c", LINK)));
     }
 }
 
-/// Runs a program that checks for itself, and once more under valgrind where that is here.
-fn check(source: &str, under_valgrind: &[&str]) {
-    let program = compile("gcc", "c99", source, LINK);
-    run(&mut Command::new(&program));
-    if is_here("valgrind") {
-        let how = ["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"];
-        run(Command::new("valgrind").args(how).arg(&program).args(under_valgrind));
+/// The headers of a folder of `include` and of those in it, as a program names them.
+fn headers(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(headers(&path));
+        } else if path.extension().is_some_and(|extension| extension == "h") {
+            found.push(path.strip_prefix(root().join("include")).unwrap().display().to_string());
+        }
+    }
+    found
+}
+
+#[test]
+fn each_header_is_clean_alone_and_twice() {
+    fs::create_dir_all(scratch()).unwrap();
+    for header in headers(&root().join("include")) {
+        let source = scratch().join(format!("alone-{}.c", header.replace(['/', '.'], "-")));
+        fs::write(&source, format!("#include <{header}>\n#include \"{header}\"\nint unused;\n")).unwrap();
+        for (compiler, dialect) in compilers() {
+            run(compiler_of(compiler, dialect).arg("-fsyntax-only").arg(&source));
+        }
     }
 }
 
@@ -47,14 +60,83 @@ fn threads_call_what_they_like_while_one_waits() {
     check("tests/c/threads.c", &["50"]);
 }
 
-/// A program that was started, and is ended whatever happens.
-struct Running(Child);
+#[test]
+fn every_wrong_socket_buffer_and_arena_is_told_and_nothing_else_happens() {
+    check("tests/c/wrong.c", &["few"]);
+}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+#[test]
+fn sockets_are_made_talk_and_end() {
+    check("tests/c/sockets.c", &[]);
+}
+
+#[test]
+fn legacy_w04_a_new_socket_has_nothing_of_one_that_was_freed() {
+    check("tests/c/stale_socket.c", &[]);
+}
+
+#[test]
+fn buffers_give_back_what_they_were_given() {
+    check("tests/c/buffers.c", &[]);
+}
+
+#[test]
+fn what_is_made_in_an_arena_ends_with_it() {
+    check("tests/c/arenas.c", &[]);
+}
+
+#[test]
+fn legacy_w35_an_arena_does_not_grow_by_what_comes_and_goes() {
+    check("tests/c/arena_growth.c", &["2000"]);
+}
+
+const EXCEPTIONS: &str = "tests/c/except.c tests/c/except_elsewhere.c";
+
+#[test]
+fn exceptions_are_caught_by_whom_they_concern_in_every_dialect() {
+    for (compiler, dialect) in compilers() {
+        for optimised in ["-O0", "-O2"] {
+            let link = format!("{LINK} {optimised}");
+            run(&mut Command::new(compile(compiler, dialect, EXCEPTIONS, &link)));
+        }
     }
+    check(EXCEPTIONS, &[]);
+}
+
+/// A program at a fixed place has copies of the shared library's objects, at other addresses than the library knows.
+#[test]
+fn exceptions_of_the_shared_library_are_caught() {
+    let folder = library().parent().unwrap().display();
+    for place in ["-no-pie", "-fPIE -pie"] {
+        let sources = EXCEPTIONS.split_whitespace().map(|source| root().join(source));
+        let program = scratch().join(format!("except-shared{}", place.replace(' ', "")));
+        let mut command = compiler_of("gcc", "c11");
+        command.args(place.split_whitespace()).args(sources).args([
+            "-x",
+            "none",
+            "-lpthread",
+            "-lsocketpool",
+        ]);
+        command.args([format!("-L{folder}"), format!("-Wl,-rpath,{folder},-Bdynamic")]);
+        run(command.arg("-o").arg(&program));
+        run(&mut Command::new(program));
+    }
+}
+
+#[test]
+fn an_exception_that_nobody_catches_is_printed_and_aborts() {
+    let program = compile("gcc", "c11", EXCEPTIONS, LINK);
+    let says = |which: &str| {
+        let output = Command::new(&program).arg(which).output().unwrap();
+        assert_eq!(output.status.signal(), Some(6), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = says("0");
+    assert!(said.starts_with("Uncaught exception: full raised at "), "{said}");
+    assert!(said.contains("except.c:") && said.ends_with("aborting...\n"), "{said}");
+    let said = says("1");
+    assert!(said.starts_with("finally\nUncaught exception: full raised at "), "{said}");
+    assert!(says("2").contains("NULL was raised"));
 }
 
 #[test]
@@ -92,28 +174,4 @@ fn the_echo_of_the_examples_serves_and_drains() {
     assert!(echo.0.wait().unwrap().success());
     let count = |reason: &str| ends.iter().filter(|line| line.ends_with(reason)).count();
     assert_eq!((count(": peer"), count(": drained"), ends.len()), (1, 49, 50), "{ends:?}");
-}
-
-#[test]
-fn exceptions_go_to_whoever_takes_them() {
-    let elsewhere = format!("{} {LINK}", root().join("tests/c/except_elsewhere.c").display());
-    let mut programs = Vec::new();
-    for (compilers, dialects) in
-        [(["gcc", "clang"], ["c99", "c17"]), (["g++", "clang++"], ["c++11", "c++20"])]
-    {
-        for compiler in compilers.into_iter().filter(|compiler| is_here(compiler)) {
-            programs
-                .extend(dialects.map(|dialect| compile(compiler, dialect, "tests/c/except.c", &elsewhere)));
-        }
-    }
-    for program in &programs {
-        run(&mut Command::new(program));
-    }
-    let uncaught = Command::new(&programs[0]).arg("uncaught").output().unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&uncaught.status), Some(6), "it aborts");
-    let said = String::from_utf8(uncaught.stderr).unwrap();
-    assert!(
-        said.starts_with("Uncaught exception: ours raised at ") && said.contains("except_elsewhere.c:"),
-        "{said}"
-    );
 }

@@ -5,7 +5,7 @@ mod c_programs;
 
 use std::fs;
 
-use c_programs::{compile_object, is_here, root, scratch};
+use c_programs::{compiler_of, compilers, root, run, scratch};
 
 /// A block by its title, with what stands before and behind it.
 struct Block {
@@ -97,16 +97,15 @@ fn every_block_of_the_guide_compiles_as_it_is_printed() {
         }
         let source = scratch().join(format!("guide-{place}.c"));
         fs::write(&source, format!("#include \"pool/SocketPool.h\"\n{before}\n{code}\n{after}\n")).unwrap();
-        for compiler in ["gcc", "clang"].into_iter().filter(|compiler| is_here(compiler)) {
-            let blocks = mends.iter().any(|(_, mended)| mended.contains("__block"));
+        let blocks = mends.iter().any(|(_, mended)| mended.contains("__block"));
+        for (compiler, dialect) in compilers().filter(|(_, dialect)| !dialect.starts_with("c++")) {
+            let mut command = compiler_of(compiler, dialect);
             if blocks && compiler == "gcc" {
                 // It has no blocks.
                 continue;
             }
-            for dialect in ["c99", "c11", "c17"] {
-                let more: &[&str] = if blocks { &["-fblocks"] } else { &[] };
-                compile_object(compiler, dialect, &source, &[&["-Wno-unused-variable"], more].concat());
-            }
+            command.args(blocks.then_some("-fblocks")).arg("-Wno-unused-variable");
+            run(command.arg("-c").arg(&source).args(["-o", "/dev/null"]));
         }
     }
 }

@@ -1,27 +1,33 @@
-/* Exceptions for C: TRY, EXCEPT, ELSE, FINALLY, END_TRY, RAISE, RERAISE, RETURN.
- *
- *     Connection_T volatile conn = NULL;
+/* Exceptions for C, by setjmp and longjmp.
  *
  *     TRY {
- *         conn = SocketPool_add(pool, client);
- *         if (!conn)
+ *         if (socket == NULL)
  *             RAISE(Socket_Failed);
- *     } EXCEPT (Socket_Failed) {
- *         ...
+ *     } EXCEPT(Socket_Failed) {
+ *         log_error("%s", Socket_GetLastError());
+ *     } ELSE {
+ *         RERAISE;
  *     } FINALLY {
  *         ...
  *     } END_TRY;
  *
- * They are _setjmp and longjmp, without the signal mask. What a function changes after TRY and reads in EXCEPT, ELSE or
- * FINALLY must be volatile, or an optimising compiler may show its value of before.
+ * Braces are not needed, and a part may begin with declarations. Nothing of this library raises by itself.
  *
- * EXCEPT(e) takes the exceptions of which `e` is the kind, by its address; ELSE takes any; FINALLY runs after the body, after
- * a handler, and before an exception that nobody here takes goes on outward. A handler that raises goes outward at once.
- * RERAISE, in a handler, raises again what it handles. Leave a TRY by RETURN, not by return or goto: RETURN leaves the one TRY
- * that it stands in, and skips FINALLY. An exception that nobody takes ends the program with its text on stderr.
+ * EXCEPT(e)  for an exception that is `e` (an object, not a copy of it), or a copy whose `type` is that of `e`. Several of
+ *            them are asked one after the other, then ELSE, which takes any.
+ * FINALLY    runs after a TRY that went well, after an EXCEPT or ELSE, and before an exception that nobody took goes on;
+ *            not if an EXCEPT or ELSE raises, and not if the TRY is left by return, break or goto.
+ * RERAISE    in an EXCEPT or ELSE: the same exception goes on to the next TRY outside.
+ * RETURN x;  leaves the TRY, works `x` out and returns it. A plain return, break, continue or goto leaves it as well, and so
+ *            does a C++ exception (in C code if it is compiled with -fexceptions). The TRY itself is what a break or
+ *            continue in it leaves.
  *
- * Nothing here raises by itself. In a handler, Except_frame.exception->reason, .file and .line tell what was raised where. */
-
+ * In an EXCEPT, Except_frame.exception->reason, Except_frame.file and Except_frame.line tell of it.
+ *
+ * A local variable that is changed in a TRY and read in its EXCEPT or FINALLY must be volatile, as with any setjmp
+ * (C11 7.13.2.1): `Connection_T volatile conn = NULL;`. In C++ RAISE runs no destructors of what it jumps over.
+ *
+ * What nobody catches is printed on stderr, and the process aborts. Each thread has its own TRYs. */
 #ifndef SOCKETPOOL_CORE_EXCEPT_H
 #define SOCKETPOOL_CORE_EXCEPT_H
 
@@ -30,19 +36,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../socketpool/socketpool.h"
+#include <socketpool/socketpool.h>
 
+/* A TRY that has been entered. */
 struct Except_Frame {
     struct Except_Frame *prev;
     jmp_buf env;
-    const char *file;
-    int line;
-    const Except_T *exception;
+    const char *volatile file;
+    volatile int line;
+    const Except_T *volatile exception;
+    volatile int state;
 };
 
+/* Where a TRY is: in its body; looking for whoever takes the exception; in an EXCEPT; or it is over. */
 enum { Except_entered = 0, Except_raised, Except_handled, Except_finalized };
 
-static inline void Except_enter(struct Except_Frame *frame)
+/* Without the signal mask, which would take a system call. */
+#if defined(__linux__) && !defined(__GLIBC__)
+#define SP_EXCEPT_SETJMP(env) setjmp(env)
+#else
+#define SP_EXCEPT_SETJMP(env) _setjmp(env)
+#endif
+
+/* However a TRY is left, it does not stay the innermost. */
+#if defined(__GNUC__)
+#define SP_EXCEPT_LEFT __attribute__((cleanup(sp_except_leave)))
+#define SP_EXCEPT_NORETURN __attribute__((noreturn))
+#else
+#define SP_EXCEPT_LEFT
+#define SP_EXCEPT_NORETURN
+#endif
+
+static inline void sp_except_enter(struct Except_Frame *frame)
 {
     struct Except_Frame **top = sp_except_top();
 
@@ -50,78 +75,79 @@ static inline void Except_enter(struct Except_Frame *frame)
     frame->file = NULL;
     frame->line = 0;
     frame->exception = NULL;
+    frame->state = Except_entered;
     *top = frame;
 }
 
-/* Leaves a frame that nothing was raised to. */
-static inline void Except_leave(struct Except_Frame *frame)
+static inline void sp_except_leave(struct Except_Frame *frame)
 {
-    struct Except_Frame **top = sp_except_top();
-
-    if (*top == frame)
-        *top = frame->prev;
+    if (frame->state == Except_entered) {
+        frame->state = Except_finalized;
+        *sp_except_top() = frame->prev;
+    }
 }
 
-#ifdef __GNUC__
-__attribute__((__noreturn__))
-#endif
-static inline void Except_raise(const Except_T *exception, const char *file, int line)
+/* Whether the exception that came to a TRY is this one. Told by the type of both, since a program that is linked with the
+ * shared library may have a copy of its objects at another address. */
+static inline int sp_except_is(const struct Except_Frame *frame, const Except_T *wanted)
 {
-    struct Except_Frame **top = sp_except_top(), *frame = *top;
+    const Except_T *raised = frame->exception;
 
-    if (exception == NULL || frame == NULL) {
+    return raised == wanted || (raised->type != NULL && (raised->type == wanted || raised->type == wanted->type));
+}
+
+static inline SP_EXCEPT_NORETURN void Except_raise(const Except_T *exception, const char *file, int line)
+{
+    struct Except_Frame **top = sp_except_top();
+    struct Except_Frame *frame = *top;
+
+    if (exception == NULL) {
+        fprintf(stderr, "FATAL: NULL was raised as an exception at %s:%d\naborting...\n", file, line);
+        abort();
+    }
+    if (frame == NULL) {
         fprintf(stderr, "Uncaught exception: %s raised at %s:%d\naborting...\n",
-                exception != NULL && exception->reason != NULL ? exception->reason : "(none)",
-                file != NULL ? file : "?", line);
+                exception->reason != NULL ? exception->reason : "(no reason)", file, line);
         abort();
     }
     frame->exception = exception;
     frame->file = file;
     frame->line = line;
-    /* What a handler raises goes outward. */
+    frame->state = Except_raised;
     *top = frame->prev;
-    longjmp(frame->env, Except_raised);
+    longjmp(frame->env, 1);
 }
 
 #define TRY \
     do { \
-        volatile int Except_flag = Except_entered; \
-        struct Except_Frame Except_frame; \
-        Except_enter(&Except_frame); \
-        if (_setjmp(Except_frame.env) != 0) \
-            Except_flag = Except_raised; \
-        if (Except_flag == Except_entered) {
+        struct Except_Frame Except_frame SP_EXCEPT_LEFT; \
+        sp_except_enter(&Except_frame); \
+        if (SP_EXCEPT_SETJMP(Except_frame.env) == 0) {
 
 #define EXCEPT(e) \
-            if (Except_flag == Except_entered) \
-                Except_leave(&Except_frame); \
-        } else if (Except_flag == Except_raised && Except_frame.exception->type == &(e)) { \
-            Except_flag = Except_handled;
+            sp_except_leave(&Except_frame); \
+        } else if (sp_except_is(&Except_frame, &(e))) { \
+            Except_frame.state = Except_handled;
 
 #define ELSE \
-            if (Except_flag == Except_entered) \
-                Except_leave(&Except_frame); \
+            sp_except_leave(&Except_frame); \
         } else { \
-            Except_flag = Except_handled;
+            Except_frame.state = Except_handled;
 
 #define FINALLY \
-            if (Except_flag == Except_entered) \
-                Except_leave(&Except_frame); \
+            sp_except_leave(&Except_frame); \
         } \
-        { \
-            if (Except_flag == Except_entered) \
-                Except_flag = Except_finalized;
+        {
 
 #define END_TRY \
-            if (Except_flag == Except_entered) \
-                Except_leave(&Except_frame); \
+            sp_except_leave(&Except_frame); \
         } \
-        if (Except_flag == Except_raised) \
+        if (Except_frame.state == Except_raised) \
             Except_raise(Except_frame.exception, Except_frame.file, Except_frame.line); \
     } while (0)
 
 #define RAISE(e) Except_raise(&(e), __FILE__, __LINE__)
 #define RERAISE Except_raise(Except_frame.exception, Except_frame.file, Except_frame.line)
-#define RETURN for (Except_leave(&Except_frame);;) return
+#define RETURN switch (sp_except_leave(&Except_frame), 0) default: return
 
 #endif

@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 // The kernel has taken it all.
 #define SP_SENT_NOW 0
@@ -66,11 +68,13 @@
 // The pool turned a newcomer away; the text says why.
 #define SP_REFUSED -7
 
-// A place that exceptions go to. `core/Except.h` has what is in it.
+// A TRY that has been entered: see `core/Except.h`.
 typedef struct Except_Frame Except_Frame;
 
+// An arena. A pointer to it is a name, not an address.
 typedef struct sp_arena sp_arena;
 
+// A buffer. A pointer to it is a name, not an address.
 typedef struct sp_buffer sp_buffer;
 
 // A connection. A pointer to it is a name, not an address.
@@ -82,14 +86,20 @@ typedef struct sp_health sp_health;
 // A pool. A pointer to it is a name, not an address.
 typedef struct sp_pool sp_pool;
 
+// A socket. A pointer to it is a name, not an address.
 typedef struct sp_socket sp_socket;
 
+// The name of an arena.
+typedef struct sp_arena *Arena_T;
+
+// The name of a buffer.
+typedef struct sp_buffer *SocketBuf_T;
+
+// The name of a socket.
 typedef struct sp_socket *Socket_T;
 
 // A connection, as the guide calls it.
 typedef struct sp_connection *Connection_T;
-
-typedef struct sp_buffer *SocketBuf_T;
 
 // How a pool is. It belongs to the pool, is NULL for a bad handle, and shows what the last `SocketPool_health` found.
 typedef struct sp_health *SocketPoolHealth_T;
@@ -121,8 +131,6 @@ typedef struct SocketPool_Stats {
   size_t max_connections;
 } SocketPool_Stats;
 
-typedef struct sp_arena *Arena_T;
-
 // What is called with every connection that ends: which, what hangs on it, why, and what was given with the function.
 // NULL: nothing is called.
 typedef void (*SocketPool_CloseCallback)(struct sp_connection*, void*, int, void*);
@@ -145,11 +153,11 @@ typedef void (*SocketPool_Visitor)(Connection_T, void*);
 // The same, and says with anything but 0 that it is the one.
 typedef int (*SocketPool_Predicate)(Connection_T, void*);
 
-// A kind of exception. Two are the same if `type` is.
+// An exception. Programs make their own: `const Except_T Full = {&Full, "full"};`.
 typedef struct Except_T {
-  // Itself.
+  // Itself, or the one as which it is to be caught.
   const struct Except_T *type;
-  // What it is about.
+  // What is printed when nobody catches it.
   const char *reason;
 } Except_T;
 
@@ -157,29 +165,131 @@ typedef struct Except_T {
 extern "C" {
 #endif // __cplusplus
 
-// Something of a socket failed.
+// Something with a socket has failed.
 extern const struct Except_T Socket_Failed;
 
-// The peer has gone.
+// The other side has closed.
 extern const struct Except_T Socket_Closed;
 
-// Something of a pool failed.
+// Something with a pool has failed.
 extern const struct Except_T SocketPool_Failed;
 
-// Something of a buffer failed.
+// Something with a buffer has failed.
 extern const struct Except_T SocketBuf_Failed;
 
-// Something of a poll failed.
+// Something with a poll has failed.
 extern const struct Except_T SocketPoll_Failed;
 
-// Something of a protection against connection floods failed.
+// Something with the protection against connection floods has failed.
 extern const struct Except_T SocketSYNProtect_Failed;
 
-// Something of an arena failed.
+// Something with an arena has failed.
 extern const struct Except_T Arena_Failed;
 
 // An assertion does not hold.
 extern const struct Except_T Assert_Failed;
+
+// Makes an arena: whatever is made in it is freed with it. NULL if there is no memory for it.
+Arena_T Arena_new(void);
+
+// Frees an arena and what was made in it and still lives, the newest first, and sets the handle to NULL. What it freed need
+// not be freed any more; doing so sets those handles to NULL and nothing else. NULL, or a pointer to NULL, is no error.
+void Arena_dispose(Arena_T *arena);
+
+// Makes a buffer in which up to `capacity` bytes wait (64 to 16,777,216). It lives until it is released or `arena` is
+// disposed of; NULL is the process. NULL if it fails.
+SocketBuf_T SocketBuf_new(Arena_T arena,
+                          size_t capacity);
+
+// Frees a buffer and sets the handle to NULL. The buffer of a connection stays the connection's, and only the handle is
+// set. NULL, or a pointer to NULL, is no error.
+void SocketBuf_release(SocketBuf_T *buffer);
+
+// Copies bytes behind those that wait, and answers how many had room; 0 if it fails. They are not to lie in the buffer
+// itself.
+size_t SocketBuf_write(SocketBuf_T buffer,
+                       const void *data,
+                       size_t length);
+
+// Takes up to `length` bytes out, and answers how many; 0 if none wait, or if it fails.
+size_t SocketBuf_read(SocketBuf_T buffer, void *data, size_t length);
+
+// As `SocketBuf_read`, but what was read goes on waiting.
+size_t SocketBuf_peek(SocketBuf_T buffer, void *data, size_t length);
+
+// Forgets so many bytes from the front. 0, or -1: more than wait forgets none.
+int SocketBuf_consume(SocketBuf_T buffer, size_t length);
+
+// Makes bytes wait that were written to `SocketBuf_writeptr`. 0, or -1: more than there is room for adds none.
+int SocketBuf_produce(SocketBuf_T buffer,
+                      size_t length);
+
+// As `SocketBuf_produce`.
+int SocketBuf_written(SocketBuf_T buffer, size_t length);
+
+// How many bytes wait; 0 for a bad handle.
+size_t SocketBuf_readable(SocketBuf_T buffer);
+
+// As `SocketBuf_readable`.
+size_t SocketBuf_available(SocketBuf_T buffer);
+
+// How many more bytes have room; 0 for a bad handle.
+size_t SocketBuf_writeable(SocketBuf_T buffer);
+
+// As `SocketBuf_writeable`.
+size_t SocketBuf_space(SocketBuf_T buffer);
+
+// Whether nothing waits, 1 or 0; 1 for a bad handle.
+int SocketBuf_empty(SocketBuf_T buffer);
+
+// Whether nothing more has room, 1 or 0; 0 for a bad handle.
+int SocketBuf_full(SocketBuf_T buffer);
+
+// Forgets what waits. 0, or -1.
+int SocketBuf_clear(SocketBuf_T buffer);
+
+// Forgets what waits, and overwrites with zeros whatever has been in the buffer or was shown by `SocketBuf_writeptr`.
+// 0, or -1.
+int SocketBuf_secureclear(SocketBuf_T buffer);
+
+// Where the bytes are that wait: all of them in one piece, `SocketBuf_readable` of them. NULL if none do, or if it fails.
+// Valid until the next call that changes the buffer, `SocketBuf_writeptr` included.
+const void *SocketBuf_readptr(SocketBuf_T buffer);
+
+// Where bytes may be written that are then made to wait by `SocketBuf_produce`: all the free space in one piece,
+// `SocketBuf_writeable` bytes. NULL if there is none, or if it fails. Valid until the next call that changes the buffer.
+void *SocketBuf_writeptr(SocketBuf_T buffer);
+
+// Makes room for `length` more bytes, in a larger buffer if need be: at least twice as large, and 16 MiB at most. 0, or -1;
+// then nothing has changed.
+int SocketBuf_reserve(SocketBuf_T buffer,
+                      size_t length);
+
+// As `SocketBuf_reserve`, but answers 1 if there is room, else 0.
+int SocketBuf_ensure(SocketBuf_T buffer, size_t length);
+
+// Brings what waits into one piece, which it always is: there is nothing to do. 0, or -1.
+int SocketBuf_compact(SocketBuf_T buffer);
+
+// How many bytes wait before the first place where these do; 0 for none. -1 if they do not, or if it fails.
+ssize_t SocketBuf_find(SocketBuf_T buffer,
+                       const void *needle,
+                       size_t length);
+
+// Takes the next line out as text that ends with NUL, without the newline and a carriage return before it, and answers its
+// length. -1 with the errno EAGAIN if no whole line waits; -1 with ENOBUFS if it does not fit into `size` bytes, and it goes
+// on waiting.
+ssize_t SocketBuf_readline(SocketBuf_T buffer,
+                           char *line,
+                           size_t size);
+
+// Takes bytes out into `count` pieces, one after the other, and answers how many; -1 if it fails.
+ssize_t SocketBuf_readv(SocketBuf_T buffer, const struct iovec *pieces, int count);
+
+// Copies the bytes of `count` pieces behind those that wait, and answers how many had room; -1 if it fails.
+ssize_t SocketBuf_writev(SocketBuf_T buffer,
+                         const struct iovec *pieces,
+                         int count);
 
 // Receives what has arrived and stores how many bytes came: 0 if none, which is no error. They wait behind those of before:
 // see `sp_connection_input`. `count` may be NULL.
@@ -220,7 +330,7 @@ int sp_connection_peer(struct sp_connection *connection,
                        char *text,
                        size_t size);
 
-// Where the thread keeps the frame that its next exception goes to.
+// Where the calling thread keeps its innermost TRY, or NULL if it is in none. For `core/Except.h`.
 struct Except_Frame **sp_except_top(void);
 
 // The socket of a connection: the one that was added. It stays the pool's. NULL for a bad handle.
@@ -474,6 +584,23 @@ size_t SocketPool_filter(SocketPool_T pool,
                          Connection_T *found,
                          size_t most);
 
+// What the last call of this thread that failed says about it: the function, the argument and the reason. Never NULL; empty
+// if none has failed. Valid until the next call of this thread that fails.
+const char *Socket_GetLastError(void);
+
+// The errno that belongs to `Socket_GetLastError`; 0 if no call of this thread has failed.
+int Socket_geterrno(void);
+
+// What an errno means, in words. Never NULL. Valid until the thread has asked for seven more texts.
+const char *Socket_safe_strerror(int errnum);
+
+// The machine's monotonic clock (CLOCK_MONOTONIC), in milliseconds.
+uint64_t Socket_get_monotonic_ms(void);
+
+// Makes a write to a socket whose peer is gone an error and not the end of the process, for the whole process. What this
+// library sends never raises SIGPIPE, with or without. 0, or -1.
+int Socket_ignore_sigpipe(void);
+
 // Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` of input that
 // waits for the program, and as much output that waits for the peer (64 bytes to 16 MiB).
 int sp_pool_new(uint32_t max_connections,
@@ -526,6 +653,105 @@ int sp_pool_state(struct sp_pool *pool, int *state);
 
 // Stores how many connections a pool has.
 int sp_pool_count(struct sp_pool *pool, size_t *count);
+
+// Makes a socket as socket(2) does, blocking and close-on-exec. NULL if that fails.
+Socket_T Socket_new(int domain, int type, int protocol);
+
+// Takes the descriptor of a socket over and makes it non-blocking: from now on it is closed with `Socket_free` and not by
+// the program. NULL if it is none; then it stays the program's.
+Socket_T Socket_new_from_fd(int fd);
+
+// Makes two sockets that are connected with each other, blocking and close-on-exec, of a type such as SOCK_STREAM. 0, or -1
+// with NULL stored in both.
+int SocketPair_new(int type,
+                   Socket_T *first,
+                   Socket_T *second);
+
+// Closes a socket and sets the handle to NULL; takes it out of its pool first, if it is in one. A call with it in another
+// thread is finished before the descriptor is closed. NULL, or a pointer to NULL, is no error.
+void Socket_free(Socket_T *socket);
+
+// Gives a socket its own address. `host` is an address of this machine or a name of one; NULL, "" and "0.0.0.0" are all of
+// them. With port 0 the system chooses one: see `Socket_getlocalport`. 0, or -1.
+int Socket_bind(Socket_T socket,
+                const char *host,
+                int port);
+
+// Waits for connections. `backlog` (from 1 on; the system has a bound of its own) is how many may wait for
+// `Socket_accept`. 0, or -1.
+int Socket_listen(Socket_T socket,
+                  int backlog);
+
+// Takes the next connection: a new socket, non-blocking and close-on-exec. NULL with the errno EAGAIN when nobody waits,
+// unless the listening socket is blocking, which waits until somebody comes; NULL with another errno when it fails.
+Socket_T Socket_accept(Socket_T socket);
+
+// Connects a socket with an address or a name, of which each address is tried; asking for a name takes time. 0, or -1: with
+// the errno EINPROGRESS a non-blocking socket has begun to, and is writable when that is decided.
+int Socket_connect(Socket_T socket,
+                   const char *host,
+                   int port);
+
+// Receives up to `length` bytes and answers how many; `flags` as recv(2) has them. 0 only when the other side has sent its
+// last byte (or an empty datagram). -1 when it fails, with the errno EAGAIN when nothing has arrived, and ENOBUFS when
+// `length` is 0.
+ssize_t Socket_recv(Socket_T socket,
+                    void *buffer,
+                    size_t length,
+                    int flags);
+
+// Sends what goes through now and answers how many bytes that was, 0 for none; `flags` as send(2) has them. -1 only when it
+// fails. Never raises SIGPIPE.
+ssize_t Socket_send(Socket_T socket,
+                    const void *data,
+                    size_t length,
+                    int flags);
+
+// Ends one direction or both, as shutdown(2) does: `how` is SHUT_RD, SHUT_WR or SHUT_RDWR. 0, or -1.
+int Socket_shutdown(Socket_T socket,
+                    int how);
+
+// The descriptor of a socket, which stays the library's; -1 for a bad handle.
+int Socket_fd(Socket_T socket);
+
+// Whether a socket has another side, 1 or 0; 0 for a bad handle.
+int Socket_isconnected(Socket_T socket);
+
+// Whether a socket has a port of its own, 1 or 0; 0 for a bad handle.
+int Socket_isbound(Socket_T socket);
+
+// Whether a socket waits for connections, 1 or 0; 0 for a bad handle.
+int Socket_islistening(Socket_T socket);
+
+// The address of the other side as text, such as "192.0.2.1"; "(unknown)" if it has none, and for a bad handle. Never NULL.
+// Valid until the thread has asked for seven more texts.
+const char *Socket_getpeeraddr(Socket_T socket);
+
+// The socket's own address as text; else as `Socket_getpeeraddr`.
+const char *Socket_getlocaladdr(Socket_T socket);
+
+// The port of the other side; 0 if it has none, and for a bad handle.
+int Socket_getpeerport(Socket_T socket);
+
+// The socket's own port; 0 if it has none, and for a bad handle.
+int Socket_getlocalport(Socket_T socket);
+
+// Makes calls with a socket return at once, whether or not there is something to do. 0, or -1.
+int Socket_setnonblocking(Socket_T socket);
+
+// Lets `Socket_bind` take an address on which connections of before are still ending (SO_REUSEADDR). 0, or -1.
+int Socket_setreuseaddr(Socket_T socket);
+
+// Whether small messages go out at once and not with the next (TCP_NODELAY): 0 for no, else yes. 0, or -1.
+int Socket_setnodelay(Socket_T socket,
+                      int nodelay);
+
+// Asks a silent other side whether it is there: after `idle` seconds (1 to 32,767), every `interval` seconds (1 to 32,767),
+// and gives it up after `count` (1 to 127) questions without an answer. 0, or -1.
+int Socket_setkeepalive(Socket_T socket,
+                        int idle,
+                        int interval,
+                        int count);
 
 // How many calls of this process have failed for a handle that named nothing.
 uint64_t sp_bad_handles(void);

@@ -78,6 +78,14 @@ impl Ring {
         self.len = 0;
     }
 
+    /// Overwrites what waits, and what lay there before, with zeros.
+    #[cfg(feature = "capi")]
+    pub(crate) fn wipe(&mut self) {
+        self.storage.fill(0);
+        // Nobody may conclude that it is not needed because it is forgotten next.
+        std::hint::black_box(&mut self.storage);
+    }
+
     /// How many bytes wait.
     pub(crate) fn len(&self) -> usize {
         self.len

@@ -1,6 +1,113 @@
+//! An arena owns how long things live that are made in it: when it is disposed of, so are they. It lends no memory.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::buffer;
+use super::handles::{self, Bad, Kind, Object};
+use super::pool;
+use super::status::{Failure, answer};
+
+/// An arena. A pointer to it is a name, not an address.
 #[derive(Debug)]
 pub struct sp_arena;
+
+/// The name of an arena.
 pub type Arena_T = *mut sp_arena;
-pub(super) fn adopt(_a: Arena_T, _h: u64) -> Result<(), super::status::Failure> {
+
+/// What was made in an arena, the newest last. Some of it may have been freed.
+#[derive(Debug)]
+pub(super) struct Arena(Mutex<Made>);
+
+#[derive(Debug)]
+enum Made {
+    Open(Vec<u64>),
+    /// It is disposed of: nothing more is made in it.
+    Closing(Vec<u64>),
+}
+
+impl Object for Arena {
+    const KIND: Kind = Kind::Arena;
+}
+
+impl Arena {
+    fn lock(&self) -> MutexGuard<'_, Made> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the newest thing out of an arena that is disposed of.
+fn newest(arena: u64) -> Result<Option<u64>, Failure> {
+    let pinned = handles::pin::<Arena>(arena).map_err(bad)?;
+    let mut made = pinned.lock();
+    let (Made::Open(handles) | Made::Closing(handles)) = &mut *made;
+    let (newest, rest) = (handles.pop(), std::mem::take(handles));
+    *made = Made::Closing(rest);
+    Ok(newest)
+}
+
+/// Frees what was made in an arena, if it is still there.
+fn free(handle: u64) {
+    if !handles::lives(handle) {
+        return;
+    }
+    match handles::kind(handle) {
+        Some(Kind::Pool) => {
+            let _ = pool::free_named("Arena_dispose", std::ptr::without_provenance_mut(handle as usize));
+        }
+        Some(Kind::Buffer) => {
+            let _ = buffer::free_named(handle);
+        }
+        _ => {}
+    }
+}
+
+fn bad(reason: Bad) -> Failure {
+    Failure::handle("arena", Kind::Arena, reason)
+}
+
+/// Makes an arena own what `handle` names. NULL is the process, which frees nothing. If this fails, whoever has made the
+/// thing frees it.
+pub(super) fn adopt(arena: Arena_T, handle: u64) -> Result<(), Failure> {
+    if arena.is_null() {
+        return Ok(());
+    }
+    let pinned = handles::pin::<Arena>(arena.addr() as u64).map_err(bad)?;
+    let mut made = pinned.lock();
+    let Made::Open(made) = &mut *made else { return Err(Failure::state("the arena is being disposed of")) };
+    if made.len() == made.capacity() {
+        // What was freed earlier is forgotten before the list grows, and it grows by as much as lives.
+        made.retain(|handle| handles::lives(*handle));
+        let more = made.len().max(16);
+        made.try_reserve_exact(more).map_err(|_| Failure::memory("the list of an arena"))?;
+    }
+    made.push(handle);
     Ok(())
+}
+
+/// Makes an arena: whatever is made in it is freed with it. NULL if there is no memory for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn Arena_new() -> Arena_T {
+    answer("Arena_new", std::ptr::null_mut(), || {
+        let name = handles::name(Box::new(Arena(Mutex::new(Made::Open(Vec::new())))))
+            .ok_or_else(|| Failure::memory("a handle"))?;
+        Ok(std::ptr::without_provenance_mut(name as usize))
+    })
+}
+
+/// Frees an arena and what was made in it and still lives, the newest first, and sets the handle to NULL. What it freed need
+/// not be freed any more; doing so sets those handles to NULL and nothing else. NULL, or a pointer to NULL, is no error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn Arena_dispose(arena: *mut Arena_T) {
+    if arena.is_null() {
+        return;
+    }
+    // SAFETY: not NULL, and the caller promises that it may be read and written.
+    let name = unsafe { arena.replace(std::ptr::null_mut()) }.addr() as u64;
+    // The ends of connections are told meanwhile: nothing is locked or held then.
+    while let Some(handle) = answer("Arena_dispose", None, || if name == 0 { Ok(None) } else { newest(name) })
+    {
+        free(handle);
+    }
+    // What was told may have disposed of it as well, and a bad handle has been told.
+    let _ = handles::free::<Arena>(name);
 }

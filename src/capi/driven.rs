@@ -2,19 +2,22 @@
 //! hears of every byte, keeps the limits, and decides ends; the program sees them as the end of the stream.
 
 use std::collections::HashMap;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::io;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::connection::sp_connection;
 use super::handles::{self, Kind, Pinned};
 use super::pool::sp_pool;
 use super::shared::{self, Name, Shared, Stage};
-use super::shortage;
 use super::status::Failure;
+use super::{shortage, socket};
 use crate::connection::Driver;
 use crate::id::ConnId;
 use crate::net::{OsStream, is_shortage};
@@ -153,55 +156,53 @@ pub(super) fn get(pool: *mut sp_pool, socket: u64) -> Result<*mut sp_connection,
     Ok(std::ptr::without_provenance_mut(connection.unwrap_or(0) as usize))
 }
 
-/// Receives into the program's memory: 0 at the end of the stream.
-///
-/// # Safety
-/// `length` bytes may be written there.
-pub(super) unsafe fn receive(
+/// Does something with the socket of a connection, whose pool is locked.
+fn on_socket<T>(conn: &Conn<'_>, run: impl FnOnce(SockRef<'_>) -> T) -> T {
+    // SAFETY: nobody closes it while the lock is held.
+    let fd = unsafe { BorrowedFd::borrow_raw(conn.fd()) };
+    run(SockRef::from(&fd))
+}
+
+/// Receives from the socket of a connection. `None`: nothing has arrived.
+pub(super) fn receive(
     connection: u64,
-    into: *mut c_void,
-    length: usize,
+    into: &mut [MaybeUninit<u8>],
     flags: c_int,
-) -> Result<isize, Failure> {
-    with(connection, Ok(0), |conn| {
-        // SAFETY: the lock is held, so the descriptor stays open; the caller vouches for the rest.
-        let n = unsafe { libc::recv(conn.fd(), into, length, flags | libc::MSG_DONTWAIT) };
-        if n < 0 {
-            return Err(Failure::system("receive", &io::Error::last_os_error()));
+) -> Result<Option<usize>, Failure> {
+    with(connection, Ok(Some(0)), |conn| {
+        // The lock is held, so it must not wait, whatever the program has made of its socket.
+        let received = on_socket(conn, |socket| socket.recv_with_flags(into, flags | libc::MSG_DONTWAIT));
+        let received = socket::moved("recv", received)?;
+        if let Some(n @ 1..) = received
+            && flags & libc::MSG_PEEK == 0
+        {
+            conn.received(n);
         }
-        if n > 0 && flags & libc::MSG_PEEK == 0 {
-            conn.received(n.unsigned_abs());
-        }
-        Ok(n)
+        Ok(received)
     })
 }
 
-/// Sends from the program's memory: 0 when nothing can be sent now.
-///
-/// # Safety
-/// `length` bytes may be read there.
-pub(super) unsafe fn send(
-    connection: u64,
-    from: *const c_void,
-    length: usize,
-    flags: c_int,
-) -> Result<isize, Failure> {
+/// Sends to the socket of a connection. `None`: nothing could be sent now.
+pub(super) fn send(connection: u64, bytes: &[u8], flags: c_int) -> Result<Option<usize>, Failure> {
     let ended = Failure::system("send", &io::Error::from_raw_os_error(libc::EPIPE));
     with(connection, Err(ended), |conn| {
         let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: as in `receive`.
-        let n = unsafe { libc::send(conn.fd(), from, length, flags) };
-        if n < 0 {
-            let error = io::Error::last_os_error();
-            if error.kind() == io::ErrorKind::WouldBlock || is_shortage(&error) {
-                return Ok(0);
-            }
-            return Err(Failure::system("send", &error));
+        let sent = on_socket(conn, |socket| socket.send_with_flags(bytes, flags));
+        let sent = match sent {
+            Err(error) if is_shortage(&error) => None,
+            sent => socket::moved("send", sent)?,
+        };
+        if let Some(n @ 1..) = sent {
+            conn.sent(n);
         }
-        if n > 0 {
-            conn.sent(n.unsigned_abs());
-        }
-        Ok(n)
+        Ok(sent)
+    })
+}
+
+/// Shuts the socket of a connection down.
+pub(super) fn shut(connection: u64, how: Shutdown) -> Result<(), Failure> {
+    with(connection, Ok(()), |conn| {
+        on_socket(conn, |socket| socket.shutdown(how)).map_err(|error| Failure::system("shutdown", &error))
     })
 }
 
@@ -277,7 +278,7 @@ fn part(fd: RawFd) {
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     let mut dropped = [0; 4096];
     for _ in 0..MOST_DROPPED {
-        match io::Read::read(&mut &*socket2::SockRef::from(&socket), &mut dropped) {
+        match io::Read::read(&mut &*SockRef::from(&socket), &mut dropped) {
             Ok(1..) => {}
             _ => return,
         }

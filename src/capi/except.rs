@@ -1,68 +1,68 @@
-//! What `core/Except.h` needs of a library: the frame that the next exception of a thread goes to, and the exceptions of the
-//! guide. They jump in the program's own code, never over anything here.
+//! What the exceptions of `core/Except.h` share between files and compilers: the objects by whose addresses they are told
+//! apart, and where each thread keeps its innermost TRY. The jumps themselves are C, in that header.
 
 use std::cell::Cell;
-use std::ffi::c_char;
-use std::ptr::null_mut;
+use std::ffi::{CStr, c_char};
+use std::ptr;
 
-/// A kind of exception. Two are the same if `type` is.
+/// An exception. Programs make their own: `const Except_T Full = {&Full, "full"};`.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Except_T {
-    /// Itself.
-    pub r#type: *const Except_T,
-    /// What it is about.
+    /// Itself, or the one as which it is to be caught.
+    pub r#type: *const Self,
+    /// What is printed when nobody catches it.
     pub reason: *const c_char,
 }
 
-// SAFETY: it never changes, and its pointers are to what never changes.
+// SAFETY: it is never written, and neither is what it points at.
 unsafe impl Sync for Except_T {}
 
-/// A place that exceptions go to. `core/Except.h` has what is in it.
+impl Except_T {
+    const fn new(itself: *const Self, reason: &'static CStr) -> Self {
+        Self { r#type: itself, reason: reason.as_ptr() }
+    }
+}
+
+/// Something with a socket has failed.
+#[unsafe(no_mangle)]
+pub static Socket_Failed: Except_T = Except_T::new(&raw const Socket_Failed, c"socket operation failed");
+/// The other side has closed.
+#[unsafe(no_mangle)]
+pub static Socket_Closed: Except_T = Except_T::new(&raw const Socket_Closed, c"socket closed");
+/// Something with a pool has failed.
+#[unsafe(no_mangle)]
+pub static SocketPool_Failed: Except_T =
+    Except_T::new(&raw const SocketPool_Failed, c"socket pool operation failed");
+/// Something with a buffer has failed.
+#[unsafe(no_mangle)]
+pub static SocketBuf_Failed: Except_T =
+    Except_T::new(&raw const SocketBuf_Failed, c"socket buffer operation failed");
+/// Something with a poll has failed.
+#[unsafe(no_mangle)]
+pub static SocketPoll_Failed: Except_T =
+    Except_T::new(&raw const SocketPoll_Failed, c"socket poll operation failed");
+/// Something with the protection against connection floods has failed.
+#[unsafe(no_mangle)]
+pub static SocketSYNProtect_Failed: Except_T =
+    Except_T::new(&raw const SocketSYNProtect_Failed, c"protection against connection floods failed");
+/// Something with an arena has failed.
+#[unsafe(no_mangle)]
+pub static Arena_Failed: Except_T = Except_T::new(&raw const Arena_Failed, c"arena operation failed");
+/// An assertion does not hold.
+#[unsafe(no_mangle)]
+pub static Assert_Failed: Except_T = Except_T::new(&raw const Assert_Failed, c"assertion failed");
+
+/// A TRY that has been entered: see `core/Except.h`.
 #[derive(Debug)]
 pub struct Except_Frame;
 
 thread_local! {
-    static TOP: Cell<*mut Except_Frame> = const { Cell::new(null_mut()) };
+    static TOP: Cell<*mut Except_Frame> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// Where the thread keeps the frame that its next exception goes to.
+/// Where the calling thread keeps its innermost TRY, or NULL if it is in none. For `core/Except.h`.
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_except_top() -> *mut *mut Except_Frame {
     TOP.with(Cell::as_ptr)
 }
-
-/// Something of a socket failed.
-#[unsafe(no_mangle)]
-pub static Socket_Failed: Except_T =
-    Except_T { r#type: &raw const Socket_Failed, reason: c"socket operation failed".as_ptr() };
-/// The peer has gone.
-#[unsafe(no_mangle)]
-pub static Socket_Closed: Except_T =
-    Except_T { r#type: &raw const Socket_Closed, reason: c"socket closed".as_ptr() };
-/// Something of a pool failed.
-#[unsafe(no_mangle)]
-pub static SocketPool_Failed: Except_T =
-    Except_T { r#type: &raw const SocketPool_Failed, reason: c"pool operation failed".as_ptr() };
-/// Something of a buffer failed.
-#[unsafe(no_mangle)]
-pub static SocketBuf_Failed: Except_T =
-    Except_T { r#type: &raw const SocketBuf_Failed, reason: c"buffer operation failed".as_ptr() };
-/// Something of a poll failed.
-#[unsafe(no_mangle)]
-pub static SocketPoll_Failed: Except_T =
-    Except_T { r#type: &raw const SocketPoll_Failed, reason: c"poll operation failed".as_ptr() };
-/// Something of a protection against connection floods failed.
-#[unsafe(no_mangle)]
-pub static SocketSYNProtect_Failed: Except_T =
-    Except_T { r#type: &raw const SocketSYNProtect_Failed, reason: c"flood protection failed".as_ptr() };
-/// Something of an arena failed.
-#[unsafe(no_mangle)]
-pub static Arena_Failed: Except_T =
-    Except_T { r#type: &raw const Arena_Failed, reason: c"arena operation failed".as_ptr() };
-/// An assertion does not hold.
-#[unsafe(no_mangle)]
-pub static Assert_Failed: Except_T =
-    Except_T { r#type: &raw const Assert_Failed, reason: c"assertion failed".as_ptr() };
-
-const _: () = assert!(size_of::<Except_T>() == 16);

@@ -6,7 +6,7 @@
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -49,6 +49,19 @@ impl Kind {
             Self::Protection => "protection against connection floods",
         }
     }
+
+    const ALL: [Self; 10] = [
+        Self::Pool,
+        Self::Connection,
+        Self::Socket,
+        Self::Input,
+        Self::Output,
+        Self::Health,
+        Self::Buffer,
+        Self::Poll,
+        Self::Arena,
+        Self::Protection,
+    ];
 
     /// Whether a handle of this kind may name a slot of the kind in `state`.
     const fn views(self, state: u64) -> bool {
@@ -272,6 +285,17 @@ pub(super) const fn view(handle: u64, kind: Kind) -> u64 {
     handle & !(KIND_MASK << KIND_SHIFT) | (kind as u64) << KIND_SHIFT
 }
 
+/// What a handle says that it names, which may not be so.
+pub(super) fn kind(handle: u64) -> Option<Kind> {
+    let number = handle >> KIND_SHIFT & KIND_MASK;
+    Kind::ALL.into_iter().find(|kind| *kind as u64 == number)
+}
+
+/// Whether a handle names something at this moment.
+pub(super) fn lives(handle: u64) -> bool {
+    kind(handle).is_some_and(|kind| find(handle, kind).is_ok())
+}
+
 /// Whether `handle` names something of this kind at this moment; then, where.
 fn find(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
     if handle == 0 {
@@ -304,11 +328,12 @@ fn hold(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
     held.map(|_| slot).map_err(|_| Bad::Stale)
 }
 
-/// Takes the kind away from a slot that is held: from now on it names nothing.
+/// Takes the kind away from a slot that is held and of this kind itself: from now on it names nothing. A socket that a pool
+/// has taken meanwhile is a connection, and ends as one.
 fn retire(slot: &Slot, handle: u64, kind: Kind) -> Result<(), Bad> {
     let retired = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-        let is_it = state >> GENERATION_SHIFT == handle >> GENERATION_SHIFT && kind.views(state);
-        is_it.then_some(state & !(KIND_MASK << KIND_SHIFT))
+        let own = view(handle, kind) & !u64::from(PLACE_MASK);
+        (state & !PINS_MASK == own).then_some(state & !(KIND_MASK << KIND_SHIFT))
     });
     // Somebody else was faster.
     retired.map(|_| ()).map_err(|_| Bad::Stale)
@@ -385,6 +410,13 @@ pub(super) struct HeldSocket {
     slot: &'static Slot,
     place: u32,
     pub(super) fd: RawFd,
+}
+
+impl AsFd for HeldSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: we do not close it before `self` is dropped. A program that closes it behind our back gets errors.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
 }
 
 impl Drop for HeldSocket {

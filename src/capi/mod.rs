@@ -10,6 +10,7 @@
     reason = "the docs are C's too, and above is what all of them ask of a pointer"
 )]
 
+mod address;
 mod arena;
 mod buffer;
 mod connection;
@@ -17,18 +18,29 @@ mod driven;
 mod event;
 mod except;
 mod guide;
+mod handed;
 mod handles;
+mod machine;
 mod poll;
 mod pool;
 mod shared;
 mod shortage;
+mod sides;
 mod socket;
+mod socket_facts;
 mod status;
+mod storage;
+mod texts;
 
+pub use arena::*;
+pub use buffer::*;
 pub use connection::*;
 pub use event::*;
 pub use except::*;
 pub use guide::*;
+pub use machine::*;
 pub use pool::*;
 pub use shared::SocketPool_CloseCallback;
+pub use socket::*;
+pub use socket_facts::*;
 pub use status::*;

@@ -1,5 +1,6 @@
 //! What a call answers: a status, and for a failure a text and an errno that the calling thread can ask for.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
@@ -46,6 +47,10 @@ impl Failure {
         Self { status: SP_BAD_ARGUMENT, errno: libc::EINVAL, text: format!("{argument} {what}") }
     }
 
+    pub(super) fn with_errno(self, errno: c_int) -> Self {
+        Self { errno, ..self }
+    }
+
     pub(super) fn busy(why: &str) -> Self {
         Self { status: SP_BUSY, errno: libc::EBUSY, text: why.to_owned() }
     }
@@ -84,7 +89,7 @@ impl From<Error> for Failure {
 }
 
 thread_local! {
-    static LAST: RefCell<Option<(CString, c_int)>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<(Cow<'static, CStr>, c_int)>> = const { RefCell::new(None) };
 }
 
 /// Runs a call that answers a status: what it fails with is remembered, and no panic leaves it.
@@ -133,11 +138,19 @@ fn fail(function: &str, failure: Failure) -> c_int {
         BAD_HANDLES.fetch_add(1, Ordering::Relaxed);
     }
     let text = format!("{function}: {}", failure.text).replace('\0', " ");
-    let last = CString::new(text).ok().map(|text| (text, failure.errno));
-    // A thread that is ending has no last error any more.
-    let _ = LAST.try_with(|place| place.replace(last));
-    set_errno(failure.errno);
+    remember(CString::new(text).unwrap_or_default().into(), failure.errno);
     failure.status
+}
+
+/// Remembers that there is nothing to do yet. It is no fault and happens often, so its text is ready.
+pub(super) fn not_yet(text: &'static CStr) {
+    remember(text.into(), libc::EAGAIN);
+}
+
+fn remember(text: Cow<'static, CStr>, errno: c_int) {
+    // A thread that is ending has no last error any more.
+    let _ = LAST.try_with(|place| place.replace(Some((text, errno))));
+    set_errno(errno);
 }
 
 pub(super) fn set_errno(errno: c_int) {

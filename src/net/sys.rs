@@ -121,6 +121,17 @@ pub(crate) fn descriptor_limit() -> io::Result<Option<u64>> {
     Ok((limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur))
 }
 
+/// Makes a write to a socket whose peer is gone an error and not the end of this process.
+#[cfg(feature = "capi")]
+pub(crate) fn ignore_sigpipe() -> io::Result<()> {
+    // SAFETY: nothing of ours runs when the signal comes.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    if before == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// The machine's monotonic clock, in nanoseconds since it started.
 pub(crate) fn monotonic_nanos() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

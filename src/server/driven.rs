@@ -386,6 +386,15 @@ impl<U, N: Net> Driven<'_, U, N> {
         true
     }
 
+    /// Forgets what waits there, and overwrites the memory that it was in.
+    pub(crate) fn wipe(&mut self, side: Side) {
+        let waiting = self.waiting(side);
+        if let Some(ring) = self.ring(side) {
+            ring.wipe();
+        }
+        self.consume(side, waiting);
+    }
+
     fn settle(&mut self) {
         self.core.settle(self.id, self.record);
     }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::OnceLock;
 
 pub fn root() -> &'static Path {
@@ -33,32 +33,59 @@ pub fn library() -> &'static Path {
     LIBRARY.get_or_init(|| {
         let target = scratch().join("target");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["rustc", "--locked", "--lib", "--features", "capi", "--crate-type", "staticlib"]);
+        cargo.args(["rustc", "--locked", "--lib", "--features", "capi", "--crate-type", "staticlib,cdylib"]);
         run(cargo.arg("--target-dir").arg(&target).current_dir(root()));
         target.join("debug/libsocketpool.a")
     })
 }
 
-/// Compiles a program of this repository and returns it.
-pub fn compile(compiler: &str, dialect: &str, source: &str, link: &str) -> PathBuf {
-    let (source, name) =
-        (root().join(source), format!("{}-{compiler}-{dialect}", source.replace(['/', '.'], "-")));
+/// Compiles a program of this repository, which may be of several files, and returns it.
+pub fn compile(compiler: &str, dialect: &str, sources: &str, link: &str) -> PathBuf {
+    let name = format!("{sources}-{compiler}-{dialect}-{link}").replace(['/', '.', ' ', ','], "-");
     let program = scratch().join(name);
-    let language = if compiler.ends_with("++") { "c++" } else { "c" };
-    let mut command = Command::new(compiler);
-    command.arg(format!("-std={dialect}")).args(STRICT).arg("-g");
-    command.arg("-I").arg(root().join("include")).args(["-x", language]).arg(source).args(["-x", "none"]);
+    let mut command = compiler_of(compiler, dialect);
+    command.args(sources.split_whitespace().map(|source| root().join(source))).args(["-x", "none"]);
     run(command.arg(library()).args(link.split_whitespace()).arg("-o").arg(&program));
     program
 }
 
-pub const LINK: &str = "-lpthread -ldl -lm";
-
-/// Compiles a source without linking it.
-pub fn compile_object(compiler: &str, dialect: &str, source: &Path, more: &[&str]) {
+/// A compiler that complains about everything, with our headers.
+pub fn compiler_of(compiler: &str, dialect: &str) -> Command {
+    let language = if compiler.ends_with("++") { "c++" } else { "c" };
     let mut command = Command::new(compiler);
-    command.arg(format!("-std={dialect}")).args(STRICT).args(more);
-    run(command.arg("-I").arg(root().join("include")).arg("-c").arg(source).args(["-o", "/dev/null"]));
+    command.arg(format!("-std={dialect}")).args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"]);
+    command.arg("-I").arg(root().join("include")).args(["-x", language]);
+    command
 }
 
-const STRICT: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
+/// Every compiler that is here, with every dialect that our headers are for.
+pub fn compilers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let dialects =
+        [(["gcc", "clang"], ["c99", "c11", "c17"]), (["g++", "clang++"], ["c++11", "c++17", "c++20"])];
+    dialects.into_iter().flat_map(|(compilers, dialects)| {
+        let here = compilers.into_iter().filter(|compiler| is_here(compiler));
+        here.flat_map(move |compiler| dialects.map(|dialect| (compiler, dialect)))
+    })
+}
+
+pub const LINK: &str = "-lpthread -ldl -lm";
+
+/// Runs a program that checks for itself, and once more under valgrind where that is here.
+pub fn check(source: &str, under_valgrind: &[&str]) {
+    let program = compile("gcc", "c99", source, LINK);
+    run(&mut Command::new(&program));
+    if is_here("valgrind") {
+        let how = ["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"];
+        run(Command::new("valgrind").args(how).arg(&program).args(under_valgrind));
+    }
+}
+
+/// A program that was started, and is ended whatever happens.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
