@@ -175,3 +175,8 @@ fn the_echo_of_the_examples_serves_and_drains() {
     let count = |reason: &str| ends.iter().filter(|line| line.ends_with(reason)).count();
     assert_eq!((count(": peer"), count(": drained"), ends.len()), (1, 49, 50), "{ends:?}");
 }
+
+#[test]
+fn a_program_drives_the_connections_that_it_has_added() {
+    check("tests/c/driven.c", &[]);
+}

@@ -121,11 +121,13 @@ typedef struct SocketPool_Stats {
   uint64_t total_denied;
   // Connections ended for being idle.
   uint64_t total_idle_cleanups;
-  // Bytes received and sent.
+  // Bytes received.
   uint64_t bytes_received;
+  // Bytes sent.
   uint64_t bytes_sent;
-  // Connections that are busy now, and that are not.
+  // Connections that are busy now.
   size_t current_active;
+  // Connections that are not.
   size_t current_idle;
   // Connections there may be.
   size_t max_connections;
@@ -411,7 +413,7 @@ size_t SocketPoolHealth_memory_bytes(SocketPoolHealth_T health);
 int SocketPool_get_stats(SocketPool_T pool,
                          struct SocketPool_Stats *stats);
 
-// Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` (64 bytes to
+// Makes a pool of at most `max_connections` connections (1 to 16,777,216), each with at most `buffer_bytes` (64 bytes to
 // 16 MiB) of input and of output that wait in its buffers; memory is taken only while bytes wait. It lives until
 // `SocketPool_free` or until its arena is disposed of; a NULL arena stands for the process. NULL on failure.
 SocketPool_T SocketPool_new(Arena_T arena,
@@ -479,7 +481,7 @@ int SocketPool_check_rate(SocketPool_T pool,
 int SocketPool_setmaxperip(SocketPool_T pool,
                            int most);
 
-// At most so many connections from now on (1 to 16,777,215). Nobody is closed for it: who is too many leaves in his own
+// At most so many connections from now on (1 to 16,777,216). Nobody is closed for it: who is too many leaves in his own
 // time. 0 is returned, or -1 for a bad argument.
 int SocketPool_resize(SocketPool_T pool,
                       size_t max_connections);
@@ -601,7 +603,7 @@ uint64_t Socket_get_monotonic_ms(void);
 // library sends never raises SIGPIPE, with or without. 0, or -1.
 int Socket_ignore_sigpipe(void);
 
-// Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` of input that
+// Makes a pool of at most `max_connections` connections (1 to 16,777,216), each with at most `buffer_bytes` of input that
 // waits for the program, and as much output that waits for the peer (64 bytes to 16 MiB).
 int sp_pool_new(uint32_t max_connections,
                 size_t buffer_bytes,

@@ -27,7 +27,7 @@ fn with_pool(
     call(function, || shared::with(pool, run))
 }
 
-/// Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` of input that
+/// Makes a pool of at most `max_connections` connections (1 to 16,777,216), each with at most `buffer_bytes` of input that
 /// waits for the program, and as much output that waits for the peer (64 bytes to 16 MiB).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sp_pool_new(

@@ -47,6 +47,8 @@ pub(super) struct Inner {
     told_closed: Option<Name>,
     /// Ends to be told by the callback.
     untold: VecDeque<End>,
+    /// Ends that are being told, by functions that have not returned: those names go on answering, even if the pool does not.
+    telling: Vec<Name>,
     /// Connections that the program drives, that have ended, and that it has not removed yet: when they are closed all the
     /// same, the first of them first.
     parting: VecDeque<(Nanos, Name)>,
@@ -149,6 +151,7 @@ impl Shared {
                 stage: Stage::Called,
                 told_closed: None,
                 untold: VecDeque::new(),
+                telling: Vec::new(),
                 parting: VecDeque::new(),
                 close_callback: None,
                 listeners: Vec::new(),
@@ -213,9 +216,20 @@ pub(super) fn tell(pool: u64) {
     while let Some(Telling { call, connection, userdata, reason, argument, then }) = next_to_tell(pool) {
         // SAFETY: the program gave the function for this, and vouches for what it does.
         unsafe { call(connection, userdata, reason, argument) };
-        if then == Then::Free {
-            let _ = handles::free_socket(connection.addr() as u64, Kind::Connection);
-        }
+        told(pool, connection, then);
+    }
+}
+
+/// The program's function has returned.
+fn told(pool: u64, connection: *mut sp_connection, then: Then) {
+    let name = connection.addr() as u64;
+    if let Ok(pinned) = handles::pin::<Shared>(pool)
+        && let Ok(mut inner) = pinned.lock()
+    {
+        inner.telling.retain(|other| other.get() != name);
+    }
+    if then == Then::Free {
+        let _ = handles::free_socket(name, Kind::Connection);
     }
 }
 
@@ -241,6 +255,7 @@ fn next_to_tell(pool: u64) -> Option<Telling> {
             }
             continue;
         };
+        inner.telling.push(name);
         if then == Then::Free {
             // If the function never returns, its time is over soon all the same.
             inner.part_with(name);
@@ -326,6 +341,9 @@ impl Inner {
 
     /// Closes a connection that has ended and that the program has not removed.
     fn close(&mut self, name: Name) {
+        if self.stage == Stage::Freed && self.telling.contains(&name) {
+            return;
+        }
         self.forget_in_polls(name);
         end_name(name);
     }

@@ -120,11 +120,13 @@ pub struct SocketPool_Stats {
     pub total_denied: u64,
     /// Connections ended for being idle.
     pub total_idle_cleanups: u64,
-    /// Bytes received and sent.
+    /// Bytes received.
     pub bytes_received: u64,
+    /// Bytes sent.
     pub bytes_sent: u64,
-    /// Connections that are busy now, and that are not.
+    /// Connections that are busy now.
     pub current_active: usize,
+    /// Connections that are not.
     pub current_idle: usize,
     /// Connections there may be.
     pub max_connections: usize,

@@ -23,7 +23,7 @@ pub type SocketPool_T = *mut sp_pool;
 /// A connection, as the guide calls it.
 pub type Connection_T = *mut sp_connection;
 
-/// Makes a pool of at most `max_connections` connections (1 to 16,777,215), each with at most `buffer_bytes` (64 bytes to
+/// Makes a pool of at most `max_connections` connections (1 to 16,777,216), each with at most `buffer_bytes` (64 bytes to
 /// 16 MiB) of input and of output that wait in its buffers; memory is taken only while bytes wait. It lives until
 /// `SocketPool_free` or until its arena is disposed of; a NULL arena stands for the process. NULL on failure.
 #[unsafe(no_mangle)]
@@ -51,7 +51,7 @@ fn connections(n: usize) -> Result<u32, Failure> {
     })
 }
 
-const MOST_CONNECTIONS: u32 = (1 << 24) - 1;
+const MOST_CONNECTIONS: u32 = 1 << 24;
 
 /// Closes every connection of a pool, tells the close callback of each, and forgets the pool; sets the handle to NULL. NULL,
 /// or a pointer to NULL, is no error. May be called in a callback of that pool.
@@ -85,7 +85,7 @@ pub extern "C-unwind" fn sp_pool_remove_connection(pool: SocketPool_T, connectio
 /// Removes the connection that a socket is, as `sp_pool_remove_connection` does.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn sp_pool_remove_socket(pool: SocketPool_T, socket: Socket_T) -> c_int {
-    let connection = super::super::handles::connection_of(socket.addr() as u64);
+    let connection = handles::connection_of(socket.addr() as u64);
     remove(pool, connection.unwrap_or(socket.addr() as u64), "SocketPool_remove")
 }
 
@@ -110,14 +110,18 @@ fn change(
     pool: SocketPool_T,
     change: impl FnOnce(&mut Config) -> Result<(), Failure>,
 ) -> c_int {
-    answer(function, -1, || {
+    let status = answer(function, -1, || {
         shared::with(pool, |inner| {
             let mut changed = inner.pool.config().clone();
             change(&mut changed)?;
             inner.pool.reconfigure(|config| *config = changed)?;
+            // Whoever is over a limit now goes at once.
+            inner.do_what_is_due();
             Ok(0)
         })
-    })
+    });
+    shared::tell(pool.addr() as u64);
+    status
 }
 
 /// Runs a question to a pool, after what is due has been done, and tells what ended by that.
@@ -129,7 +133,7 @@ fn ask<T>(function: &str, pool: SocketPool_T, otherwise: T, ask: impl FnOnce(&mu
 
 /// How long a connection may be idle, in milliseconds; 0: for ever. 0 is returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
-pub extern "C" fn SocketPool_set_idle_timeout(pool: SocketPool_T, timeout_ms: i64) -> c_int {
+pub extern "C-unwind" fn SocketPool_set_idle_timeout(pool: SocketPool_T, timeout_ms: i64) -> c_int {
     change("SocketPool_set_idle_timeout", pool, |config| {
         config.idle_timeout = millis_or_off("timeout_ms", timeout_ms)?;
         Ok(())
@@ -150,7 +154,7 @@ pub extern "C" fn SocketPool_get_idle_timeout(pool: SocketPool_T) -> u64 {
 /// How long a connection may live, in milliseconds, give or take 10 %; 0: for ever. One that is busy then may finish what
 /// it does. 0 is returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
-pub extern "C" fn SocketPool_set_max_lifetime(pool: SocketPool_T, lifetime_ms: i64) -> c_int {
+pub extern "C-unwind" fn SocketPool_set_max_lifetime(pool: SocketPool_T, lifetime_ms: i64) -> c_int {
     change("SocketPool_set_max_lifetime", pool, |config| {
         config.lifetime = millis_or_off("lifetime_ms", lifetime_ms)?;
         Ok(())
@@ -160,7 +164,7 @@ pub extern "C" fn SocketPool_set_max_lifetime(pool: SocketPool_T, lifetime_ms: i
 /// How long a connection may take for its first message, in milliseconds (30,000 unless set); 0: for ever. Bytes that
 /// dribble in do not put it off. 0 is returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
-pub extern "C" fn SocketPool_set_first_message_timeout(pool: SocketPool_T, timeout_ms: i64) -> c_int {
+pub extern "C-unwind" fn SocketPool_set_first_message_timeout(pool: SocketPool_T, timeout_ms: i64) -> c_int {
     change("SocketPool_set_first_message_timeout", pool, |config| {
         config.first_message_timeout = millis_or_off("timeout_ms", timeout_ms)?;
         Ok(())
@@ -170,7 +174,7 @@ pub extern "C" fn SocketPool_set_first_message_timeout(pool: SocketPool_T, timeo
 /// How long output may wait in a connection's buffer without any of it being sent, in milliseconds (30,000 unless set); 0:
 /// for ever. 0 is returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
-pub extern "C" fn SocketPool_set_write_stall_timeout(pool: SocketPool_T, timeout_ms: i64) -> c_int {
+pub extern "C-unwind" fn SocketPool_set_write_stall_timeout(pool: SocketPool_T, timeout_ms: i64) -> c_int {
     change("SocketPool_set_write_stall_timeout", pool, |config| {
         config.write_stall_timeout = millis_or_off("timeout_ms", timeout_ms)?;
         Ok(())
@@ -180,7 +184,11 @@ pub extern "C" fn SocketPool_set_write_stall_timeout(pool: SocketPool_T, timeout
 /// So many operations in a window of so many milliseconds, for each connection; `operations` 0: as many as there are. See
 /// `SocketPool_check_rate`. 0 is returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
-pub extern "C" fn SocketPool_setconnrate(pool: SocketPool_T, operations: c_int, window_ms: c_int) -> c_int {
+pub extern "C-unwind" fn SocketPool_setconnrate(
+    pool: SocketPool_T,
+    operations: c_int,
+    window_ms: c_int,
+) -> c_int {
     change("SocketPool_setconnrate", pool, |config| {
         config.operation_rate = rate(operations, window_ms)?;
         Ok(())
@@ -189,7 +197,7 @@ pub extern "C" fn SocketPool_setconnrate(pool: SocketPool_T, operations: c_int, 
 
 /// The same for all connections of a pool together.
 #[unsafe(no_mangle)]
-pub extern "C" fn SocketPool_set_global_rate(
+pub extern "C-unwind" fn SocketPool_set_global_rate(
     pool: SocketPool_T,
     operations: c_int,
     window_ms: c_int,
@@ -224,7 +232,7 @@ pub extern "C" fn SocketPool_check_rate(pool: SocketPool_T, connection: Connecti
 
 /// At most so many connections of one address at a time; 0: as many as come. 0 is returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
-pub extern "C" fn SocketPool_setmaxperip(pool: SocketPool_T, most: c_int) -> c_int {
+pub extern "C-unwind" fn SocketPool_setmaxperip(pool: SocketPool_T, most: c_int) -> c_int {
     change("SocketPool_setmaxperip", pool, |config| {
         let most = u32::try_from(most)
             .map_err(|_| Failure::argument("most", format_args!("is {most}, must be at least 0")))?;
@@ -233,10 +241,10 @@ pub extern "C" fn SocketPool_setmaxperip(pool: SocketPool_T, most: c_int) -> c_i
     })
 }
 
-/// At most so many connections from now on (1 to 16,777,215). Nobody is closed for it: who is too many leaves in his own
+/// At most so many connections from now on (1 to 16,777,216). Nobody is closed for it: who is too many leaves in his own
 /// time. 0 is returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
-pub extern "C" fn SocketPool_resize(pool: SocketPool_T, max_connections: usize) -> c_int {
+pub extern "C-unwind" fn SocketPool_resize(pool: SocketPool_T, max_connections: usize) -> c_int {
     change("SocketPool_resize", pool, |config| {
         config.max_connections = connections(max_connections)?;
         Ok(())
@@ -246,7 +254,7 @@ pub extern "C" fn SocketPool_resize(pool: SocketPool_T, max_connections: usize) 
 /// At most so many bytes wait in a buffer from now on (64 bytes to 16 MiB). Nothing is lost that waits already. 0 is
 /// returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
-pub extern "C" fn SocketPool_set_bufsize(pool: SocketPool_T, buffer_bytes: usize) -> c_int {
+pub extern "C-unwind" fn SocketPool_set_bufsize(pool: SocketPool_T, buffer_bytes: usize) -> c_int {
     change("SocketPool_set_bufsize", pool, |config| {
         set_buffers(config, buffer_bytes);
         Ok(())
