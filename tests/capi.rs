@@ -81,6 +81,11 @@ fn buffers_give_back_what_they_were_given() {
 }
 
 #[test]
+fn threads_share_a_buffer_until_it_is_released() {
+    check("tests/c/shared_buffers.c", &["500"]);
+}
+
+#[test]
 fn what_is_made_in_an_arena_ends_with_it() {
     check("tests/c/arenas.c", &[]);
 }

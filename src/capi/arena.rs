@@ -111,3 +111,45 @@ pub unsafe extern "C-unwind" fn Arena_dispose(arena: *mut Arena_T) {
     // What was told may have disposed of it as well, and a bad handle has been told.
     let _ = handles::free::<Arena>(name);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capi::{SP_BAD_HANDLE, SP_OK, SocketBuf_new, sp_last_error, sp_pool_count, sp_pool_new};
+
+    #[test]
+    fn a_pool_ends_with_its_arena() {
+        let mut arena = Arena_new();
+        let (mut pool, mut count) = (std::ptr::null_mut(), 0);
+        // SAFETY: the places are ours.
+        assert_eq!(unsafe { sp_pool_new(10, 4096, &raw mut pool) }, SP_OK);
+        adopt(arena, pool.addr() as u64).unwrap();
+        // SAFETY: as above.
+        assert_eq!(unsafe { sp_pool_count(pool, &raw mut count) }, SP_OK);
+        // SAFETY: as above.
+        unsafe { Arena_dispose(&raw mut arena) };
+        assert!(arena.is_null());
+        // SAFETY: as above.
+        assert_eq!(unsafe { sp_pool_count(pool, &raw mut count) }, SP_BAD_HANDLE);
+        assert!(adopt(arena, pool.addr() as u64).is_ok(), "the process owns everything");
+        assert!(!sp_last_error().is_null());
+    }
+
+    #[test]
+    fn the_list_is_no_longer_than_twice_what_lives() {
+        let mut arena = Arena_new();
+        let list = |arena: Arena_T| {
+            let pinned = handles::pin::<Arena>(arena.addr() as u64).unwrap();
+            pinned.0.lock().unwrap().capacity()
+        };
+        let kept: Vec<_> = (0..100).map(|_| SocketBuf_new(arena, 64)).collect();
+        for _ in 0..10_000 {
+            buffer::free_named(SocketBuf_new(arena, 64).addr() as u64).unwrap();
+        }
+        assert!(list(arena) <= 2 * 101 + 16, "{}", list(arena));
+        assert!(kept.iter().all(|buffer| handles::lives(buffer.addr() as u64)));
+        // SAFETY: the place is ours.
+        unsafe { Arena_dispose(&raw mut arena) };
+        assert!(!kept.iter().any(|buffer| handles::lives(buffer.addr() as u64)));
+    }
+}

@@ -526,3 +526,27 @@ const KIND_MASK: u64 = 0xf;
 const GENERATION_SHIFT: u32 = 32;
 /// Of `Slot::process`: the slot closes its descriptor.
 const CLOSES: u32 = 1 << 31;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_a_pool_has_taken_ends_as_its_connection() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let socket = name_socket(ours.into()).unwrap();
+        assert!(lives(socket) && connection_of(socket).is_none());
+        let connection = join(socket, 1, 2, 3).unwrap();
+        assert_eq!(connection_of(socket), Some(connection));
+        assert_eq!((kind(socket), kind(connection)), (Some(Kind::Socket), Some(Kind::Connection)));
+        assert_eq!(free_socket(socket, Kind::Socket), Err(Bad::Stale), "the pool would not hear of it");
+        assert!(lives(socket) && lives(view(socket, Kind::Input)));
+        free_socket(connection, Kind::Connection).unwrap();
+        assert!(!lives(socket) && !lives(connection));
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "it is closed");
+        assert_eq!((kind(0), lives(0), kind(0xf << KIND_SHIFT)), (None, false, None));
+    }
+}

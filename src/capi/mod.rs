@@ -20,6 +20,7 @@ mod except;
 mod guide;
 mod handed;
 mod handles;
+mod limbo;
 mod machine;
 mod poll;
 mod pool;

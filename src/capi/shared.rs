@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
+use super::limbo;
 use super::pool::sp_pool;
 use super::status::Failure;
 use crate::clock::{Clock, Nanos};
@@ -123,7 +124,13 @@ impl Drop for Inner {
         self.forget_told();
         let mut names = Vec::new();
         self.pool.for_each(|connection| names.extend(connection.userdata().copied()));
-        self.close_parting();
+        while let Some((until, name)) = self.parting.pop_front() {
+            match self.telling.contains(&name) {
+                // Its end is being told, or its function has jumped away.
+                true => limbo::put(until, name.get()),
+                false => self.close(name),
+            }
+        }
         names.extend(self.untold.drain(..).map(|end| end.name));
         names.into_iter().for_each(end_name);
     }
@@ -274,6 +281,7 @@ fn next_to_tell(pool: u64) -> Option<Telling> {
 impl Inner {
     /// Does what is due in a pool that nobody turns. Ends that are decided meanwhile are told later.
     pub(super) fn do_what_is_due(&mut self) {
+        limbo::sweep(|| self.pool.now());
         if self.stage == Stage::Called {
             self.pool.tick();
             self.take_ends(Parting::ByProgram);
@@ -341,9 +349,6 @@ impl Inner {
 
     /// Closes a connection that has ended and that the program has not removed.
     fn close(&mut self, name: Name) {
-        if self.stage == Stage::Freed && self.telling.contains(&name) {
-            return;
-        }
         self.forget_in_polls(name);
         end_name(name);
     }
