@@ -63,6 +63,7 @@ fn the_header_is_clean_in_every_dialect() {
         for compiler in compilers.into_iter().filter(|compiler| is_here(compiler)) {
             for dialect in dialects {
                 run(&mut Command::new(compile(compiler, dialect, "tests/c/header.c", LINK)));
+                run(&mut Command::new(compile(compiler, dialect, "tests/c/syn_header.c", LINK)));
             }
         }
     }
@@ -91,6 +92,11 @@ fn a_name_answers_as_long_as_its_connection_and_never_again() {
 #[test]
 fn threads_call_what_they_like_while_one_waits() {
     check("tests/c/threads.c", &["50"]);
+}
+
+#[test]
+fn floods_are_told_from_honest_clients_and_every_misuse_is_told() {
+    check("tests/c/syn.c", &["50"]);
 }
 
 /// A program that was started, and is ended whatever happens.

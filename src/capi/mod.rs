@@ -10,13 +10,17 @@
     reason = "the docs are C's too, and above is what all of them ask of a pointer"
 )]
 
+mod arena;
 mod connection;
 mod event;
 mod handles;
 mod pool;
+mod protection;
 mod status;
 
+pub use arena::*;
 pub use connection::*;
 pub use event::*;
 pub use pool::*;
+pub use protection::*;
 pub use status::*;

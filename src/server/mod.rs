@@ -26,6 +26,7 @@ mod receiving;
 mod report;
 mod run_queue;
 mod sending;
+mod sharing;
 mod split;
 mod startup;
 mod turn;
@@ -526,6 +527,7 @@ impl<U, N: Net> Drop for SocketPool<U, N> {
     /// A shared reactor outlives the pool, and so may copies of descriptors that somebody else holds: it is told to forget
     /// them.
     fn drop(&mut self) {
+        self.leave_protection();
         if self.reactor.is_some() {
             return;
         }
