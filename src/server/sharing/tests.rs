@@ -85,13 +85,15 @@ fn first_proofs_are_successes_and_ends_without_one_are_failures() {
     for _ in 0..200 {
         let client = rig.connect("192.0.2.1");
         assert!(client.end().is_none(), "whoever makes good may come as often as he likes");
-        rig.pool.for_each(|connection| connection.prove());
-        rig.settle();
-        drop(client);
+        rig.pool.for_each(|connection| {
+            connection.prove();
+            connection.close();
+        });
         rig.settle();
     }
     for _ in 0..4 {
-        drop(rig.connect("192.0.2.2"));
+        let _client = rig.connect("192.0.2.2");
+        rig.pool.for_each(|connection| connection.close());
         rig.settle();
     }
     let mut shared = shared.lock().unwrap();
