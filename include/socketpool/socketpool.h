@@ -312,8 +312,8 @@ void SocketSYNProtect_free(SocketSYNProtect_T *protect);
 // Stores the defaults.
 void SocketSYNProtect_config_defaults(struct SocketSYNProtect_Config *config);
 
-// Changes every setting; scores, lists and counts go on. If one is out of its bounds nothing changes, and
-// `Socket_GetLastError` names the field, its value and the bound.
+// Changes every setting; scores, lists and counts go on. If one is out of its bounds nothing changes, and the last error
+// of the thread names the field, its value and the bound.
 void SocketSYNProtect_configure(SocketSYNProtect_T protect,
                                 const struct SocketSYNProtect_Config *config);
 
@@ -387,12 +387,6 @@ void SocketSYNProtect_stats(SocketSYNProtect_T protect,
 // Sets the totals to 0. Evictions and the time since it was made go on.
 void SocketSYNProtect_stats_reset(SocketSYNProtect_T protect);
 
-// "ALLOW", "THROTTLE", "CHALLENGE" or "BLOCK"; "UNKNOWN" for a number that is no action.
-const char *SocketSYNProtect_action_name(SocketSYN_Action action);
-
-// "TRUSTED", "NEUTRAL", "SUSPECT" or "HOSTILE"; "UNKNOWN" for a number that is no reputation.
-const char *SocketSYNProtect_reputation_name(SocketSYN_Reputation rep);
-
 // Takes out of the blacklist what has expired, and returns how many entries that were. Nothing depends on it: what has
 // expired blocks nobody, and gives way when the list is full. Blocks end by themselves.
 size_t SocketSYNProtect_cleanup(SocketSYNProtect_T protect);
@@ -402,6 +396,12 @@ void SocketSYNProtect_clear_all(SocketSYNProtect_T protect);
 
 // Begins anew: addresses, lists and totals. Settings stay.
 void SocketSYNProtect_reset(SocketSYNProtect_T protect);
+
+// "ALLOW", "THROTTLE", "CHALLENGE" or "BLOCK"; "UNKNOWN" for a number that is no action.
+const char *SocketSYNProtect_action_name(SocketSYN_Action action);
+
+// "TRUSTED", "NEUTRAL", "SUSPECT" or "HOSTILE"; "UNKNOWN" for a number that is no reputation.
+const char *SocketSYNProtect_reputation_name(SocketSYN_Reputation rep);
 
 // How many calls of this process have failed for a handle that named nothing.
 uint64_t sp_bad_handles(void);

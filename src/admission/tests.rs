@@ -17,8 +17,7 @@ pub(super) fn cases() -> Config {
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 
-/// Whose a permit is matters to a shared protection only.
-const NOBODY: &Peer = &Peer::UNIX;
+const NOBODY: &Peer = &Peer::UNIX; // Whose a permit is matters to a shared protection only.
 
 fn peer(ip: impl Into<IpAddr>) -> Peer {
     Peer::from(SocketAddr::new(ip.into(), 4_711))

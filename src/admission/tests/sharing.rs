@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::admission::shared::Sight;
 
 fn protection(settings: SynProtection) -> Arc<Mutex<Protection>> {
     Arc::new(Mutex::new(Protection::new(settings, 10, 10, Nanos::ZERO).unwrap()))

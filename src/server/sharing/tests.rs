@@ -93,7 +93,7 @@ fn first_proofs_are_successes_and_ends_without_one_are_failures() {
     }
     for _ in 0..4 {
         let _client = rig.connect("192.0.2.2");
-        rig.pool.for_each(|connection| connection.close());
+        rig.pool.force_close_all();
         rig.settle();
     }
     let mut shared = shared.lock().unwrap();
