@@ -93,7 +93,8 @@ fn first_proofs_are_successes_and_ends_without_one_are_failures() {
     }
     for _ in 0..4 {
         let _client = rig.connect("192.0.2.2");
-        rig.pool.force_close_all();
+        let id = rig.pool.connections().next().unwrap().id;
+        assert!(rig.pool.kill(id));
         rig.settle();
     }
     let mut shared = shared.lock().unwrap();
