@@ -16,6 +16,7 @@ use c_programs::{LINK, Running, check, compile, compiler_of, compilers, library,
 fn the_header_is_clean_in_every_dialect() {
     for (compiler, dialect) in compilers() {
         run(&mut Command::new(compile(compiler, dialect, "tests/c/header.c", LINK)));
+        run(&mut Command::new(compile(compiler, dialect, "tests/c/syn_header.c", LINK)));
     }
 }
 
@@ -58,6 +59,11 @@ fn a_name_answers_as_long_as_its_connection_and_never_again() {
 #[test]
 fn threads_call_what_they_like_while_one_waits() {
     check("tests/c/threads.c", &["50"]);
+}
+
+#[test]
+fn floods_are_told_from_honest_clients_and_every_misuse_is_told() {
+    check("tests/c/syn.c", &["50"]);
 }
 
 #[test]

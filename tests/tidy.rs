@@ -61,7 +61,8 @@ const CLOCK_READERS: &[(&str, &str)] = &[
     ("server/turn.rs", "once a turn, after the wait"),
     (
         "server/core.rs",
-        "when the pool is made, and once for each completed operation, so that its own time counts",
+        "when the pool is made, to compare its clock with another, and once for each completed operation, so that its \
+         own time counts",
     ),
     ("client/", "the parties that drive themselves"),
     ("admin/", "the parties that drive themselves"),

@@ -86,6 +86,9 @@ typedef struct sp_health sp_health;
 // A pool. A pointer to it is a name, not an address.
 typedef struct sp_pool sp_pool;
 
+// A protection against connection floods. A pointer to it is a name, not an address.
+typedef struct sp_protection sp_protection;
+
 // A socket. A pointer to it is a name, not an address.
 typedef struct sp_socket sp_socket;
 
@@ -133,6 +136,9 @@ typedef struct SocketPool_Stats {
   size_t max_connections;
 } SocketPool_Stats;
 
+// A protection against connection floods. Any thread may use it, and pools may share it.
+typedef struct sp_protection *SocketSYNProtect_T;
+
 // What is called with every connection that ends: which, what hangs on it, why, and what was given with the function.
 // NULL: nothing is called.
 typedef void (*SocketPool_CloseCallback)(struct sp_connection*, void*, int, void*);
@@ -154,6 +160,107 @@ typedef void (*SocketPool_Visitor)(Connection_T, void*);
 
 // The same, and says with anything but 0 that it is the one.
 typedef int (*SocketPool_Predicate)(Connection_T, void*);
+
+// Every setting of a protection. Begin with `SocketSYNProtect_config_defaults`. A value out of its bounds is refused, never
+// corrected.
+typedef struct SocketSYNProtect_Config {
+  // In which attempts are counted, in milliseconds: 1 to 3,600,000, default 10,000.
+  int window_duration_ms;
+  // More than this of one address in a window, those left out that made good, block it: 1 to 10,000, default 50.
+  int max_attempts_per_window;
+  // Of all addresses together: 1 to 1,000,000, default 1,000. Beyond it everybody is blocked, which is held against
+  // nobody.
+  int max_global_per_second;
+  // Must be 0: how many successes make up for a failure is what the rewards and penalties below say.
+  float min_success_ratio;
+  // For how long a pool does not read from a throttled newcomer, in milliseconds: 0 to 3,600,000, default 100.
+  int throttle_delay_ms;
+  // How long a block lasts, in milliseconds: from 1, default 60,000. Who floods on is blocked anew at its end.
+  int block_duration_ms;
+  // For how long a pool does not read from a challenged newcomer, in seconds: up to 3,600, not below the throttle
+  // delay, default 5.
+  int challenge_defer_sec;
+  // Scores below this are throttled: 0 to 1, default 0.7.
+  float score_throttle;
+  // Scores below this are challenged: at most `score_throttle`, default 0.4.
+  float score_challenge;
+  // Scores below this are blocked: at most `score_challenge`, default 0.2.
+  float score_block;
+  // What a score gains each second, despite the name: 0 to 1,000, default 0.01.
+  float score_decay_per_sec;
+  // What an attempt costs: up to 1. Below 0, as by default: 0.6 / `max_attempts_per_window`, with which score and count
+  // block at about the same attempt.
+  float score_penalty_attempt;
+  // What a failure costs: 0 to 1, default 0.05.
+  float score_penalty_failure;
+  // What a success earns, besides what its attempt has cost: 0 to 1, default 0.05.
+  float score_reward_success;
+  // Addresses that are remembered: 1 to 16,777,216, default 100,000.
+  size_t max_tracked_ips;
+  // Entries of the whitelist: up to 1,000,000, default 1,000. Those that are in it stay.
+  size_t max_whitelist;
+  // Entries of the blacklist: up to 1,000,000, default 10,000. Those that are in it stay.
+  size_t max_blacklist;
+  // Not looked at: the table is always seeded at random, so that nobody can choose addresses that collide.
+  unsigned int hash_seed;
+} SocketSYNProtect_Config;
+
+// What to do with a newcomer: one of `SYN_ACTION_…`.
+typedef int SocketSYN_Action;
+
+// What a score is called: one of `SYN_REP_…`.
+typedef int SocketSYN_Reputation;
+
+// How an address stands. Times are milliseconds of CLOCK_MONOTONIC.
+typedef struct SocketSYN_IPState {
+  // The address in its one true form, with NUL.
+  char ip[64];
+  // When the window began in which attempts are counted now.
+  int64_t window_start_ms;
+  // Attempts in this window, those left out that made good.
+  uint32_t attempts_current;
+  // Attempts in the window before.
+  uint32_t attempts_previous;
+  // Connections that proved themselves, since the address is remembered.
+  uint32_t successes;
+  // Connections that did not.
+  uint32_t failures;
+  // 0 if there was none.
+  int64_t last_attempt_ms;
+  // Until when every attempt is refused; 0 if none is.
+  int64_t block_until_ms;
+  // What the score is called.
+  SocketSYN_Reputation rep;
+  // From 0, hostile, to 1, trusted.
+  float score;
+} SocketSYN_IPState;
+
+// What a protection has seen. Each attempt is in one of allowed, throttled, challenged and blocked; those of whitelisted
+// addresses are a part of the allowed, those of blacklisted ones a part of the blocked.
+typedef struct SocketSYNProtect_Stats {
+  // Checks, of the program and of pools.
+  uint64_t total_attempts;
+  // Let in.
+  uint64_t total_allowed;
+  // Let in, and to be delayed a little.
+  uint64_t total_throttled;
+  // Let in, and to be delayed for longer.
+  uint64_t total_challenged;
+  // Not let in.
+  uint64_t total_blocked;
+  // From addresses of the whitelist.
+  uint64_t total_whitelisted;
+  // From addresses of the blacklist.
+  uint64_t total_blacklisted;
+  // Addresses that are remembered now.
+  uint64_t current_tracked_ips;
+  // Addresses that are blocked now, those of the blacklist left out.
+  uint64_t current_blocked_ips;
+  // Addresses that were forgotten to make room for others.
+  uint64_t lru_evictions;
+  // Since it was made or reset.
+  int64_t uptime_ms;
+} SocketSYNProtect_Stats;
 
 // An exception. Programs make their own: `const Except_T Full = {&Full, "full"};`.
 typedef struct Except_T {
@@ -481,6 +588,11 @@ int SocketPool_check_rate(SocketPool_T pool,
 int SocketPool_setmaxperip(SocketPool_T pool,
                            int most);
 
+// Has a protection against connection floods decide about newcomers, in place of the pool's own; NULL takes it away. It stays
+// the program's, and several pools may have the same one; once it is freed it counts as none. 0 is returned, or -1.
+int SocketPool_set_syn_protection(SocketPool_T pool,
+                                  SocketSYNProtect_T protect);
+
 // At most so many connections from now on (1 to 16,777,216). Nobody is closed for it: who is too many leaves in his own
 // time. 0 is returned, or -1 for a bad argument.
 int SocketPool_resize(SocketPool_T pool,
@@ -655,6 +767,121 @@ int sp_pool_state(struct sp_pool *pool, int *state);
 
 // Stores how many connections a pool has.
 int sp_pool_count(struct sp_pool *pool, size_t *count);
+
+// Makes a protection that lets at most `max_global_per_second` newcomers in a second (1 to 1,000,000), and blocks an
+// address that makes more than `max_attempts_per_window` attempts (1 to 10,000) in ten seconds on which nobody makes good;
+// `SocketSYNProtect_configure` changes this and everything else. It lives until it is freed or the arena is disposed of;
+// a NULL arena means the process. NULL on error.
+//
+// Each address has a score between 0 and 1 and begins at 0.8; an attempt costs 0.6 / `max_attempts_per_window`, a failure
+// costs 0.05, a success gives back what its attempt has cost and earns 0.05, and each second earns 0.01. Below 0.7 it is
+// throttled, below 0.4 challenged, below 0.2 blocked for a minute, and anew if it goes on then.
+//
+// Addresses are compared as addresses, however they are written: `::ffff:192.0.2.7` is `192.0.2.7`. All of an IPv6
+// /64 have one score; lists tell them apart. 100,000 addresses are remembered; then the one is forgotten that was not heard of
+// for longest, of the eight that are next one that is not blocked if there is such, and never one with live connections
+// in a pool that shares this protection.
+SocketSYNProtect_T SocketSYNProtect_new(Arena_T arena,
+                                        int max_global_per_second,
+                                        int max_attempts_per_window);
+
+// Ends a protection and sets the handle to NULL. NULL, or a pointer to NULL, is no error. Pools that share it go on as if
+// they had none.
+void SocketSYNProtect_free(SocketSYNProtect_T *protect);
+
+// Stores the defaults.
+void SocketSYNProtect_config_defaults(struct SocketSYNProtect_Config *config);
+
+// Changes every setting; scores, lists and counts go on. If one is out of its bounds nothing changes, and the last error
+// of the thread names the field, its value and the bound.
+void SocketSYNProtect_configure(SocketSYNProtect_T protect,
+                                const struct SocketSYNProtect_Config *config);
+
+// Counts an attempt of an address and says what to do with it, one of `SYN_ACTION_…`; stores how the address stands then
+// unless `state` is NULL. Never waits: to throttle or to challenge is to read from the newcomer later, as a pool does it.
+//
+// `SYN_ACTION_ALLOW` for a handle or a text that is wrong, and then nothing is counted or stored: what has no address,
+// such as the peer of a Unix socket, has no score.
+SocketSYN_Action SocketSYNProtect_check(SocketSYNProtect_T protect,
+                                        const char *ip,
+                                        struct SocketSYN_IPState *state);
+
+// A connection of this address proved itself, for instance by a request that was good. Once for each connection: it takes
+// back the attempt. Nothing happens for an address that is not remembered.
+void SocketSYNProtect_report_success(SocketSYNProtect_T protect,
+                                     const char *ip);
+
+// A connection of this address ended without having proved itself. `error` may say why, and is not looked at. Nothing
+// happens for an address that is not remembered.
+void SocketSYNProtect_report_failure(SocketSYNProtect_T protect,
+                                     const char *ip,
+                                     int error);
+
+// Adds an address that is always let in and never scored. Returns 1, also when it is there already; 0 for what is no
+// address, or when the list is full.
+int SocketSYNProtect_whitelist_add(SocketSYNProtect_T protect,
+                                   const char *ip);
+
+// Adds a network, such as `10.0.0.0/8`, or a single address. Bits of it beyond the prefix do not count. Returns as
+// `SocketSYNProtect_whitelist_add`; a bad prefix is an error.
+int SocketSYNProtect_whitelist_add_cidr(SocketSYNProtect_T protect,
+                                        const char *cidr);
+
+// Takes out an address, or a network that was added as this one. Nothing happens if it is not there.
+void SocketSYNProtect_whitelist_remove(SocketSYNProtect_T protect,
+                                       const char *ip);
+
+// 1 if the address is in the whitelist, by itself or in a network; else 0.
+int SocketSYNProtect_whitelist_contains(SocketSYNProtect_T protect, const char *ip);
+
+// Empties the whitelist.
+void SocketSYNProtect_whitelist_clear(SocketSYNProtect_T protect);
+
+// Adds an address that is refused for so many milliseconds, 0 or less for ever, unless it is in the whitelist too; or a
+// network, such as `192.0.2.0/24`. One that is there already gets the new time. Returns 1; 0 for what is no address, or when
+// the list is full of what has not expired.
+int SocketSYNProtect_blacklist_add(SocketSYNProtect_T protect,
+                                   const char *ip,
+                                   int duration_ms);
+
+// Takes out an address, or a network that was added as this one. Nothing happens if it is not there.
+void SocketSYNProtect_blacklist_remove(SocketSYNProtect_T protect,
+                                       const char *ip);
+
+// 1 if the address is in the blacklist at this moment, by itself or in a network; else 0.
+int SocketSYNProtect_blacklist_contains(SocketSYNProtect_T protect, const char *ip);
+
+// Empties the blacklist.
+void SocketSYNProtect_blacklist_clear(SocketSYNProtect_T protect);
+
+// Stores how an address stands and returns 1; returns 0, and stores nothing, if it is not remembered. What the lists say of
+// an address is stored if it is in one.
+int SocketSYNProtect_get_ip_state(SocketSYNProtect_T protect,
+                                  const char *ip,
+                                  struct SocketSYN_IPState *state);
+
+// Stores what it has seen. Looks at every address for those that are blocked: some 0.1 ms for 100,000.
+void SocketSYNProtect_stats(SocketSYNProtect_T protect,
+                            struct SocketSYNProtect_Stats *stats);
+
+// Sets the totals to 0. Evictions and the time since it was made go on.
+void SocketSYNProtect_stats_reset(SocketSYNProtect_T protect);
+
+// Takes out of the blacklist what has expired, and returns how many entries that were. Nothing depends on it: what has
+// expired blocks nobody, and gives way when the list is full. Blocks end by themselves.
+size_t SocketSYNProtect_cleanup(SocketSYNProtect_T protect);
+
+// Forgets what is known of all addresses. Lists and totals stay.
+void SocketSYNProtect_clear_all(SocketSYNProtect_T protect);
+
+// Begins anew: addresses, lists and totals. Settings stay.
+void SocketSYNProtect_reset(SocketSYNProtect_T protect);
+
+// "ALLOW", "THROTTLE", "CHALLENGE" or "BLOCK"; "UNKNOWN" for a number that is no action.
+const char *SocketSYNProtect_action_name(SocketSYN_Action action);
+
+// "TRUSTED", "NEUTRAL", "SUSPECT" or "HOSTILE"; "UNKNOWN" for a number that is no reputation.
+const char *SocketSYNProtect_reputation_name(SocketSYN_Reputation rep);
 
 // Makes a socket as socket(2) does, blocking and close-on-exec. NULL if that fails.
 Socket_T Socket_new(int domain, int type, int protocol);

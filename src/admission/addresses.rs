@@ -326,6 +326,19 @@ impl Addresses {
         }
     }
 
+    /// Forgets the address that would give way to the next one; `false` if every address has live connections.
+    pub(super) fn forget_oldest(&mut self, now: Nanos) -> bool {
+        let Some(place) = self.victim(now) else { return false };
+        self.unlist(place);
+        self.forget(place);
+        true
+    }
+
+    /// Gives every address the score that it began with.
+    pub(super) fn reset_scores(&mut self, now: Nanos) {
+        self.scores.fill(Score::new(now));
+    }
+
     /// Live connections of the address at `place`.
     #[inline]
     pub(super) fn live_at(&self, place: u32) -> u32 {
@@ -354,11 +367,9 @@ impl Addresses {
         self.capacity
     }
 
-    /// Addresses that are blocked at `now`.
-    #[cfg(test)]
+    /// Addresses that are blocked at `now`. Looks at every score.
     pub(super) fn blocked(&self, now: Nanos) -> usize {
-        let known = self.heads.iter().flat_map(|head| self.walk(*head, Entry::next));
-        known.filter(|place| self.scores[*place as usize].is_blocked(now)).count()
+        self.scores.iter().filter(|score| score.is_blocked(now)).count()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
@@ -416,6 +427,10 @@ impl Addresses {
         let free = std::mem::replace(&mut self.free, place);
         let entry = self.entry_mut(place);
         (entry.chain, entry.newer, entry.older) = (free, NONE, NONE);
+        if self.features.scores {
+            // Nobody is blocked there any more.
+            self.scores[place as usize] = Score::new(Nanos::ZERO);
+        }
         self.unused += 1;
     }
 

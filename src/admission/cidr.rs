@@ -50,6 +50,20 @@ impl Cidr {
         ip.v4 == self.v4 && ip.bits & mask(self.prefix) == self.first
     }
 
+    /// Reads a network in which bits beyond the prefix may be set: they do not count.
+    #[cfg(feature = "capi")]
+    pub(crate) fn read_loosely(text: &str) -> Result<Self, ParseCidrError> {
+        match text.parse() {
+            Err(ParseCidrError { kind: Kind::HostBits(network), .. }) => Ok(network),
+            read => read,
+        }
+    }
+
+    /// The one address that this is a network of, if it is.
+    pub(super) fn only(self) -> Option<u128> {
+        (self.prefix == 128).then_some(self.first)
+    }
+
     /// The last address of the network.
     const fn last(self) -> u128 {
         self.first | !mask(self.prefix)

@@ -2,7 +2,7 @@
 //! knows the connections only as permits: whoever is let in carries one, and whatever ends the connection gives it back.
 //!
 //! `cidr` compares networks, `addresses` counts by address, `syn` keeps each address's flood score, `protection` holds its
-//! settings.
+//! settings. `shared` is flood scores and lists (`listed`) that are nobody's own, and `sharing` is a gate that asks those.
 
 use std::time::Duration;
 
@@ -15,13 +15,23 @@ use crate::reason::Refusal;
 
 mod addresses;
 mod cidr;
+#[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "only C programs make one"))]
+mod listed;
 mod protection;
+#[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "only C programs make one"))]
+mod shared;
+#[cfg_attr(not(feature = "capi"), allow(dead_code, reason = "only C programs make one"))]
+mod sharing;
 mod syn;
 
 use addresses::{Addresses, Features, Key, NONE, OnceIdle, Spot};
 use cidr::{Address, CidrSet, V4_PREFIX, mask};
 pub use cidr::{Cidr, ParseCidrError};
 pub use protection::SynProtection;
+pub(crate) use shared::Protection;
+#[cfg(feature = "capi")]
+pub(crate) use shared::{Outcome, Reputation, Sight};
+pub(crate) use sharing::Shared;
 use syn::{Rules, Verdict, Window};
 
 /// What newcomers are held to. `None` and empty lists mean no limit.
@@ -126,7 +136,8 @@ pub(crate) enum Proof {
 #[derive(Debug)]
 #[must_use = "a permit that is dropped is never given back"]
 pub(crate) struct Permit {
-    /// Where the address stands that this connection is counted at, or [`NONE`].
+    /// Where the address stands that this connection is counted at, or [`NONE`]; the top bit says that a shared protection
+    /// counts it too, and then `attempt` is of that one.
     place: u32,
     /// The window in which the address's score has counted this connection's attempt; `None` if it takes no notice of it.
     attempt: Option<Window>,
@@ -141,13 +152,15 @@ pub(crate) struct Gate {
     accept: Option<Bucket>,
     accept_level: Level,
     syn: Option<Syn>,
+    /// What is asked in place of `syn`.
+    shared: Option<Shared>,
     /// The last window in which attempts were counted under flood scores that are not in force any more.
     last_window: Window,
     global_level: Level,
     addresses: Addresses,
     /// Whether connections are counted by address.
     counts: bool,
-    /// Whether there is a list that can keep an address out.
+    /// Whether there is a list that can keep an address out, its own or of a shared protection.
     lists: bool,
     /// The bits of an address that count.
     v4_mask: u64,
@@ -177,6 +190,7 @@ impl Gate {
             accept: None,
             accept_level: Level::full(),
             syn: None,
+            shared: None,
             last_window: Window::FIRST,
             global_level: Level::full(),
             addresses: Addresses::new(FoldedState::default()),
@@ -215,19 +229,25 @@ impl Gate {
         }
     }
 
-    /// A connection proved itself for the first time.
+    /// The connection of this peer proved itself for the first time.
     #[inline]
-    pub(crate) fn proven(&mut self, permit: &Permit, now: Nanos) {
+    pub(crate) fn proven(&mut self, permit: &Permit, peer: &Peer, now: Nanos) {
+        if permit.place & SHARED != 0 {
+            return self.proven_in_shared(permit, peer, now);
+        }
         if let (Some(attempt), Some(syn)) = (permit.attempt, &mut self.syn) {
             self.addresses.score_mut(permit.place).success(&mut syn.rules, attempt, now);
         }
     }
 
-    /// The connection ended.
+    /// The connection of this peer ended.
     #[inline]
-    pub(crate) fn release(&mut self, permit: Permit, proof: Proof, now: Nanos) {
+    pub(crate) fn release(&mut self, mut permit: Permit, peer: &Peer, proof: Proof, now: Nanos) {
         debug_assert!(self.outstanding > 0, "a permit from another gate");
         self.outstanding = self.outstanding.saturating_sub(1);
+        if permit.place & SHARED != 0 {
+            self.leave_shared(&mut permit, peer, proof, now);
+        }
         if permit.place == NONE {
             return;
         }
@@ -256,16 +276,22 @@ impl Gate {
         }
         (self.v4_mask, self.v6_mask) = masks;
         self.counts = limits.counts_addresses();
-        let has_blacklist = self.syn.as_ref().is_some_and(|syn| !syn.blacklist.is_empty());
-        self.lists = has_blacklist || !self.allow.is_empty() || !self.deny.is_empty();
         self.limits = limits;
+        self.look_for_lists();
         Ok(())
+    }
+
+    fn look_for_lists(&mut self) {
+        let has_blacklist = self.syn.as_ref().is_some_and(|syn| !syn.blacklist.is_empty());
+        let has_own = has_blacklist || !self.allow.is_empty() || !self.deny.is_empty();
+        self.lists = has_own || self.shared.is_some();
     }
 
     /// Makes room to count the addresses of so many connections. Never gives memory back. Changes nothing on error.
     pub(crate) fn set_max_connections(&mut self, max_connections: u32) -> Result<(), Error> {
         let places = addresses_for(&self.limits, max_connections);
         self.addresses.try_reserve(places, features_for(&self.limits))?;
+        self.shared.as_mut().map_or(Ok(()), |shared| shared.pledge(max_connections))?;
         self.max_connections = max_connections;
         Ok(())
     }
@@ -298,6 +324,11 @@ impl Gate {
     }
 
     fn judge_address(&mut self, address: Address, origin: Origin, now: Nanos) -> Decision {
+        if self.shared.is_some()
+            && let Some(decision) = self.judge_by_shared(address, origin, now)
+        {
+            return decision;
+        }
         if self.lists && self.is_denied(address, now) {
             return Decision::Refuse(Refusal::Denied);
         }
@@ -317,8 +348,8 @@ impl Gate {
             return Decision::Refuse(Refusal::AcceptRate);
         }
         let decision = self.judge_score(address, key, spot, now);
-        if let (Decision::Refuse(_), Origin::Accepted, Some(accept)) = (&decision, origin, &self.accept) {
-            accept.give_back(&self.accept_level);
+        if matches!(decision, Decision::Refuse(_)) {
+            self.give_back_accept(origin);
         }
         decision
     }
@@ -337,25 +368,13 @@ impl Gate {
         let Some(syn) = self.syn.as_mut().filter(|syn| !syn.is_trusted(address, now)) else {
             return Decision::Admit(self.permit(place, None));
         };
-        let score = self.addresses.score_mut(place);
-        let verdict = score.attempt(&mut syn.rules, now);
-        if verdict == Verdict::Block {
-            self.addresses.refresh(place);
-            return Decision::Refuse(Refusal::Flood);
+        match syn.attempt(&mut self.addresses, place, &self.global_level, now) {
+            Ok((attempt, verdict)) => match syn.delay(verdict) {
+                Some(delay) => Decision::Delay(self.permit(place, Some(attempt)), delay),
+                None => Decision::Admit(self.permit(place, Some(attempt))),
+            },
+            Err(refusal) => Decision::Refuse(refusal),
         }
-        let attempt = syn.rules.this_window();
-        if syn.global.check(&self.global_level, Moment::of(now)).is_err() {
-            // That others are too many is no fault of this address.
-            score.take_back(&mut syn.rules, attempt, now);
-            self.addresses.refresh(place);
-            return Decision::Refuse(Refusal::AcceptRate);
-        }
-        let delay = match verdict {
-            Verdict::Throttle => syn.throttle_delay,
-            Verdict::Challenge => syn.challenge_delay,
-            Verdict::Allow | Verdict::Block => return Decision::Admit(self.permit(place, Some(attempt))),
-        };
-        Decision::Delay(self.permit(place, Some(attempt)), delay)
     }
 
     #[inline(always)]
@@ -380,9 +399,13 @@ impl Gate {
 
     /// Whether a list keeps the address out.
     fn is_denied(&self, address: Address, now: Nanos) -> bool {
-        self.deny.contains(address, now)
-            || (!self.allow.is_empty() && !self.allow.contains(address, now))
+        self.is_unwelcome(address, now)
             || self.syn.as_ref().is_some_and(|syn| syn.is_blacklisted(address, now))
+    }
+
+    /// Whether the lists of the pool itself keep the address out.
+    fn is_unwelcome(&self, address: Address, now: Nanos) -> bool {
+        self.deny.contains(address, now) || (!self.allow.is_empty() && !self.allow.contains(address, now))
     }
 
     #[inline]
@@ -410,6 +433,14 @@ impl Gate {
         accept.is_none_or(|accept| accept.check(&self.accept_level, Moment::of(now)).is_ok())
     }
 
+    /// Puts it back.
+    #[inline]
+    fn give_back_accept(&self, origin: Origin) {
+        if let (Origin::Accepted, Some(accept)) = (origin, &self.accept) {
+            accept.give_back(&self.accept_level);
+        }
+    }
+
     #[inline]
     fn check_sums(&self) {
         debug_assert!(self.addresses.live() <= self.outstanding, "more connections counted than permits out");
@@ -425,6 +456,42 @@ impl Syn {
             global: Bucket::new(protection.global_rate()),
             throttle_delay: protection.throttle_delay,
             challenge_delay: protection.challenge_delay,
+        }
+    }
+
+    /// Counts an attempt of the address at `place` and says what becomes of it. An address that is refused is the newest that
+    /// was heard of; one that is let in has yet to be opened or refreshed.
+    #[inline(always)]
+    fn attempt(
+        &mut self,
+        addresses: &mut Addresses,
+        place: u32,
+        global: &Level,
+        now: Nanos,
+    ) -> Result<(Window, Verdict), Refusal> {
+        let score = addresses.score_mut(place);
+        let verdict = score.attempt(&mut self.rules, now);
+        if verdict == Verdict::Block {
+            addresses.refresh(place);
+            return Err(Refusal::Flood);
+        }
+        let attempt = self.rules.this_window();
+        if self.global.check(global, Moment::of(now)).is_err() {
+            // That others are too many is no fault of this address.
+            score.take_back(&mut self.rules, attempt, now);
+            addresses.refresh(place);
+            return Err(Refusal::AcceptRate);
+        }
+        Ok((attempt, verdict))
+    }
+
+    /// For how long a newcomer is not read from of whom that is said.
+    #[inline(always)]
+    fn delay(&self, verdict: Verdict) -> Option<Duration> {
+        match verdict {
+            Verdict::Throttle => Some(self.throttle_delay),
+            Verdict::Challenge => Some(self.challenge_delay),
+            Verdict::Allow | Verdict::Block => None,
         }
     }
 
@@ -453,6 +520,9 @@ fn addresses_for(limits: &Limits, max_connections: u32) -> usize {
 fn features_for(limits: &Limits) -> Features {
     Features { scores: limits.syn.is_some(), rests: limits.counts_addresses() && limits.v6_prefix > 64 }
 }
+
+/// The bit of a permit's place that says that a shared protection counts the connection. No place has it.
+const SHARED: u32 = 1 << 31;
 
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,19 @@ use crate::clock::{Nanos, span_nanos};
 
 use super::protection::SynProtection;
 
+/// What a score says at a moment to somebody who only looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Reading {
+    pub(crate) score: f32,
+    /// Attempts in this window and in the one before, those left out that were taken back.
+    pub(crate) current: u16,
+    pub(crate) previous: u16,
+    /// When this window began.
+    pub(crate) began: Nanos,
+    /// [`Nanos::ZERO`] if it is not blocked.
+    pub(crate) blocked_until: Nanos,
+}
+
 /// What an address has done lately. The score is between 0 (hostile) and 1 (trusted).
 ///
 /// Invariant: `current` counts attempts in the window in which `seen` lies, `previous` those in the one before it.
@@ -126,6 +139,23 @@ impl Score {
     /// The connection that this attempt led to proved itself. A score that is good again lifts the block.
     pub(super) fn success(&mut self, rules: &mut Rules, attempt: Window, now: Nanos) {
         self.take_back(rules, attempt, now);
+        self.reward(rules);
+    }
+
+    /// A connection proved itself, and nobody knows which attempt led to it: it is taken to be the latest that still counts.
+    pub(super) fn success_of_latest(&mut self, rules: &mut Rules, now: Nanos) {
+        self.recover(rules, now);
+        let attempt = if self.current > 0 { rules.this } else { rules.this.before() };
+        self.success(rules, attempt, now);
+    }
+
+    /// A connection proved itself whose attempt has been taken back before.
+    pub(super) fn success_again(&mut self, rules: &mut Rules, now: Nanos) {
+        self.recover(rules, now);
+        self.reward(rules);
+    }
+
+    fn reward(&mut self, rules: &Rules) {
         self.score = (self.score + rules.success_reward).min(1.0);
         if self.score >= rules.throttle_below {
             self.block_until(0);
@@ -145,6 +175,20 @@ impl Score {
     #[inline]
     pub(super) fn is_blocked(&self, now: Nanos) -> bool {
         self.blocked_until() > now.as_millis()
+    }
+
+    /// What it says at `now`.
+    pub(super) fn reading(&self, rules: &mut Rules, now: Nanos) -> Reading {
+        let mut score = *self;
+        let now = score.recover(rules, now);
+        let blocked = score.blocked_until();
+        Reading {
+            score: score.score,
+            current: score.current,
+            previous: score.previous,
+            began: Nanos::from_millis(rules.began),
+            blocked_until: Nanos::from_millis(if blocked > now { blocked } else { 0 }),
+        }
     }
 
     #[inline]
@@ -207,6 +251,11 @@ impl Window {
     /// The window that is `count` numbers behind this one.
     fn after(self, count: u32) -> Self {
         Self(NonZeroU32::new(self.0.get().wrapping_add(count)).unwrap_or(NonZeroU32::MIN))
+    }
+
+    /// The one that comes before this one.
+    fn before(self) -> Self {
+        Self(NonZeroU32::new(self.0.get() - 1).unwrap_or(NonZeroU32::MAX))
     }
 }
 

@@ -9,12 +9,15 @@ use proptest::test_runner::Config;
 use super::*;
 
 mod proofs;
+mod sharing;
 
 /// Cases of the model tests: `SOCKETPOOL_CASES`, else 1,024.
 pub(super) fn cases() -> Config {
     let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_024);
     Config { cases, failure_persistence: None, ..Config::default() }
 }
+
+const NOBODY: &Peer = &Peer::UNIX; // Whose a permit is matters to a shared protection only.
 
 fn peer(ip: impl Into<IpAddr>) -> Peer {
     Peer::from(SocketAddr::new(ip.into(), 4_711))
@@ -41,7 +44,7 @@ fn enter(gate: &mut Gate, peer: &Peer, now: Nanos) -> Result<Permit, Refusal> {
 }
 
 fn leave(gate: &mut Gate, permit: Permit) {
-    gate.release(permit, Proof::Proven, Nanos::ZERO);
+    gate.release(permit, NOBODY, Proof::Proven, Nanos::ZERO);
 }
 
 fn per_ip(max: u32) -> Limits {
@@ -312,7 +315,7 @@ fn a_whitelisted_address_is_not_scored_but_counted_and_denied() {
     let mut permits: Vec<Permit> = (0..100).map(|_| enter(&mut gate, &peer, Nanos::ZERO).unwrap()).collect();
     assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     while let Some(permit) = permits.pop() {
-        gate.release(permit, Proof::Unproven, Nanos::ZERO);
+        gate.release(permit, NOBODY, Proof::Unproven, Nanos::ZERO);
     }
     assert!(enter(&mut gate, &peer, Nanos::ZERO).is_ok(), "its failures were not scored either");
     assert_eq!(enter(&mut gate, &parsed("2001:db8:1::"), Nanos::ZERO).unwrap_err(), Refusal::Denied);
@@ -340,7 +343,7 @@ fn an_address_that_hammers_at_its_limit_is_blocked_and_keeps_what_it_has() {
         assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::PerIp);
     }
     assert_eq!((gate.blocked(Nanos::ZERO), gate.outstanding()), (1, 2));
-    permits.into_iter().for_each(|permit| gate.release(permit, Proof::Unproven, Nanos::ZERO));
+    permits.into_iter().for_each(|permit| gate.release(permit, NOBODY, Proof::Unproven, Nanos::ZERO));
     assert_eq!(enter(&mut gate, &peer, Nanos::ZERO).unwrap_err(), Refusal::Flood);
 }
 
@@ -352,13 +355,13 @@ fn proven_connections_keep_an_address_in_good_standing() {
         let Decision::Admit(permit) = knock(&mut gate, &parsed("10.0.0.1"), now) else {
             panic!("connection {n}")
         };
-        gate.proven(&permit, now);
-        gate.release(permit, Proof::Proven, now);
+        gate.proven(&permit, NOBODY, now);
+        gate.release(permit, NOBODY, Proof::Proven, now);
     }
     let fail = |gate: &mut Gate, n: u64| {
         let now = Nanos::from_millis(2_500_000 + n * 250);
         let permit = enter(gate, &parsed("10.0.0.1"), now)?;
-        gate.release(permit, Proof::Unproven, now);
+        gate.release(permit, NOBODY, Proof::Unproven, now);
         Ok::<(), Refusal>(())
     };
     let failed = (0..100).take_while(|n| fail(&mut gate, *n).is_ok()).count();
@@ -384,7 +387,7 @@ fn limits_change_while_connections_live() {
     gate.set_limits(Limits { v4_prefix: 8, ..per_ip(1) }).unwrap();
     leave(&mut gate, uncounted);
     permits.push(enter(&mut gate, &parsed("10.0.0.2"), Nanos::ZERO).unwrap());
-    permits.drain(..).for_each(|permit| gate.release(permit, Proof::Unproven, Nanos::ZERO));
+    permits.drain(..).for_each(|permit| gate.release(permit, NOBODY, Proof::Unproven, Nanos::ZERO));
     assert_eq!((gate.outstanding(), gate.tracked(), gate.addresses.live()), (0, 0, 0));
     gate.assert_invariants();
 }
@@ -458,14 +461,14 @@ fn after_a_million_steps_every_count_is_back_at_zero() {
             if let Ok(permit) = enter(&mut gate, &peer, now) {
                 admitted += 1;
                 if dice.roll(2) == 0 {
-                    gate.proven(&permit, now);
+                    gate.proven(&permit, NOBODY, now);
                 }
                 permits.push(permit);
             }
         } else if !permits.is_empty() {
             let permit = permits.swap_remove(dice.roll(permits.len() as u64) as usize);
             let proof = if dice.roll(4) == 0 { Proof::Unproven } else { Proof::Proven };
-            gate.release(permit, proof, now);
+            gate.release(permit, NOBODY, proof, now);
         }
         assert!(gate.tracked() <= gate.addresses.capacity());
         if step % 4_096 == 0 {
@@ -473,7 +476,7 @@ fn after_a_million_steps_every_count_is_back_at_zero() {
         }
     }
     assert!(admitted > 300_000, "{admitted}");
-    permits.into_iter().for_each(|permit| gate.release(permit, Proof::Proven, now));
+    permits.into_iter().for_each(|permit| gate.release(permit, NOBODY, Proof::Proven, now));
     assert_eq!((gate.outstanding(), gate.addresses.live(), gate.memory_bytes()), (0, 0, memory));
     gate.assert_invariants();
 }
@@ -532,7 +535,7 @@ proptest! {
                 }
                 Step::Leave(n) if !permits.is_empty() => {
                     let (permit, key) = permits.swap_remove(n % permits.len());
-                    gate.release(permit, Proof::Unproven, now);
+                    gate.release(permit, NOBODY, Proof::Unproven, now);
                     if let Some(key) = key {
                         *counts.get_mut(&key).unwrap() -= 1;
                     }
@@ -587,7 +590,7 @@ proptest! {
                 }
             } else if !permits.is_empty() {
                 let permit = permits.swap_remove(n % permits.len());
-                gate.release(permit, if n % 2 == 0 { Proof::Proven } else { Proof::Unproven }, now);
+                gate.release(permit, NOBODY, if n % 2 == 0 { Proof::Proven } else { Proof::Unproven }, now);
             }
             gate.assert_invariants();
             prop_assert_eq!(gate.outstanding(), permits.len());

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::buffer;
 use super::handles::{self, Bad, Kind, Object};
 use super::pool;
+use super::protection::Guarded;
 use super::status::{Failure, answer};
 
 /// An arena. A pointer to it is a name, not an address.
@@ -56,6 +57,9 @@ fn free(handle: u64) {
         }
         Some(Kind::Buffer) => {
             let _ = buffer::free_named(handle);
+        }
+        Some(Kind::Protection) => {
+            let _ = handles::free::<Guarded>(handle);
         }
         _ => {}
     }

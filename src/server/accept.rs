@@ -396,7 +396,7 @@ impl<U, N: Net> SocketPool<U, N> {
         let (id, record) = match self.table.insert(fd, stream, peer, permit, standing, now) {
             Ok(inserted) => inserted,
             Err(Duplicate { stream, permit }) => {
-                self.core.gate.release(permit, Proof::Proven, now);
+                self.core.gate.release(permit, &peer, Proof::Proven, now);
                 return Err(self.refuse(stream, Refusal::Duplicate));
             }
         };
@@ -426,7 +426,7 @@ impl<U, N: Net> SocketPool<U, N> {
             log::warn!("connection from {peer}: cannot watch it: {error}");
             let record = self.table.remove(id, fd).expect("it was inserted just now");
             // No fault of the newcomer's.
-            self.core.gate.release(record.permit, Proof::Proven, now);
+            self.core.gate.release(record.permit, &peer, Proof::Proven, now);
             return Err(self.refuse(record.stream, Refusal::Register));
         }
         if origin == Origin::Added {

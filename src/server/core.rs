@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex};
 
 use super::accept::Unwatched;
 use super::config::{Config, Proof};
@@ -14,7 +15,7 @@ use super::pressure::Pressure;
 use super::reap::Look;
 use super::run_queue::RunQueue;
 use super::sending;
-use crate::admission::Gate;
+use crate::admission::{Gate, Protection, Shared};
 use crate::bucket::{Level, Moment};
 use crate::buffer::ChunkStore;
 use crate::clock::{Clock, Nanos};
@@ -153,6 +154,17 @@ impl<N: Net> Core<N> {
         Ok(())
     }
 
+    /// What the gate needs of a protection by whose clock it is `its_now`. Clocks begin when they like, and then go alike.
+    pub(super) fn shared(
+        &self,
+        protection: &Arc<Mutex<Protection>>,
+        its_now: Nanos,
+    ) -> Result<Shared, Error> {
+        let (now, its_now) = (self.clock.now().as_nanos(), its_now.as_nanos());
+        let ahead = its_now.wrapping_sub(now).cast_signed();
+        Shared::new(protection, ahead, self.config.max_connections)
+    }
+
     fn try_reserve(&mut self, capacity: usize, in_line: usize) -> Result<(), Error> {
         let mut reserve = || {
             self.timers.try_reserve(capacity)?;
@@ -276,7 +288,7 @@ impl<N: Net> Core<N> {
         record.standing = Standing::Proven;
         record.ranked_ms = self.now_ms;
         self.proven += 1;
-        self.gate.proven(&record.permit, self.now);
+        self.gate.proven(&record.permit, &record.peer, self.now);
         if !record.is_ending() {
             self.order.push_back(PROVEN, id.slot());
         }

@@ -84,8 +84,8 @@ impl<U, N: Net> SocketPool<U, N> {
             Standing::Unproven => Proof::Unproven,
         };
         let fd = record.stream.fd();
-        let Record { stream, permit, muted, userdata, .. } = self.table.remove(id, fd)?;
-        self.core.gate.release(permit, proof, self.core.now);
+        let Record { stream, permit, peer, muted, userdata, .. } = self.table.remove(id, fd)?;
+        self.core.gate.release(permit, &peer, proof, self.core.now);
         self.core.health.closed(reason, self.core.now);
         match driver {
             Driver::Pool => drop(stream),

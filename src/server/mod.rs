@@ -28,6 +28,7 @@ mod receiving;
 mod report;
 mod run_queue;
 mod sending;
+mod sharing;
 mod split;
 mod startup;
 mod turn;
@@ -535,6 +536,7 @@ impl<U, N: Net> Drop for SocketPool<U, N> {
     /// A shared reactor outlives the pool, and so may copies of descriptors that somebody else holds: it is told to forget
     /// them.
     fn drop(&mut self) {
+        self.leave_protection();
         #[cfg(feature = "capi")]
         self.leave_driven_open();
         if self.reactor.is_some() {

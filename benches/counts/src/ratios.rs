@@ -170,9 +170,10 @@ fn addresses(criterion: &mut Criterion) {
         {
             let mut gate = Gate::new(Limits { syn, ..limits.clone() }, 200_000).expect("limits are valid");
             let mut now = Nanos::new(1);
+            let peer = |n: u32| Peer::from(SocketAddr::from((ip(n), 1)));
             let mut admit = |gate: &mut Gate, n: u32| -> Option<Permit> {
                 now = now + Duration::from_millis(1);
-                let peer = Peer::from(SocketAddr::from((ip(n), 1)));
+                let peer = peer(n);
                 match gate.decide(&peer, Origin::Accepted, Intake::Open, Room::Available, now) {
                     Decision::Admit(permit) | Decision::Delay(permit, _) => Some(permit),
                     Decision::Refuse(_) => None,
@@ -184,12 +185,14 @@ fn addresses(criterion: &mut Criterion) {
                 b.iter(|| {
                     n = n.wrapping_add(1);
                     if let Some(permit) = admit(&mut gate, n) {
-                        gate.release(permit, Proof::Proven, Nanos::new(1));
+                        gate.release(permit, &peer(n), Proof::Proven, Nanos::new(1));
                     }
                 });
             });
-            for permit in held.into_iter().flatten() {
-                gate.release(permit, Proof::Proven, Nanos::new(1));
+            for (permit, n) in held.into_iter().zip(0..) {
+                if let Some(permit) = permit {
+                    gate.release(permit, &peer(n), Proof::Proven, Nanos::new(1));
+                }
             }
         }
     }

@@ -11,8 +11,8 @@ fn proofs_make_no_room_for_those_who_prove_nothing() {
         let now = Nanos::from_millis(n * 3);
         let Ok(permit) = enter(&mut gate, &parsed("10.0.0.1"), now) else { break };
         if n % 3 > 0 {
-            gate.proven(&permit, now);
-            gate.release(permit, Proof::Proven, now);
+            gate.proven(&permit, NOBODY, now);
+            gate.release(permit, NOBODY, Proof::Proven, now);
         } else {
             unproven += 1;
         }
@@ -28,7 +28,7 @@ fn connections_that_are_held_and_proven_late_are_no_credit() {
     let at = |ms| Nanos::from_millis(ms);
     let held: Vec<Permit> = (0..40).map(|n| enter(&mut gate, &ip, at(n * 1_500)).unwrap()).collect();
     let now = at(100_000);
-    held.iter().for_each(|permit| gate.proven(permit, now));
+    held.iter().for_each(|permit| gate.proven(permit, NOBODY, now));
     let flood = (0..1_000).filter(|_| enter(&mut gate, &ip, now).is_ok()).count();
     assert_eq!(flood, 50);
 }
@@ -43,8 +43,8 @@ fn who_is_refused_because_others_are_too_many_is_not_blamed() {
         let _crowd = enter(&mut gate, &peer(Ipv4Addr::from_bits(0x0b00_0000 + n)), now);
         match enter(&mut gate, &honest, now) {
             Ok(permit) => {
-                gate.proven(&permit, now);
-                gate.release(permit, Proof::Proven, now);
+                gate.proven(&permit, NOBODY, now);
+                gate.release(permit, NOBODY, Proof::Proven, now);
             }
             Err(refusal) => {
                 assert_eq!(refusal, Refusal::AcceptRate, "attempt {n}");
@@ -102,15 +102,15 @@ proptest! {
                 }
                 4..6 if !permits.is_empty() => {
                     let (permit, attempt) = permits.swap_remove(n % permits.len());
-                    gate.proven(&permit, Nanos::from_millis(now));
-                    gate.release(permit, Proof::Proven, Nanos::from_millis(now));
+                    gate.proven(&permit, NOBODY, Nanos::from_millis(now));
+                    gate.release(permit, NOBODY, Proof::Proven, Nanos::from_millis(now));
                     let place = attempts.iter().position(|other| *other == attempt).unwrap();
                     attempts.remove(place);
                     blocked_until = 0;
                 }
                 6 if !permits.is_empty() => {
                     let (permit, _) = permits.swap_remove(n % permits.len());
-                    gate.release(permit, Proof::Unproven, Nanos::from_millis(now));
+                    gate.release(permit, NOBODY, Proof::Unproven, Nanos::from_millis(now));
                 }
                 _ => now += wait,
             }
@@ -137,13 +137,13 @@ proptest! {
                 }
                 4..6 if !permits.is_empty() => {
                     let (permit, attempt) = permits.swap_remove(n % permits.len());
-                    gate.proven(&permit, now);
-                    gate.release(permit, Proof::Proven, now);
+                    gate.proven(&permit, NOBODY, now);
+                    gate.release(permit, NOBODY, Proof::Proven, now);
                     *unproven.get_mut(&attempt).unwrap() -= 1;
                 }
                 6 if !permits.is_empty() => {
                     let (permit, _) = permits.swap_remove(n % permits.len());
-                    gate.release(permit, Proof::Unproven, now);
+                    gate.release(permit, NOBODY, Proof::Unproven, now);
                 }
                 _ => now = now + Duration::from_millis(wait),
             }

@@ -8,6 +8,7 @@ use super::super::arena::Arena_T;
 use super::super::connection::sp_connection;
 use super::super::handles::{self, Kind};
 use super::super::pool::{self, SP_STATE_ACTIVE, SP_STATE_DRAINED, SP_STATE_DRAINING, sp_pool};
+use super::super::protection::{self, SocketSYNProtect_T};
 use super::super::shared::{self, Callback, Inner, Shared, SocketPool_CloseCallback};
 use super::super::socket::Socket_T;
 use super::super::status::{Failure, answer};
@@ -238,6 +239,15 @@ pub extern "C-unwind" fn SocketPool_setmaxperip(pool: SocketPool_T, most: c_int)
             .map_err(|_| Failure::argument("most", format_args!("is {most}, must be at least 0")))?;
         config.max_per_ip = (most > 0).then_some(most);
         Ok(())
+    })
+}
+
+/// Has a protection against connection floods decide about newcomers, in place of the pool's own; NULL takes it away. It stays
+/// the program's, and several pools may have the same one; once it is freed it counts as none. 0 is returned, or -1.
+#[unsafe(no_mangle)]
+pub extern "C" fn SocketPool_set_syn_protection(pool: SocketPool_T, protect: SocketSYNProtect_T) -> c_int {
+    answer("SocketPool_set_syn_protection", -1, || {
+        shared::with(pool, |inner| protection::give(protect, &mut inner.pool).map(|()| 0))
     })
 }
 
