@@ -11,12 +11,21 @@ use c_programs::{LINK, compile, is_here, run};
 
 #[test]
 fn the_header_is_clean_in_every_dialect() {
+    in_every_dialect("tests/c/header.c");
+}
+
+#[test]
+fn a_poll_takes_descriptors_and_sockets_in_every_dialect() {
+    in_every_dialect("tests/c/poll_forms.c");
+}
+
+fn in_every_dialect(source: &str) {
     let dialects =
         [(["gcc", "clang"], ["c99", "c11", "c17"]), (["g++", "clang++"], ["c++11", "c++17", "c++20"])];
     for (compilers, dialects) in dialects {
         for compiler in compilers.into_iter().filter(|compiler| is_here(compiler)) {
             for dialect in dialects {
-                run(&mut Command::new(compile(compiler, dialect, "tests/c/header.c", LINK)));
+                run(&mut Command::new(compile(compiler, dialect, source, LINK)));
             }
         }
     }
@@ -45,6 +54,16 @@ fn a_name_answers_as_long_as_its_connection_and_never_again() {
 #[test]
 fn threads_call_what_they_like_while_one_waits() {
     check("tests/c/threads.c", &["50"]);
+}
+
+#[test]
+fn a_poll_tells_what_is_ready_and_of_nobody_else() {
+    check("tests/c/poll.c", &[]);
+}
+
+#[test]
+fn threads_change_and_free_a_poll_in_which_one_waits() {
+    check("tests/c/poll_threads.c", &["50"]);
 }
 
 /// A program that was started, and is ended whatever happens.

@@ -80,6 +80,8 @@ pub(super) fn add(pool: *mut sp_pool, socket: u64) -> Result<u64, Failure> {
         Ok(name)
     })?;
     by_fd().get_or_insert_default().insert(held.fd, added);
+    // It may have been polled before it was added.
+    super::poll::has_joined(added.get());
     Ok(added.get())
 }
 
@@ -238,16 +240,17 @@ pub(super) fn tick(pools: &[u64]) {
 
 /// Removes a connection from the pool that it must be of, if one is named, and closes it. The close callback is to be told.
 pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64, Failure> {
-    let (owner, facts) = find(connection)?;
+    let (owner, _) = find(connection)?;
     if let Some(pool) = pool {
         let named = shared::pin(pool)?;
         if !std::ptr::eq(&raw const *named, &raw const *owner) {
             return Err(Failure::argument("connection", "is another pool's"));
         }
     }
-    super::poll::forget_everywhere(facts.fd);
     let mut inner = owner.lock()?;
     let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
+    // Only now: what was good before the lock was taken may be a newcomer's descriptor.
+    super::poll::forget_everywhere(facts.fd);
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
     let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
     if inner.pool.let_go(id, Reason::Closed) {

@@ -26,6 +26,7 @@ mod status;
 pub use connection::*;
 pub use event::*;
 pub use guide::*;
+pub use poll::*;
 pub use pool::*;
 pub use shared::SocketPool_CloseCallback;
 pub use status::*;

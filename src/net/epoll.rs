@@ -93,8 +93,8 @@ impl Found {
     /// With room for so many descriptors; `None` without memory for them.
     pub(crate) fn with_room(most: usize) -> Option<Self> {
         let mut events = Vec::new();
-        // The bell must not take anybody's place.
-        events.try_reserve_exact(most + 1).ok()?;
+        // No more: what is found and not told would lose its turn, for the kernel puts it behind the others.
+        events.try_reserve_exact(most).ok()?;
         Some(Self { events })
     }
 
