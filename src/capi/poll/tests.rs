@@ -28,8 +28,10 @@ fn socket() -> (Socket_T, TcpStream) {
 
 /// The same under the first free number from `number` on.
 fn lift(fd: OwnedFd, number: c_int) -> OwnedFd {
+    // SAFETY: the call takes numbers and no memory.
     let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, number) };
     assert!(copy >= number);
+    // SAFETY: the call returned it, nobody else owns it.
     unsafe { OwnedFd::from_raw_fd(copy) }
 }
 
@@ -69,15 +71,19 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         SocketPool_set_close_callback(self.pool, None, null_mut());
+        // SAFETY: it points at our own field.
         unsafe { SocketPool_free(&raw mut self.pool) };
+        // SAFETY: as above.
         unsafe { SocketPoll_free(&raw mut self.poll) };
     }
 }
 
 fn wait(poll: SocketPoll_T, timeout_ms: c_int) -> Option<Vec<(Socket_T, *mut c_void, u32)>> {
     let mut events = null_mut();
+    // SAFETY: it points at a local.
     let n = unsafe { SocketPoll_wait(poll, &raw mut events, timeout_ms) };
     let n = usize::try_from(n).ok()?;
+    // SAFETY: the array has `n` events, and no other wait has begun.
     let told = (0..n).map(|at| unsafe { *events.add(at) });
     Some(told.map(|event| (event.socket, event.data, event.events)).collect())
 }
@@ -108,6 +114,7 @@ fn a_wait_is_the_turn_of_a_pool() {
     peer.write_all(b"x").unwrap();
     assert_eq!(scene.wait(-1).len(), 1);
     let mut byte = 0_u8;
+    // SAFETY: it is one byte long.
     let n = unsafe { driven::receive(connection.addr() as u64, (&raw mut byte).cast(), 1, 0) };
     assert_eq!(n.unwrap(), 1);
     let start = now_ms();
@@ -164,6 +171,7 @@ struct Plan {
 }
 
 unsafe extern "C-unwind" fn carry_out(_: *mut sp_connection, _: *mut c_void, _: c_int, plan: *mut c_void) {
+    // SAFETY: it was made of a plan that outlives the pool.
     let plan: &Plan = unsafe { &*plan.cast() };
     (plan.run)(plan);
 }
@@ -195,7 +203,11 @@ fn pass_until(then_ms: u64) {
 fn a_callback_may_free_the_poll_in_whose_wait_it_runs() {
     let plan = Plan {
         poll: Mutex::new(null_mut()),
-        run: |plan| unsafe { SocketPoll_free(&raw mut *plan.poll.lock().unwrap()) },
+        run: |plan| {
+            let mut poll = plan.poll.lock().unwrap();
+            // SAFETY: it points at what is locked.
+            unsafe { SocketPoll_free(&raw mut *poll) };
+        },
     };
     let (scene, _, _peers) = planned(&plan);
     assert_eq!(wait(scene.poll, 1000), None);

@@ -19,15 +19,15 @@ use crate::net::sys::monotonic_nanos;
 pub(super) fn wait(poll: u64, has_place: bool, timeout_ms: c_int) -> Option<(*mut SocketEvent_T, usize)> {
     let until = answer(NAME, None, || deadline(poll, has_place, timeout_ms).map(Some))?;
     loop {
-        let slept = answer(NAME, None, || sleep(poll, until).map(Some))?;
+        let rested = answer(NAME, None, || rest(poll, until).map(Some))?;
         let mut pool = 0;
         while let Some(next) = answer(NAME, None, || next_owner(poll, pool)) {
             pool = next;
             driven::tick(&[pool]);
         }
-        let told = answer(NAME, None, || tell(poll, slept.wait).map(Some))?;
+        let told = answer(NAME, None, || tell(poll, rested.wait).map(Some))?;
         // What a pool has done may be what the program waits for.
-        if told.n > 0 || told.is_late || slept.is_over || pool != 0 {
+        if told.n > 0 || told.is_late || rested.is_over || pool != 0 {
             return Some((told.array, told.n));
         }
     }
@@ -53,9 +53,9 @@ fn deadline(poll: u64, has_place: bool, timeout_ms: c_int) -> Result<u64, Failur
     }
 }
 
-/// A sleep that is over.
+/// A rest that is over.
 #[derive(Clone, Copy, Debug)]
-struct Slept {
+struct Rested {
     /// Which wait it was.
     wait: u64,
     /// The program is to hear of it whatever has come: its time has come, or a signal.
@@ -76,7 +76,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn sleep(name: u64, until: u64) -> Result<Slept, Failure> {
+fn rest(name: u64, until: u64) -> Result<Rested, Failure> {
     let poll = pin(name)?;
     let now = monotonic_nanos();
     let (mut waiting, epoll, wait, muted_until) = begin(&poll, now)?;
@@ -99,7 +99,7 @@ fn sleep(name: u64, until: u64) -> Result<Slept, Failure> {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
         Err(error) => return Err(Failure::system("cannot wait", &error)),
     };
-    Ok(Slept { wait, is_over })
+    Ok(Rested { wait, is_over })
 }
 
 fn begin(poll: &Poll, now: u64) -> Result<(Waiting<'_>, Arc<Epoll>, u64, u64), Failure> {
