@@ -67,6 +67,23 @@ fn floods_are_told_from_honest_clients_and_every_misuse_is_told() {
 }
 
 #[test]
+fn a_poll_takes_descriptors_and_sockets_in_every_dialect() {
+    for (compiler, dialect) in compilers() {
+        run(&mut Command::new(compile(compiler, dialect, "tests/c/poll_forms.c", LINK)));
+    }
+}
+
+#[test]
+fn a_poll_tells_what_is_ready_and_of_nobody_else() {
+    check("tests/c/poll.c", &[]);
+}
+
+#[test]
+fn threads_change_and_free_a_poll_in_which_one_waits() {
+    check("tests/c/poll_threads.c", &["50"]);
+}
+
+#[test]
 fn every_wrong_socket_buffer_and_arena_is_told_and_nothing_else_happens() {
     check("tests/c/wrong.c", &["few"]);
 }

@@ -35,6 +35,9 @@
 // A drain is over: nobody is left and nobody will come.
 #define SP_EVENT_DRAINED 6
 
+// As a timeout: the default of the poll.
+#define SOCKET_POLL_TIMEOUT_USE_DEFAULT -2
+
 // It takes newcomers.
 #define SP_STATE_ACTIVE 0
 
@@ -82,6 +85,9 @@ typedef struct sp_connection sp_connection;
 
 // How a pool was when it was asked.
 typedef struct sp_health sp_health;
+
+// A level-triggered set of descriptors. A pointer to it is a name, not an address.
+typedef struct sp_poll sp_poll;
 
 // A pool. A pointer to it is a name, not an address.
 typedef struct sp_pool sp_pool;
@@ -160,6 +166,19 @@ typedef void (*SocketPool_Visitor)(Connection_T, void*);
 
 // The same, and says with anything but 0 that it is the one.
 typedef int (*SocketPool_Predicate)(Connection_T, void*);
+
+// The same, as the guide calls it.
+typedef struct sp_poll *SocketPoll_T;
+
+// What has become ready.
+typedef struct SocketEvent_T {
+  // The socket, also if it was added by its descriptor and is a pool's connection; NULL for any other descriptor.
+  Socket_T socket;
+  // What was given with it.
+  void *data;
+  // A sum of POLL_READ (also at the end of the stream), POLL_WRITE, POLL_ERROR and POLL_HANGUP.
+  unsigned int events;
+} SocketEvent_T;
 
 // Every setting of a protection. Begin with `SocketSYNProtect_config_defaults`. A value out of its bounds is refused, never
 // corrected.
@@ -714,6 +733,72 @@ uint64_t Socket_get_monotonic_ms(void);
 // Makes a write to a socket whose peer is gone an error and not the end of the process, for the whole process. What this
 // library sends never raises SIGPIPE, with or without. 0, or -1.
 int Socket_ignore_sigpipe(void);
+
+// Makes a poll whose waits tell of at most `max_events` descriptors at a time (1 to 1,048,576); any number may be
+// registered. NULL on failure. Every function of a poll may be called by any thread at any time.
+SocketPoll_T SocketPoll_new(int max_events);
+
+// Frees a poll and sets the handle to NULL; the descriptors in it stay open. Who waits in it in another thread returns -1
+// at once. NULL, or a pointer to NULL, is no error.
+void SocketPoll_free(SocketPoll_T *poll);
+
+// Registers a descriptor, whose readiness for `events` (a sum of POLL_READ and POLL_WRITE, or 0) the waits tell from now
+// on together with `data`; POLL_ERROR and POLL_HANGUP are told in any case. The descriptor stays the caller's. If it is a
+// pool's connection, the waits do what is due in that pool. 0 is returned, or -1, with errno EEXIST if it is registered
+// already.
+int sp_poll_add_fd(SocketPoll_T poll,
+                   int fd,
+                   unsigned int events,
+                   void *data);
+
+// Registers a socket as `sp_poll_add_fd` does, and makes it non-blocking.
+int sp_poll_add_socket(SocketPoll_T poll, Socket_T socket, unsigned int events, void *data);
+
+// Changes for which events (as in `SocketPoll_add`; 0 is allowed) a registered descriptor is told, and with which `data`.
+// Costs no system call before the next wait, and then only if something has changed. 0 is returned, or -1, with errno
+// ENOENT if it is not registered.
+int sp_poll_mod_fd(SocketPoll_T poll,
+                   int fd,
+                   unsigned int events,
+                   void *data);
+
+// The same for a registered socket.
+int sp_poll_mod_socket(SocketPoll_T poll, Socket_T socket, unsigned int events, void *data);
+
+// Takes a descriptor out of the poll; call it before the descriptor is closed. What the last wait of this thread has told
+// of it becomes an event without a reason (`events` 0). What a pool closes is taken out by itself. 0 is returned, or -1,
+// with errno ENOENT if it is not registered.
+int sp_poll_del_fd(SocketPoll_T poll,
+                   int fd);
+
+// The same for a socket.
+int sp_poll_del_socket(SocketPoll_T poll, Socket_T socket);
+
+// Waits until something is ready, at most `timeout_ms` (-1: for as long as nothing happens; 0: not at all;
+// SOCKET_POLL_TIMEOUT_USE_DEFAULT: for as long as the poll's default says), and does what is due in every pool of which a
+// connection is registered, close callbacks included; they may call anything, free this poll, throw or `longjmp`.
+//
+// Stores in `*events` an array, which belongs to the poll and is good until its next wait or its end, and returns how many
+// events are in it: 0 when the time is over, after a signal, and possibly before the time is over when connections of a
+// pool are registered, since something may have been due in it. A descriptor is told again by every wait, until it is not
+// ready any more. -1 on failure, with errno EBUSY while another thread waits in the same poll.
+int SocketPoll_wait(SocketPoll_T poll,
+                    struct SocketEvent_T **events,
+                    int timeout_ms);
+
+// For how many milliseconds SOCKET_POLL_TIMEOUT_USE_DEFAULT waits (1,000 unless set); 0 for a bad handle.
+int SocketPoll_getdefaulttimeout(SocketPoll_T poll);
+
+// For how many milliseconds SOCKET_POLL_TIMEOUT_USE_DEFAULT waits from now on; -1: for as long as nothing happens. 0 is
+// returned, or -1 for a bad argument.
+int SocketPoll_setdefaulttimeout(SocketPoll_T poll,
+                                 int timeout_ms);
+
+// How many descriptors are registered; 0 for a bad handle.
+int SocketPoll_getregisteredcount(SocketPoll_T poll);
+
+// What a poll waits with: "epoll". It is never freed; NULL for a bad handle.
+const char *SocketPoll_get_backend_name(SocketPoll_T poll);
 
 // Makes a pool of at most `max_connections` connections (1 to 16,777,216), each with at most `buffer_bytes` of input that
 // waits for the program, and as much output that waits for the peer (64 bytes to 16 MiB).

@@ -92,6 +92,8 @@ pub(super) fn add(pool: *mut sp_pool, socket: u64) -> Result<u64, Failure> {
         Ok(name)
     })?;
     by_fd().get_or_insert_default().insert(held.fd, added);
+    // It may have been polled before it was added.
+    super::poll::has_joined(added.get());
     Ok(added.get())
 }
 
@@ -208,11 +210,14 @@ pub(super) fn shut(connection: u64, how: Shutdown) -> Result<(), Failure> {
 
 /// The program hears through a `SocketPoll` when something comes for a connection: its silence is the peer's.
 pub(super) fn observe(connection: u64) {
-    // Whoever has gone meanwhile need not be observed.
-    let _ = with(connection, Ok(()), |conn| {
+    let delayed = with(connection, Ok(None), |conn| {
         conn.observe();
-        Ok(())
+        Ok(conn.is_delayed_until().map(|until| (conn.fd(), until)))
     });
+    // Whoever has gone meanwhile need not be observed.
+    if let Ok(Some((fd, until))) = delayed {
+        super::poll::mute_reading(fd, Some(until.as_millis() + 1));
+    }
 }
 
 /// Something has come for a connection, and the program is told. It may read that without telling us.
@@ -248,16 +253,17 @@ pub(super) fn tick(pools: &[u64]) {
 
 /// Removes a connection from the pool that it must be of, if one is named, and closes it. The close callback is to be told.
 pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64, Failure> {
-    let (owner, facts) = find(connection)?;
+    let (owner, _) = find(connection)?;
     if let Some(pool) = pool {
         let named = shared::pin(pool)?;
         if !std::ptr::eq(&raw const *named, &raw const *owner) {
             return Err(Failure::argument("connection", "is another pool's"));
         }
     }
-    super::poll::forget_everywhere(facts.fd);
     let mut inner = owner.lock()?;
     let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
+    // Only now: what was good before the lock was taken may be a newcomer's descriptor.
+    super::poll::forget_everywhere(facts.fd);
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
     let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
     if inner.pool.let_go(id, Reason::Closed) {

@@ -41,6 +41,7 @@ pub use event::*;
 pub use except::*;
 pub use guide::*;
 pub use machine::*;
+pub use poll::*;
 pub use pool::*;
 pub use protection::*;
 pub use shared::SocketPool_CloseCallback;

@@ -2,6 +2,8 @@
 //! Knows sockets, listeners and readiness; decides nothing about who may come in, who must go, or when.
 
 mod address;
+#[cfg(feature = "capi")]
+pub(crate) mod epoll;
 mod listener;
 pub(crate) mod machine;
 mod path;

@@ -4,6 +4,8 @@
 
 use std::io;
 use std::mem::{MaybeUninit, offset_of};
+#[cfg(feature = "capi")]
+use std::os::fd::RawFd;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::Received;
@@ -130,6 +132,63 @@ pub(crate) fn ignore_sigpipe() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Makes an epoll set that ends with the program.
+#[cfg(feature = "capi")]
+pub(crate) fn epoll_create() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes a flag and no memory.
+    owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })
+}
+
+/// Changes what an epoll set watches. The descriptor need not be good: the kernel looks.
+#[cfg(feature = "capi")]
+pub(crate) fn epoll_ctl(
+    epoll: BorrowedFd<'_>,
+    operation: i32,
+    fd: RawFd,
+    events: u32,
+    token: u64,
+) -> io::Result<()> {
+    let mut event = libc::epoll_event { events, u64: token };
+    // SAFETY: `event` is valid for the length of the call, which only reads it.
+    match unsafe { libc::epoll_ctl(epoll.as_raw_fd(), operation, fd, &raw mut event) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits for events, at most so many milliseconds (-1: for ever), and puts as many as there is room for into `found`.
+#[cfg(feature = "capi")]
+pub(crate) fn epoll_wait(
+    epoll: BorrowedFd<'_>,
+    found: &mut Vec<libc::epoll_event>,
+    timeout_ms: i32,
+) -> io::Result<()> {
+    found.clear();
+    let room = i32::try_from(found.capacity()).unwrap_or(i32::MAX);
+    // SAFETY: the vector has room for so many events.
+    let n = unsafe { libc::epoll_wait(epoll.as_raw_fd(), found.as_mut_ptr(), room, timeout_ms) };
+    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the kernel has written the first `n` events and no more than there was room for.
+    unsafe { found.set_len(n) };
+    Ok(())
+}
+
+/// Makes a counter whose descriptor is readable while it is not 0.
+#[cfg(feature = "capi")]
+pub(crate) fn event_counter() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes numbers and no memory.
+    owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+}
+
+#[cfg(feature = "capi")]
+fn owned(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a system call has just returned this descriptor, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The machine's monotonic clock, in nanoseconds since it started.

@@ -168,17 +168,8 @@ impl<U, N: Net> Driven<'_, U, N> {
         self.record.last_active
     }
 
-    /// When it came.
-    pub(crate) fn created(&self) -> Nanos {
-        self.record.created
-    }
-
     pub(crate) fn fd(&self) -> i32 {
         self.record.stream.fd()
-    }
-
-    pub(crate) fn peer(&self) -> Peer {
-        self.record.peer
     }
 
     /// Until when it is not to be read from, if it was admitted with a delay.

@@ -1,0 +1,428 @@
+//! What is registered in a poll, what the kernel knows of it, and the events of the last wait. Does not wait.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use super::super::handles;
+use super::super::status::Failure;
+use super::{SocketEvent_T, alive};
+use crate::hash::FoldedState;
+use crate::net::epoll::{ERROR, Epoll, Found, HANGUP, READ, WRITE};
+
+/// What the program registers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    pub(super) fd: RawFd,
+    /// The socket's handle; 0 for a plain descriptor.
+    pub(super) socket: u64,
+    pub(super) wish: u32,
+    pub(super) data: *mut c_void,
+}
+
+/// The set of a poll.
+#[derive(Debug)]
+pub(super) struct Set {
+    epoll: Arc<Epoll>,
+    entries: HashMap<RawFd, Entry, FoldedState>,
+    /// Of which pools connections are registered, in order, and how many of each.
+    owners: Vec<(u64, usize)>,
+    /// Whose wish the kernel may not know yet. It never grows beyond what `add` has reserved.
+    changed: Vec<RawFd>,
+    /// What a wait works with; whoever waits has it.
+    batch: Option<Batch>,
+    /// How many waits there have been.
+    waits: u64,
+    /// What the last wait has told. Invariant: its memory does not move.
+    events: Vec<SocketEvent_T>,
+    /// Which thread it was told.
+    reader: usize,
+    next_generation: u32,
+    /// No entry's silence ends earlier.
+    muted_until: u64,
+    /// So many waits in a row have found somebody who is not registered.
+    haunted: u32,
+    pub(super) default_timeout_ms: c_int,
+}
+
+// SAFETY: the data of an entry, and of an event, is not looked at here.
+unsafe impl Send for Set {}
+
+/// What a wait works with.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) found: Found,
+    /// The connections that are readable.
+    pub(super) told: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    member: Member,
+    /// With the descriptor it tells one entry from those that had the descriptor before.
+    generation: u32,
+    /// What the kernel is asked for.
+    asked: u32,
+    /// It is in `changed`.
+    changed: bool,
+    /// Until when POLL_READ is withheld, in milliseconds; 0 is the past.
+    muted_until: u64,
+    /// The pool, if it is a connection; else 0.
+    owner: u64,
+    /// In which wait it was told last, and where.
+    told: (u64, usize),
+}
+
+impl Entry {
+    /// What the kernel is to be asked for.
+    const fn due(&self) -> u32 {
+        if self.muted_until == 0 { self.member.wish } else { self.member.wish & !READ }
+    }
+
+    const fn token(&self) -> u64 {
+        (self.generation as u64) << 32 | self.member.fd.cast_unsigned() as u64
+    }
+}
+
+impl Set {
+    pub(super) fn new(most: usize) -> Result<Self, Failure> {
+        let no_memory = || Failure::memory("the events of a poll");
+        let mut events = Vec::new();
+        let mut told = Vec::new();
+        events.try_reserve_exact(most).map_err(|_| no_memory())?;
+        told.try_reserve_exact(most).map_err(|_| no_memory())?;
+        let found = Found::with_room(most).ok_or_else(no_memory)?;
+        let epoll = Epoll::new().map_err(|error| Failure::system("cannot make an epoll set", &error))?;
+        Ok(Self {
+            epoll: Arc::new(epoll),
+            entries: HashMap::default(),
+            owners: Vec::new(),
+            changed: Vec::new(),
+            batch: Some(Batch { found, told }),
+            waits: 0,
+            events,
+            reader: 0,
+            next_generation: 0,
+            muted_until: u64::MAX,
+            haunted: 0,
+            default_timeout_ms: DEFAULT_TIMEOUT_MS,
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Registers a member that belongs to that pool, if to any.
+    pub(super) fn add(&mut self, member: Member, owner: u64) -> Result<(), Failure> {
+        let fd = member.fd;
+        if self.is_registered(fd) {
+            let exists = io::Error::from_raw_os_error(libc::EEXIST);
+            return Err(Failure::system(format_args!("descriptor {fd} is in the poll already"), &exists));
+        }
+        self.remove(fd);
+        let no_memory = || Failure::memory("another descriptor in the poll");
+        self.entries.try_reserve(1).map_err(|_| no_memory())?;
+        self.owners.try_reserve(1).map_err(|_| no_memory())?;
+        let room = (self.entries.len() + 1).saturating_sub(self.changed.len());
+        self.changed.try_reserve(room).map_err(|_| no_memory())?;
+        let generation = self.next_generation;
+        let asked = member.wish;
+        let entry =
+            Entry { member, generation, asked, changed: false, muted_until: 0, owner: 0, told: (0, 0) };
+        self.epoll
+            .add(fd, entry.token(), asked)
+            .map_err(|error| Failure::system(format_args!("descriptor {fd} cannot be polled"), &error))?;
+        self.next_generation = generation.wrapping_add(1);
+        self.entries.insert(fd, entry);
+        self.belong(fd, owner);
+        Ok(())
+    }
+
+    /// Whether what has this descriptor now is what was registered under it.
+    fn is_registered(&self, fd: RawFd) -> bool {
+        self.entries.get(&fd).is_some_and(|entry| {
+            alive(entry.member.socket).is_ok() && self.epoll.set(fd, entry.token(), entry.asked).is_ok()
+        })
+    }
+
+    /// A registered descriptor has become a connection of a pool; `false` if it is not registered.
+    pub(super) fn join(&mut self, fd: RawFd, socket: u64, owner: u64) -> bool {
+        let Some(entry) = self.entries.get_mut(&fd) else { return false };
+        if entry.member.socket != 0 && entry.member.socket != socket {
+            return false;
+        }
+        entry.member.socket = socket;
+        if entry.owner == 0 && self.owners.try_reserve(1).is_ok() {
+            self.belong(fd, owner);
+        }
+        true
+    }
+
+    /// Counts an entry for its pool. There must be room for another.
+    fn belong(&mut self, fd: RawFd, owner: u64) {
+        let Some(entry) = self.entries.get_mut(&fd).filter(|_| owner != 0) else { return };
+        entry.owner = owner;
+        match self.owners.binary_search_by_key(&owner, |(owner, _)| *owner) {
+            Ok(at) => self.owners[at].1 += 1,
+            Err(at) => self.owners.insert(at, (owner, 1)),
+        }
+        // Whoever waits must not sleep through what is due there.
+        self.ring_for_waiter();
+    }
+
+    /// The pool after that one, of those whose connections are registered.
+    pub(super) fn next_owner(&self, after: u64) -> Option<u64> {
+        let at = self.owners.partition_point(|(owner, _)| *owner <= after);
+        self.owners.get(at).map(|(owner, _)| *owner)
+    }
+
+    /// Records a wish.
+    pub(super) fn change(&mut self, member: Member) -> Result<(), Failure> {
+        let fd = member.fd;
+        let entry = self.find(fd, member.socket)?;
+        entry.member.wish = member.wish;
+        entry.member.data = member.data;
+        self.settle_later(fd).map_err(|error| {
+            Failure::system(format_args!("descriptor {fd} is not in the poll any more"), &error)
+        })
+    }
+
+    pub(super) fn take_out(&mut self, fd: RawFd, socket: u64) -> Result<(), Failure> {
+        self.find(fd, socket)?;
+        self.remove(fd);
+        Ok(())
+    }
+
+    fn find(&mut self, fd: RawFd, socket: u64) -> Result<&mut Entry, Failure> {
+        self.remove_dead(fd);
+        let is_it =
+            |entry: &&mut Entry| socket == 0 || entry.member.socket == 0 || entry.member.socket == socket;
+        self.entries.get_mut(&fd).filter(is_it).ok_or_else(|| {
+            let unknown = io::Error::from_raw_os_error(libc::ENOENT);
+            Failure::system(format_args!("descriptor {fd} is not in the poll"), &unknown)
+        })
+    }
+
+    /// Removes an entry whose socket is no more.
+    pub(super) fn remove_dead(&mut self, fd: RawFd) {
+        if self.entries.get(&fd).is_some_and(|entry| alive(entry.member.socket).is_err()) {
+            self.remove(fd);
+        }
+    }
+
+    /// Removes an entry, if there is one.
+    pub(super) fn remove(&mut self, fd: RawFd) {
+        let Some(entry) = self.entries.remove(&fd) else { return };
+        // The kernel has forgotten by itself what was closed before.
+        let _ = self.epoll.remove(fd);
+        if let Ok(at) = self.owners.binary_search_by_key(&entry.owner, |(owner, _)| *owner) {
+            self.owners[at].1 -= 1;
+            if self.owners[at].1 == 0 {
+                self.owners.remove(at);
+            }
+        }
+        // What it was told of may be freed by now. Another thread may be reading the events: it must look out for itself.
+        let (wait, at) = entry.told;
+        if wait == self.waits
+            && self.reader == this_thread()
+            && let Some(event) = self.events.get_mut(at)
+        {
+            event.events = 0;
+        }
+    }
+
+    pub(super) fn want_write(&mut self, fd: RawFd) {
+        let Some(entry) = self.entries.get_mut(&fd) else { return };
+        if entry.member.wish & WRITE == 0 {
+            entry.member.wish |= WRITE;
+            let _ = self.settle_later(fd);
+        }
+    }
+
+    pub(super) fn mute(&mut self, fd: RawFd, until_ms: u64) {
+        let Some(entry) = self.entries.get_mut(&fd) else { return };
+        entry.muted_until = until_ms;
+        self.muted_until = self.muted_until.min(until_ms);
+        let _ = self.settle_later(fd);
+        self.ring_for_waiter();
+    }
+
+    pub(super) fn unmute(&mut self, fd: RawFd) {
+        let Some(entry) = self.entries.get_mut(&fd) else { return };
+        entry.muted_until = 0;
+        let _ = self.settle_later(fd);
+    }
+
+    /// Ends the silences whose time is over.
+    fn unmute_due(&mut self, now_ms: u64) {
+        if self.muted_until > now_ms {
+            return;
+        }
+        self.muted_until = u64::MAX;
+        for entry in self.entries.values_mut().filter(|entry| entry.muted_until > 0) {
+            if entry.muted_until > now_ms {
+                self.muted_until = self.muted_until.min(entry.muted_until);
+                continue;
+            }
+            entry.muted_until = 0;
+            let due = entry.due();
+            // One that the kernel does not know was closed: its next change, or its successor, takes it out.
+            if due != entry.asked && self.epoll.set(entry.member.fd, entry.token(), due).is_ok() {
+                entry.asked = due;
+            }
+        }
+    }
+
+    /// Has the kernel asked before the next wait for what an entry wishes; at once if a wait goes on. An entry that the
+    /// kernel does not know any more is removed.
+    fn settle_later(&mut self, fd: RawFd) -> io::Result<()> {
+        let Some(entry) = self.entries.get_mut(&fd) else { return Ok(()) };
+        if entry.changed || entry.due() == entry.asked {
+            return Ok(());
+        }
+        // Those that were removed and came again may stand in it twice.
+        if self.batch.is_none() || self.changed.len() == self.changed.capacity() {
+            return self.settle(fd);
+        }
+        entry.changed = true;
+        self.changed.push(fd);
+        Ok(())
+    }
+
+    fn settle(&mut self, fd: RawFd) -> io::Result<()> {
+        let Some(entry) = self.entries.get_mut(&fd) else { return Ok(()) };
+        entry.changed = false;
+        let due = entry.due();
+        if due == entry.asked {
+            return Ok(());
+        }
+        let settled = self.epoll.set(fd, entry.token(), due);
+        match settled {
+            Ok(()) => entry.asked = due,
+            // It was closed.
+            Err(_) => self.remove(fd),
+        }
+        settled
+    }
+
+    /// Begins a wait, which ends when the batch is given back. `None` while another one goes on.
+    pub(super) fn begin_wait(&mut self, now_ms: u64) -> Option<(Arc<Epoll>, Batch)> {
+        let batch = self.batch.take()?;
+        if self.haunted >= MOST_HAUNTED {
+            self.start_over();
+        }
+        self.unmute_due(now_ms);
+        while let Some(fd) = self.changed.pop() {
+            let _ = self.settle(fd);
+        }
+        self.waits += 1;
+        self.events.clear();
+        Some((Arc::clone(&self.epoll), batch))
+    }
+
+    pub(super) fn waits(&self) -> u64 {
+        self.waits
+    }
+
+    #[cfg(test)]
+    pub(super) fn room_for_changes(&self) -> usize {
+        self.changed.capacity()
+    }
+
+    /// When the next silence ends, in milliseconds; `u64::MAX`: never.
+    pub(super) fn muted_until(&self) -> u64 {
+        self.muted_until
+    }
+
+    /// Takes the batch of that wait, for which events are to be told; `None` if it is not the last one any more.
+    pub(super) fn take_batch(&mut self, wait: u64) -> Option<Batch> {
+        if wait == self.waits { self.batch.take() } else { None }
+    }
+
+    pub(super) fn give_back(&mut self, batch: Batch) {
+        self.batch = Some(batch);
+    }
+
+    /// Makes the events of what a wait has found.
+    pub(super) fn tell(&mut self, batch: &mut Batch) {
+        let Batch { found, told } = batch;
+        told.clear();
+        self.events.clear();
+        self.reader = this_thread();
+        let mut strangers = false;
+        for (token, ready) in found.iter() {
+            let fd = (token as u32).cast_signed();
+            let Some(entry) = self.entries.get_mut(&fd).filter(|entry| entry.token() == token) else {
+                strangers = true;
+                continue;
+            };
+            if alive(entry.member.socket).is_err() {
+                self.remove(fd);
+                continue;
+            }
+            // It may wish for less since the wait.
+            let events = ready & (entry.due() | ERROR | HANGUP);
+            if events == 0 || self.events.len() == self.events.capacity() {
+                continue;
+            }
+            let Member { socket, data, .. } = entry.member;
+            entry.told = (self.waits, self.events.len());
+            let socket_handle = std::ptr::without_provenance_mut(socket as usize);
+            self.events.push(SocketEvent_T { socket: socket_handle, data, events });
+            if events & READ != 0
+                && let Some(connection) = handles::connection_of(socket)
+            {
+                told.push(connection);
+            }
+        }
+        self.haunted = if strangers { self.haunted + 1 } else { 0 };
+    }
+
+    /// The events of the last wait.
+    pub(super) fn events(&mut self) -> (*mut SocketEvent_T, usize) {
+        (self.events.as_mut_ptr(), self.events.len())
+    }
+
+    /// Makes a new set in the kernel. What was closed before it was taken out, and of which somebody has a copy, would be told
+    /// by the old one as long as that lives.
+    fn start_over(&mut self) {
+        let Ok(epoll) = Epoll::new() else { return };
+        self.haunted = 0;
+        let mut gone = Vec::new();
+        for entry in self.entries.values_mut() {
+            let due = entry.due();
+            match epoll.add(entry.member.fd, entry.token(), due) {
+                Ok(()) => entry.asked = due,
+                Err(_) => gone.push(entry.member.fd),
+            }
+        }
+        self.epoll = Arc::new(epoll);
+        gone.into_iter().for_each(|fd| self.remove(fd));
+    }
+
+    /// Ends a wait that goes on.
+    pub(super) fn ring(&self) {
+        self.epoll.ring();
+    }
+
+    /// The same where somebody waits.
+    fn ring_for_waiter(&self) {
+        if self.batch.is_none() {
+            self.ring();
+        }
+    }
+}
+
+/// A number that no other thread has that runs now.
+fn this_thread() -> usize {
+    thread_local!(static PLACE: Cell<u8> = const { Cell::new(0) });
+    PLACE.with(|place| std::ptr::from_ref(place).addr())
+}
+
+const DEFAULT_TIMEOUT_MS: c_int = 1000;
+/// What is taken out while a wait ends may be found by that wait, and by the one that began before, but by no third.
+const MOST_HAUNTED: u32 = 3;
