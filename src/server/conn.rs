@@ -510,6 +510,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn close_when_done(&mut self) {
+        self.settle();
         self.core.close_when_done(self.id, self.record);
     }
 

@@ -248,3 +248,21 @@ fn whoever_is_drained_while_he_asks_sees_an_end_and_no_reset() {
     rig.settle(seen.echo());
     assert_eq!((client.end(), seen.reasons()), (Some(End::Finished), vec![Reason::Drained]));
 }
+
+#[test]
+fn what_is_taken_and_not_answered_yet_keeps_one_that_is_closed_when_done() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"last wish\n");
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        let (mut input, _) = conn.split();
+        let line = input.take_through(b'\n').expect("it is complete").to_vec();
+        conn.close_when_done();
+        let _ = conn.send(&line);
+    });
+    assert_eq!((client.take(), seen.reasons()), (b"last wish\n".to_vec(), vec![Reason::Closed]));
+}
