@@ -333,7 +333,10 @@ impl<N: Net> Core<N> {
             // One that is held back has not begun, as far as the application knows, and what it has reserved is still to
             // come.
             Operation::Open if record.muted.has(Muted::OPERATIONS) => {}
-            Operation::Open if left > 0 => {
+            Operation::Open | Operation::Answered if left > 0 => {
+                if record.operation == Operation::Answered {
+                    record.flags.insert(Flags::ANSWERS_FIRST);
+                }
                 self.count_operation(record);
                 record.operation = Operation::Finished;
             }

@@ -221,12 +221,12 @@ fn consumed_afterwards<N: Net, U>(
     left: usize,
 ) {
     if record.operation == Operation::Finished {
-        return core.leave_finished(id, record, left);
-    }
-    core.complete_operation(id, record, left);
-    if left > 0 {
-        record.flags.insert(Flags::ANSWERS_FIRST);
+        core.leave_finished(id, record, left);
     } else {
+        record.flags.insert(Flags::ANSWERS_FIRST);
+        core.complete_operation(id, record, left);
+    }
+    if left == 0 {
         record.flags.remove(Flags::ANSWERS_FIRST);
     }
 }

@@ -266,3 +266,24 @@ fn what_is_taken_and_not_answered_yet_keeps_one_that_is_closed_when_done() {
     });
     assert_eq!((client.take(), seen.reasons()), (b"last wish\n".to_vec(), vec![Reason::Closed]));
 }
+
+#[test]
+fn what_is_answered_and_finished_before_it_is_used_up_owes_nothing() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"x\nx\n");
+    client.finish();
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        while !conn.input().is_empty() {
+            let _ = conn.send(b"y\n");
+            conn.touch();
+            conn.consume(2);
+        }
+    });
+    assert_eq!((client.bytes_in(), seen.reasons()), (4, vec![Reason::Peer]));
+    assert_eq!(rig.pool.snapshot().counters.operations, 2);
+}
