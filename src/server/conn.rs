@@ -256,6 +256,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// Completes the open operation, where no byte sent does it: an answer without bytes, or the second of several
     /// messages answered together. Without effect if none is open.
     ///
+    /// A byte does it that is sent once some of the message is used up; one that is sent before, if the message is used up in
+    /// the same event. To a message that stays, what was sent is no answer: it was news, or the word to go on with the rest.
+    ///
     /// If none of its message is used up yet, the next [`consume`](Self::consume) belongs to it and opens no other; a
     /// message that is still there when its event has been handled is the next operation.
     ///

@@ -373,12 +373,15 @@ impl<N: Net> Core<N> {
         if record.flags.has(Flags::CHARGED) {
             self.settle_token(record);
         }
-        if record.operation == Operation::Finished {
-            self.leave_finished(id, record, record.waiting_in());
-        }
-        if record.operation == Operation::Consumed && self.config.proof == Proof::Consumed {
+        match record.operation {
+            Operation::Finished => self.leave_finished(id, record, record.waiting_in()),
+            // Its message has stayed: what was sent was no answer to it.
+            Operation::Answered => record.operation = Operation::Open,
             // Nobody will answer it.
-            self.complete_operation(id, record, record.waiting_in());
+            Operation::Consumed if self.config.proof == Proof::Consumed => {
+                self.complete_operation(id, record, record.waiting_in());
+            }
+            _ => {}
         }
         match record.reading {
             Reading::Open => {}

@@ -287,3 +287,31 @@ fn what_is_answered_and_finished_before_it_is_used_up_owes_nothing() {
     assert_eq!((client.bytes_in(), seen.reasons()), (4, vec![Reason::Peer]));
     assert_eq!(rig.pool.snapshot().counters.operations, 2);
 }
+
+#[test]
+fn what_is_sent_before_the_rest_of_a_message_has_come_is_no_answer_to_it() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    let mut handle = |pool: &mut Pool<()>, event: Event<()>| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        if conn.input().ends_with(b"\n") {
+            conn.consume(usize::MAX); // a worker answers it
+        } else if !conn.input().is_empty() {
+            let _ = conn.send(b"continue\n");
+        }
+    };
+    client.send(b"expect ");
+    rig.settle(&mut handle);
+    client.send(b"more\n");
+    client.finish();
+    rig.settle(&mut handle);
+    assert_eq!(rig.pool.snapshot().counters.operations, 0, "it is not answered yet");
+    let id = rig.pool.ids().next().expect("an answer is owed to it");
+    rig.pool.handle().send(id, "42\n".into()).unwrap();
+    rig.settle(&mut handle);
+    assert_eq!((client.take(), seen.reasons()), (b"continue\n42\n".to_vec(), vec![Reason::Peer]));
+    assert_eq!(rig.pool.snapshot().counters.operations, 1);
+}

@@ -58,6 +58,21 @@ fn those_that_sit_on_half_a_message_make_room_for_an_honest_one() {
 }
 
 #[test]
+fn news_do_not_keep_those_their_place_who_sit_on_half_a_message() {
+    let lonely = builder().max_connections(1).idle_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(lonely), Seen::default());
+    let hung = connect(&rig, 1);
+    hung.send(b"a\nb");
+    rig.settle(seen.echo());
+    rig.pool.handle().send(seen.opened[0], "news\n".into()).unwrap();
+    rig.pass(60 * SECOND, seen.echo());
+    let honest = connect(&rig, 2);
+    honest.send(b"hi\n");
+    rig.pass(SECOND, seen.echo());
+    assert_eq!((honest.take(), seen.reasons()), (b"hi\n".to_vec(), vec![Reason::Evicted]));
+}
+
+#[test]
 fn a_held_connection_is_not_evicted() {
     let (mut rig, mut seen) = (Rig::new(builder().max_connections(1)), Seen::default());
     let client = connect(&rig, 1);
