@@ -356,8 +356,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.finish_operation();
     }
 
-    /// Asks for another `Event::Readable` in the next turn though nothing may have arrived by then: for handlers that
-    /// take only part of what is complete.
+    /// Asks for another `Event::Readable` in the next turn though nothing may have arrived by then, nor could if the input is
+    /// full: for handlers that take only part of what is complete.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -378,6 +378,10 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     pub fn again(&mut self) {
         self.record.ready = self.record.ready.with(Readiness::READABLE);
+        if self.record.muted.has(Muted::FULL) {
+            // Whoever asks can make room.
+            self.core.unmute(self.id, self.record, Muted::FULL);
+        }
     }
 
     /// Says that the application reads and writes the descriptor itself and that the pool sees nothing of it

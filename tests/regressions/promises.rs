@@ -315,3 +315,19 @@ fn what_is_sent_before_the_rest_of_a_message_has_come_is_no_answer_to_it() {
     assert_eq!((client.take(), seen.reasons()), (b"continue\n42\n".to_vec(), vec![Reason::Peer]));
     assert_eq!(rig.pool.snapshot().counters.operations, 1);
 }
+
+#[test]
+fn whoever_asks_again_is_told_though_there_is_no_room_for_more() {
+    let (mut rig, mut asked) = (Rig::new(builder().max_input(64)), 0);
+    let client = connect(&rig, 1);
+    client.send(&[b'x'; 65]);
+    rig.settle(|pool, event| {
+        let Event::Readable(id) = event else { return };
+        pool.conn(id).receive();
+        if asked < 3 {
+            asked += 1;
+            pool.conn(id).again();
+        }
+    });
+    assert_eq!(asked, 3);
+}
