@@ -1,6 +1,6 @@
 //! What the documentation promised and the pool did not keep.
 
-use socketpool::net::sim::End;
+use socketpool::net::sim::{Call, End, Schedule};
 use socketpool::{Config, ConnId, Event, OverRate, Phase, Rate, ReadStall, Reason, Sent};
 
 use super::{SECOND, builder, connect};
@@ -330,4 +330,22 @@ fn whoever_asks_again_is_told_though_there_is_no_room_for_more() {
         }
     });
     assert_eq!(asked, 3);
+}
+
+#[test]
+fn whoever_waits_for_a_rate_is_not_listed_as_delayed_for_a_shortage_as_well() {
+    let shared = builder().over_rate(OverRate::Delay).pool_operation_rate(Rate::new(1, 3600 * SECOND));
+    let mut rig = Rig::new(shared.max_input(64));
+    let (client, world) = (connect(&rig, 1), rig.world.clone());
+    client.send(&b"x\n".repeat(40));
+    rig.settle(|pool, event| {
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        conn.consume(2);
+        world.fail_next(Call::Receive, libc::ENOBUFS, Schedule::FromNowOn);
+        assert_eq!(conn.receive(), 0);
+        let _ = conn.send(b"x\n");
+    });
+    assert_eq!(rig.pool.connections().next().expect("it lives").state, Phase::Throttled);
 }
