@@ -284,9 +284,9 @@ impl<N: Net> Core<N> {
         Some(record.created + spread(lifetime, self.config().lifetime_jitter_percent, id, self.seed))
     }
 
-    /// A connection past its lifetime that is busy has a tenth of it to finish.
+    /// A connection past its lifetime that is busy has a tenth of it to finish, for whatever reason it finishes.
     fn overtime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {
-        if record.finishes_for() != Some(Reason::Lifetime) {
+        if record.stage == Stage::Open {
             return None;
         }
         let lifetime = choose(record, |own| own.lifetime, self.config().lifetime)?;
