@@ -146,25 +146,30 @@ impl<N: Net> Core<N> {
         self.watch_read_rate(id, record);
     }
 
-    /// A token that was reserved under other rates means nothing any more. Whoever stands in line has come to the end of
-    /// that wait, and keeps its place while there is a line.
+    /// A token that was reserved under other rates means nothing any more, and one is taken anew before the message that
+    /// waits for it can be seen. Whoever stands in line has come to the end of that wait, and keeps its place while there
+    /// is a line.
     fn charge_anew<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let stands_in_line = self.line.has(id.slot());
         if stands_in_line && self.config().most_in_line() > 0 {
             return;
         }
-        if record.muted.has(Muted::OPERATIONS) || !self.policy.enforced {
+        let waits = record.muted.has(Muted::OPERATIONS);
+        if waits || !self.policy.enforced {
             record.flags.remove(Flags::CHARGED);
         }
         record.flags.remove(Flags::ASIDE);
         if stands_in_line {
             self.leave_line(id, record);
         } else {
-            if record.muted.has(Muted::OPERATIONS) && !record.muted.has(Muted::DELAYED) {
+            if waits && !record.muted.has(Muted::DELAYED) {
                 // It would have waited for longer, which puts no deadline off any more.
                 record.resume_at = record.resume_at.min(self.now);
             }
             self.unmute(id, record, Muted::OPERATIONS);
+        }
+        if waits && self.policy.enforced {
+            let _ = self.charge(id, record, record.waiting_in());
         }
     }
 

@@ -4,7 +4,7 @@ use socketpool::net::sim::{Call, Schedule};
 use socketpool::{Builder, ByteRate, OverRate, Rate, Reason};
 
 use super::{SECOND, builder, connect};
-use crate::support::{Rig, Seen, ms};
+use crate::support::{Rig, Seen, answer, echo, ms};
 
 const A_TENTH: Rate = Rate::new(1, ms(100)).burst(2);
 
@@ -121,4 +121,38 @@ fn whoever_ends_while_limits_change_does_not_come_back_into_line() {
     next.send(b"x\n");
     rig.pass(SECOND, seen.echo());
     assert_eq!(next.bytes_in(), 2);
+}
+
+#[test]
+fn a_change_of_rates_shows_no_message_without_its_token() {
+    let slow = delaying().operation_rate(Rate::new(1, 3600 * SECOND));
+    let (mut rig, mut seen) = (Rig::new(slow.max_output(64).output_high(2).output_low(1)), Seen::default());
+    rig.world.set_window(0);
+    let client = connect(&rig, 1);
+    client.send(b"one\ntwo\n");
+    rig.settle(seen.echo());
+    rig.pool.reconfigure(|config| config.operation_rate = Some(Rate::new(1, 600 * SECOND))).unwrap();
+    rig.settle(seen.echo());
+    client.set_window(usize::MAX);
+    rig.settle(seen.echo());
+    assert_eq!((client.take(), seen.writable), (b"one\n".to_vec(), 1));
+    rig.pass(600 * SECOND, seen.echo());
+    assert_eq!((client.take(), seen.reasons()), (b"two\n".to_vec(), vec![]));
+}
+
+#[test]
+fn a_change_of_rates_shows_no_message_to_the_handler_of_another() {
+    let slow = delaying().operation_rate(Rate::new(1, 3600 * SECOND));
+    let (mut rig, mut seen) = (Rig::new(slow), Seen::default());
+    let (client, other) = (connect(&rig, 1), connect(&rig, 2));
+    client.send(b"one\ntwo\n");
+    rig.settle(seen.echo());
+    let id = seen.opened[0];
+    rig.pool.reconfigure(|config| config.operation_rate = Some(Rate::new(1, 600 * SECOND))).unwrap();
+    other.send(b"x\n");
+    rig.settle(|pool, event| {
+        answer(pool, id);
+        echo(pool, &event);
+    });
+    assert_eq!((client.take(), other.take()), (b"one\n".to_vec(), b"x\n".to_vec()));
 }
