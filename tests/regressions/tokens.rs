@@ -1,10 +1,10 @@
 //! Tokens of a rate that the pool enforces which were taken for nothing, kept for later, or not taken at all.
 
 use socketpool::net::sim::{Call, Schedule};
-use socketpool::{Builder, ByteRate, OverRate, Rate, Reason};
+use socketpool::{Builder, ByteRate, Event, OverRate, Rate, Reason};
 
 use super::{SECOND, builder, connect};
-use crate::support::{Rig, Seen, answer, echo, ms};
+use crate::support::{Pool, Rig, Seen, answer, echo, ms};
 
 const A_TENTH: Rate = Rate::new(1, ms(100)).burst(2);
 
@@ -155,4 +155,26 @@ fn a_change_of_rates_shows_no_message_to_the_handler_of_another() {
         echo(pool, &event);
     });
     assert_eq!((client.take(), other.take()), (b"one\n".to_vec(), b"x\n".to_vec()));
+}
+
+#[test]
+fn whoever_goes_on_ahead_of_his_turn_waits_for_his_own_rate_all_the_same() {
+    let both = delaying().operation_rate(Rate::new(1, 10 * SECOND).burst(2));
+    let mut rig = Rig::new(both.pool_operation_rate(Rate::per_second(1).burst(1)));
+    let client = connect(&rig, 1);
+    client.send(b"a\nb\nc\n");
+    let mut two_at_a_time = |pool: &mut Pool<()>, event| {
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        let lines = conn.input().len() / 2;
+        for _ in 0..lines.min(2) {
+            let _ = conn.send(b"y\n");
+            conn.consume(2);
+        }
+    };
+    rig.pass(9 * SECOND, &mut two_at_a_time);
+    assert_eq!(client.bytes_in(), 2 * 2, "the burst of its own");
+    rig.pass(SECOND, &mut two_at_a_time);
+    assert_eq!(client.bytes_in(), 2 * 3);
 }
