@@ -312,6 +312,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// Says that this is a client, for protocols in which no answer proves it (DECISIONS 3): it is safe from the first
     /// message's deadline, and evicted only when idle, or when a message has been open for as long as a first one may.
     ///
+    /// One that was [left to the application](Self::leave_to_application) may be evicted as idle from then on. The pool still
+    /// sees nothing of it but that it is [touched](Self::touch); [`hold`](Self::hold) keeps it its place without that.
+    ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
     /// # let (clock, hand) = Clock::manual();
@@ -385,9 +388,10 @@ impl<U, N: Net> Connection<'_, U, N> {
     }
 
     /// Says that the application reads and writes the descriptor itself and that the pool sees nothing of it
-    /// (DECISIONS 3): it does not read, and concludes nothing from silence. No first-message deadline, no eviction;
-    /// [`touch`](Self::touch) is what keeps it from being idle, and [`resume_reading`](Self::resume_reading) has the pool
-    /// read it again. For a connection that has received nothing yet and is not proven; without effect on any other.
+    /// (DECISIONS 3): it does not read, and concludes nothing from silence. No first-message deadline, no eviction, unless it
+    /// is [proven](Self::prove) afterwards; [`touch`](Self::touch) is what keeps it from being idle, and
+    /// [`resume_reading`](Self::resume_reading) has the pool read it again. For a connection that has received nothing yet
+    /// and is not proven; without effect on any other.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};

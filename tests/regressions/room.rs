@@ -106,6 +106,23 @@ fn what_is_left_to_the_application_is_neither_evicted_nor_cut_for_silence() {
 }
 
 #[test]
+fn what_is_left_to_the_application_and_proven_keeps_its_place_while_it_is_touched() {
+    let lonely = builder().max_connections(1).idle_timeout(None).eviction_idle(SECOND);
+    let (mut rig, mut seen) = (Rig::new(lonely), Seen::default());
+    let (stream, _client) = rig.world.pair("192.0.2.1:1");
+    let id = rig.pool.add_stream(stream, peer("192.0.2.1:1")).unwrap();
+    rig.pool.conn(id).leave_to_application();
+    rig.pool.conn(id).prove();
+    let _second = connect(&rig, 2);
+    for _ in 0..10 {
+        rig.pass(SECOND / 2, seen.echo());
+        rig.pool.get(id).expect("it is in use").touch();
+    }
+    rig.pass(3 * SECOND, seen.echo());
+    assert_eq!(seen.closed, [(id, Reason::Evicted)]);
+}
+
+#[test]
 fn a_lowered_limit_lets_nobody_in_above_it() {
     let (mut rig, mut seen) = (Rig::new(builder().max_connections(20)), Seen::default());
     let clients = asked(&rig, 1000, 20);
