@@ -146,9 +146,9 @@ impl<N: Net> Core<N> {
         self.watch_read_rate(id, record);
     }
 
-    /// A token that was reserved under other rates means nothing any more, and one is taken anew before the message that
-    /// waits for it can be seen. Whoever stands in line has come to the end of that wait, and keeps its place while there
-    /// is a line.
+    /// A token that was reserved under other rates means nothing any more. One is taken anew before a message can be seen
+    /// that waits for it, or that came while no rate was enforced. Whoever stands in line has come to the end of that wait,
+    /// and keeps its place while there is a line.
     fn charge_anew<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let stands_in_line = self.line.has(id.slot());
         if stands_in_line && self.config().most_in_line() > 0 {
@@ -168,7 +168,8 @@ impl<N: Net> Core<N> {
             }
             self.unmute(id, record, Muted::OPERATIONS);
         }
-        if waits && self.policy.enforced {
+        let is_due = (waits || record.input.is_some()) && !record.flags.has(Flags::CHARGED);
+        if is_due && self.policy.enforced && !record.hears_no_more() {
             let _ = self.charge(id, record, record.waiting_in());
         }
     }

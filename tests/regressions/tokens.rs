@@ -158,6 +158,35 @@ fn a_change_of_rates_shows_no_message_to_the_handler_of_another() {
 }
 
 #[test]
+fn a_rate_that_is_enforced_from_now_on_holds_for_what_waits_already() {
+    let asking = builder().operation_rate(Rate::new(1, 600 * SECOND)).max_output(64);
+    let (mut rig, mut seen) = (Rig::new(asking.output_high(2).output_low(1)), Seen::default());
+    rig.world.set_window(0);
+    let client = connect(&rig, 1);
+    client.send(b"one\ntwo\n");
+    let mut one_at_a_time = |pool: &mut Pool<()>, event: Event<()>| {
+        seen.note(&event);
+        let (Event::Readable(id) | Event::Writable(id)) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        let (mut input, mut output) = conn.split();
+        if let Some(line) = input.take_through(b'\n') {
+            let _ = output.send(line);
+        }
+    };
+    rig.settle(&mut one_at_a_time);
+    let id = rig.pool.ids().next().expect("it lives");
+    rig.pool.conn(id).check_operation().unwrap();
+    rig.pool.reconfigure(|config| config.over_rate = OverRate::Delay).unwrap();
+    rig.settle(&mut one_at_a_time);
+    client.set_window(usize::MAX);
+    rig.settle(&mut one_at_a_time);
+    assert_eq!(client.take(), b"one\n");
+    rig.pass(600 * SECOND, &mut one_at_a_time);
+    assert_eq!((client.take(), seen.reasons()), (b"two\n".to_vec(), vec![]));
+}
+
+#[test]
 fn whoever_goes_on_ahead_of_his_turn_waits_for_his_own_rate_all_the_same() {
     let both = delaying().operation_rate(Rate::new(1, 10 * SECOND).burst(2));
     let mut rig = Rig::new(both.pool_operation_rate(Rate::per_second(1).burst(1)));
