@@ -268,6 +268,16 @@ impl<N: Net> Core<N> {
         }
     }
 
+    /// From now on we hear of one that the application has read itself.
+    #[cold]
+    pub(super) fn observe<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        record.standing = Standing::Unproven;
+        self.order.push_back(UNPROVEN, id.slot());
+        // How long it was the application's says nothing of the message that begins here.
+        record.resume_at = record.resume_at.max(self.now);
+        self.arm(id, record);
+    }
+
     /// It has shown that it is a client.
     pub(super) fn prove<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         if record.standing == Standing::Proven {
