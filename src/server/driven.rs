@@ -303,6 +303,8 @@ impl<U, N: Net> Driven<'_, U, N> {
         if self.waiting(side) == 0 {
             let id = self.id;
             let place = self.spaces.iter().rposition(|space| space.id == id && space.side == side);
+            // The bound may have risen since there was space.
+            let place = place.filter(|place| n <= self.spaces[*place].ring.free());
             let Some(place) = place else { return Ok(false) };
             let mut output = match side {
                 Side::Input => None,
@@ -411,5 +413,17 @@ mod tests {
         hand.advance(Duration::from_secs(30));
         pool.tick();
         assert!(pool.driven(id).is_none(), "it has said nothing since");
+    }
+
+    #[test]
+    fn no_more_is_filled_than_there_was_space_for() {
+        let (mut pool, id, _hand, _world) = lent();
+        let mut conn = pool.driven(id).expect("it lives");
+        let space = conn.space(Side::Input).unwrap().len();
+        pool.reconfigure(|config| config.max_input = 1 << 20).unwrap();
+        let mut conn = pool.driven(id).expect("it lives");
+        assert_eq!(conn.produce(Side::Input, 1 << 20), Ok(false));
+        assert_eq!(conn.produce(Side::Input, space), Ok(true));
+        assert_eq!(conn.bytes(Side::Input).len(), space);
     }
 }
