@@ -238,7 +238,8 @@ pub(crate) enum Operation {
     Open,
     /// Some input was consumed: the next byte sent completes it.
     Consumed,
-    /// Something was sent while none of the input was consumed: consuming completes it.
+    /// Something was sent while none of the input was consumed: consuming completes it. If that has not come by the end
+    /// of the event, what was sent was no answer but news, or the word to go on with the rest, and it is open again.
     Answered,
     /// The application has said that it is complete while none of its input was consumed. Consuming that belongs to it;
     /// if it has not come by the end of the event, the input is taken for the next message.

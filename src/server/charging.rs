@@ -68,7 +68,14 @@ impl<N: Net> Core<N> {
         record.muted.remove(Muted::FULL);
         record.flags.remove(Flags::ASIDE);
         match counts_from {
-            Some(at) => self.mute_until(id, record, Muted::OPERATIONS, at),
+            Some(at) => {
+                if self.line.has(id.slot()) {
+                    // For its own rate it waits elsewhere.
+                    self.line.remove(id.slot());
+                    record.resume_at = self.now;
+                }
+                self.mute_until(id, record, Muted::OPERATIONS, at);
+            }
             None => self.join_line(id, record),
         }
         true

@@ -375,9 +375,10 @@ impl<W: Wake> Commands<W> {
 impl<U, N: Net> SocketPool<U, N> {
     /// Sends `bytes` to every connection that is open now, and perhaps to some that come in the same turn, as
     /// [`send_bytes`](crate::Connection::send_bytes) does, a slice of the table in each turn. A connection that has no room
-    /// for them, or that is about to end, is passed over. It answers nothing: nobody is proven by it. A drain waits until everybody has been reached; once the pool drains, no more are taken. What is
-    /// sent to one connection meanwhile may overtake it. If there is no memory to remember it by, it reaches nobody, and the
-    /// log says so; a connection for which there is no memory to keep it ends with [`Reason::Memory`].
+    /// for them, or that is about to end, is passed over. It answers nothing: nobody is proven by it. A drain waits until
+    /// everybody has been reached, unless its deadline passes before; once the pool drains, no more are taken. What is sent
+    /// to one connection meanwhile may overtake it. If there is no memory to remember it by, it reaches nobody, and the log
+    /// says so; a connection for which there is no memory to keep it ends with [`Reason::Memory`].
     ///
     /// ```
     /// # let mut pool = socketpool::SocketPool::<()>::builder().build()?;

@@ -256,6 +256,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// Completes the open operation, where no byte sent does it: an answer without bytes, or the second of several
     /// messages answered together. Without effect if none is open.
     ///
+    /// A byte does it that is sent once some of the message is used up; one that is sent before, if the message is used up in
+    /// the same event. To a message that stays, what was sent is no answer: it was news, or the word to go on with the rest.
+    ///
     /// If none of its message is used up yet, the next [`consume`](Self::consume) belongs to it and opens no other; a
     /// message that is still there when its event has been handled is the next operation.
     ///
@@ -309,6 +312,9 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// Says that this is a client, for protocols in which no answer proves it (DECISIONS 3): it is safe from the first
     /// message's deadline, and evicted only when idle, or when a message has been open for as long as a first one may.
     ///
+    /// One that was [left to the application](Self::leave_to_application) may be evicted as idle from then on. The pool still
+    /// sees nothing of it but that it is [touched](Self::touch); [`hold`](Self::hold) keeps it its place without that.
+    ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
     /// # let (clock, hand) = Clock::manual();
@@ -353,8 +359,8 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.finish_operation();
     }
 
-    /// Asks for another `Event::Readable` in the next turn though nothing may have arrived by then: for handlers that
-    /// take only part of what is complete.
+    /// Asks for another `Event::Readable` in the next turn though nothing may have arrived by then, nor could if the input is
+    /// full: for handlers that take only part of what is complete.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -375,12 +381,17 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// ```
     pub fn again(&mut self) {
         self.record.ready = self.record.ready.with(Readiness::READABLE);
+        if self.record.muted.has(Muted::FULL) {
+            // Whoever asks can make room.
+            self.core.unmute(self.id, self.record, Muted::FULL);
+        }
     }
 
     /// Says that the application reads and writes the descriptor itself and that the pool sees nothing of it
-    /// (DECISIONS 3): it does not read, and concludes nothing from silence. No first-message deadline, no eviction;
-    /// [`touch`](Self::touch) is what keeps it from being idle, and [`resume_reading`](Self::resume_reading) has the pool
-    /// read it again. For a connection that has received nothing yet and is not proven; without effect on any other.
+    /// (DECISIONS 3): it does not read, and concludes nothing from silence. No first-message deadline, no eviction, unless it
+    /// is [proven](Self::prove) afterwards; [`touch`](Self::touch) is what keeps it from being idle, and
+    /// [`resume_reading`](Self::resume_reading) has the pool read it again. For a connection that has received nothing yet
+    /// and is not proven; without effect on any other.
     ///
     /// ```
     /// # use {socketpool::{net::*, *}, std::{io::prelude::*, net::SocketAddr, os::unix::net::UnixStream, time::Duration}};
@@ -510,6 +521,7 @@ impl<U, N: Net> Connection<'_, U, N> {
     /// # Ok::<(), socketpool::Error>(())
     /// ```
     pub fn close_when_done(&mut self) {
+        self.settle();
         self.core.close_when_done(self.id, self.record);
     }
 

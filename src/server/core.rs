@@ -280,6 +280,16 @@ impl<N: Net> Core<N> {
         }
     }
 
+    /// From now on we hear of one that the application has read itself.
+    #[cold]
+    pub(super) fn observe<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
+        record.standing = Standing::Unproven;
+        self.order.push_back(UNPROVEN, id.slot());
+        // How long it was the application's says nothing of the message that begins here.
+        record.resume_at = record.resume_at.max(self.now);
+        self.arm(id, record);
+    }
+
     /// It has shown that it is a client.
     pub(super) fn prove<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         if record.standing == Standing::Proven {
@@ -345,7 +355,10 @@ impl<N: Net> Core<N> {
             // One that is held back has not begun, as far as the application knows, and what it has reserved is still to
             // come.
             Operation::Open if record.muted.has(Muted::OPERATIONS) => {}
-            Operation::Open if left > 0 => {
+            Operation::Open | Operation::Answered if left > 0 => {
+                if record.operation == Operation::Answered {
+                    record.flags.insert(Flags::ANSWERS_FIRST);
+                }
                 self.count_operation(record);
                 record.operation = Operation::Finished;
             }
@@ -382,12 +395,15 @@ impl<N: Net> Core<N> {
         if record.flags.has(Flags::CHARGED) {
             self.settle_token(record);
         }
-        if record.operation == Operation::Finished {
-            self.leave_finished(id, record, record.waiting_in());
-        }
-        if record.operation == Operation::Consumed && self.config.proof == Proof::Consumed {
+        match record.operation {
+            Operation::Finished => self.leave_finished(id, record, record.waiting_in()),
+            // Its message has stayed: what was sent was no answer to it.
+            Operation::Answered => record.operation = Operation::Open,
             // Nobody will answer it.
-            self.complete_operation(id, record, record.waiting_in());
+            Operation::Consumed if self.config.proof == Proof::Consumed => {
+                self.complete_operation(id, record, record.waiting_in());
+            }
+            _ => {}
         }
         match record.reading {
             Reading::Open => {}

@@ -66,10 +66,10 @@ impl Draining {
 
 impl<U, N: Net> SocketPool<U, N> {
     /// Stops taking newcomers and lets everybody go: listeners close, after a last call for those who have connected
-    /// already and may have sent a request, as far as there is room and accepting is not paused; connections with nothing in flight close in the next turns, at most 64 in
-    /// each; the busy ones finish their operation and what they have to send; what is left after `deadline` is closed
-    /// with [`Reason::Forced`]. `None` waits for ever. [`Event::Drained`] follows once, after the last `Closed`. There
-    /// is no way back.
+    /// already and may have sent a request, as far as there is room and accepting is not paused; connections with nothing
+    /// in flight close in the next turns, at most 64 in each; the busy ones finish their operation and what they have to
+    /// send; what is left after `deadline` is closed with [`Reason::Forced`]. `None` waits for ever. [`Event::Drained`]
+    /// follows once, after the last `Closed`. There is no way back.
     ///
     /// Busy means unread input, unsent output, an open operation, or held. Called again, it only moves the deadline.
     ///

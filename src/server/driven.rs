@@ -4,7 +4,7 @@
 use std::collections::TryReserveError;
 
 use super::SocketPool;
-use super::core::{Core, UNPROVEN};
+use super::core::Core;
 use super::receiving;
 use super::sending;
 use crate::admission::Origin;
@@ -180,9 +180,7 @@ impl<U, N: Net> Driven<'_, U, N> {
     /// From now on the application hears when something comes: its silence is the peer's.
     pub(crate) fn observe(&mut self) {
         if self.record.standing == Standing::Unobserved {
-            self.record.standing = Standing::Unproven;
-            self.core.order.push_back(UNPROVEN, self.id.slot());
-            self.core.arm(self.id, self.record);
+            self.core.observe(self.id, self.record);
         }
     }
 
@@ -307,6 +305,8 @@ impl<U, N: Net> Driven<'_, U, N> {
         if self.waiting(side) == 0 {
             let id = self.id;
             let place = self.spaces.iter().rposition(|space| space.id == id && space.side == side);
+            // The bound may have risen since there was space.
+            let place = place.filter(|place| n <= self.spaces[*place].ring.free());
             let Some(place) = place else { return Ok(false) };
             let mut output = match side {
                 Side::Input => None,
@@ -388,5 +388,53 @@ impl<U, N: Net> Driven<'_, U, N> {
 
     fn settle(&mut self) {
         self.core.settle(self.id, self.record);
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::Reactor;
+    use crate::net::sim::{Sim, World};
+    use crate::{Clock, Hand};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A pool to which a connection was lent.
+    fn lent() -> (SocketPool<(), Sim>, ConnId, Hand, World) {
+        let world = World::new();
+        let (clock, hand) = Clock::manual();
+        let mut reactor = Reactor::over(world.poller());
+        let builder = SocketPool::<()>::builder().clock(clock).idle_timeout(None).max_input(64);
+        let mut pool = builder.build_over(&mut reactor, world.clone()).unwrap();
+        let (stream, _client) = world.pair("192.0.2.1:1");
+        let id = pool.lend(stream, Peer::UNIX).unwrap();
+        (pool, id, hand, world)
+    }
+
+    #[test]
+    fn whoever_is_observed_late_has_his_first_time_from_then_on() {
+        let (mut pool, id, hand, _world) = lent();
+        hand.advance(HOUR);
+        pool.driven(id).expect("it lives").observe();
+        pool.tick();
+        assert!(pool.driven(id).is_some(), "how long it was the application's says nothing of its peer");
+        hand.advance(Duration::from_secs(30));
+        pool.tick();
+        assert!(pool.driven(id).is_none(), "it has said nothing since");
+    }
+
+    #[test]
+    fn no_more_is_filled_than_there_was_space_for() {
+        let (mut pool, id, _hand, _world) = lent();
+        let mut conn = pool.driven(id).expect("it lives");
+        let space = conn.space(Side::Input).unwrap().len();
+        pool.reconfigure(|config| config.max_input = 1 << 20).unwrap();
+        let mut conn = pool.driven(id).expect("it lives");
+        assert_eq!(conn.produce(Side::Input, 1 << 20), Ok(false));
+        assert_eq!(conn.produce(Side::Input, space), Ok(true));
+        assert_eq!(conn.bytes(Side::Input).len(), space);
     }
 }

@@ -146,25 +146,31 @@ impl<N: Net> Core<N> {
         self.watch_read_rate(id, record);
     }
 
-    /// A token that was reserved under other rates means nothing any more. Whoever stands in line has come to the end of
-    /// that wait, and keeps its place while there is a line.
+    /// A token that was reserved under other rates means nothing any more. One is taken anew before a message can be seen
+    /// that waits for it, or that came while no rate was enforced. Whoever stands in line has come to the end of that wait,
+    /// and keeps its place while there is a line.
     fn charge_anew<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let stands_in_line = self.line.has(id.slot());
         if stands_in_line && self.config().most_in_line() > 0 {
             return;
         }
-        if record.muted.has(Muted::OPERATIONS) || !self.policy.enforced {
+        let waits = record.muted.has(Muted::OPERATIONS);
+        if waits || !self.policy.enforced {
             record.flags.remove(Flags::CHARGED);
         }
         record.flags.remove(Flags::ASIDE);
         if stands_in_line {
             self.leave_line(id, record);
         } else {
-            if record.muted.has(Muted::OPERATIONS) && !record.muted.has(Muted::DELAYED) {
+            if waits && !record.muted.has(Muted::DELAYED) {
                 // It would have waited for longer, which puts no deadline off any more.
                 record.resume_at = record.resume_at.min(self.now);
             }
             self.unmute(id, record, Muted::OPERATIONS);
+        }
+        let is_due = (waits || record.input.is_some()) && !record.flags.has(Flags::CHARGED);
+        if is_due && self.policy.enforced && !record.hears_no_more() {
+            let _ = self.charge(id, record, record.waiting_in());
         }
     }
 
@@ -284,9 +290,9 @@ impl<N: Net> Core<N> {
         Some(record.created + spread(lifetime, self.config().lifetime_jitter_percent, id, self.seed))
     }
 
-    /// A connection past its lifetime that is busy has a tenth of it to finish.
+    /// A connection past its lifetime that is busy has a tenth of it to finish, for whatever reason it finishes.
     fn overtime_deadline<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> Option<Nanos> {
-        if record.finishes_for() != Some(Reason::Lifetime) {
+        if record.stage == Stage::Open {
             return None;
         }
         let lifetime = choose(record, |own| own.lifetime, self.config().lifetime)?;

@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 
 use super::config::Proof;
-use super::core::{Core, UNPROVEN};
+use super::core::Core;
 use super::inbox::Inbox;
 use super::sending;
 use crate::connection::{Flags, Muted, Operation, Reading, Record, Stage, Standing, facts};
@@ -133,11 +133,7 @@ pub(super) fn received<N: Net, U>(
         bucket.spend(&record.received_level, n, core.moment);
     }
     if record.standing == Standing::Unobserved {
-        record.standing = Standing::Unproven;
-        core.order.push_back(UNPROVEN, id.slot());
-        // How long it was the application's says nothing of the message that begins here.
-        record.resume_at = record.resume_at.max(core.now);
-        core.arm(id, record);
+        core.observe(id, record);
     }
     core.open_operation(record);
     core.touch(record);
@@ -221,12 +217,12 @@ fn consumed_afterwards<N: Net, U>(
     left: usize,
 ) {
     if record.operation == Operation::Finished {
-        return core.leave_finished(id, record, left);
-    }
-    core.complete_operation(id, record, left);
-    if left > 0 {
-        record.flags.insert(Flags::ANSWERS_FIRST);
+        core.leave_finished(id, record, left);
     } else {
+        record.flags.insert(Flags::ANSWERS_FIRST);
+        core.complete_operation(id, record, left);
+    }
+    if left == 0 {
         record.flags.remove(Flags::ANSWERS_FIRST);
     }
 }

@@ -141,7 +141,7 @@ fn phase<N: Net, U>(core: &Core<N>, id: ConnId, record: &Record<N::Stream, U>, w
         Phase::Unwatched
     } else if record.standing == Standing::Unobserved {
         Phase::Unobserved
-    } else if muted.has(Muted::DELAYED) {
+    } else if muted.has(Muted::DELAYED) && !waits_for_rate {
         Phase::Delayed
     } else if paced || waits_for_rate || muted.has(Muted::BYTES) {
         Phase::Throttled

@@ -76,11 +76,7 @@ impl Model {
             );
             // Spread by a tenth, and one that is busy has another tenth to finish.
             let lifetime = person.own.lifetime.unwrap_or(config.lifetime).map(|time| time.mul_f64(1.2));
-            // Whoever finishes for another reason first ends for that one.
-            let is_over_rate = self.allowed.rate && info.denied > 0;
-            let finishes =
-                self.draining || person.read_closed || person.done.closed_when_done || is_over_rate;
-            let old = !finishes && late(None, lifetime, person.created);
+            let old = late(None, lifetime, person.created);
             assert!(
                 person.spared_old.holds(old, person.created, now),
                 "{person:?} is past its lifetime at {now:?}: {info}"

@@ -152,12 +152,10 @@ impl Ledger {
             for (index, info) in infos {
                 let person = &mut people[*index];
                 let was_denied = info.denied > std::mem::replace(&mut person.denied, info.denied);
-                // Some of what is said of a connection hides that it stands in line.
-                let hides = matches!(info.state, Phase::Delayed);
                 let has_message = person.said.len() > person.used;
                 // Whoever takes no answers stands aside when his turn comes, and then comes last.
                 let may_stand_aside = info.waiting_out > 0 || person.pushed;
-                if !has_message || may_stand_aside || info.state != Phase::Throttled && !hides {
+                if !has_message || may_stand_aside || info.state != Phase::Throttled {
                     person.in_line_since = None;
                 } else if was_denied {
                     person.in_line_since = Some(self.line.turn);

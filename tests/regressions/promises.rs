@@ -1,6 +1,6 @@
 //! What the documentation promised and the pool did not keep.
 
-use socketpool::net::sim::End;
+use socketpool::net::sim::{Call, End, Schedule};
 use socketpool::{Config, ConnId, Event, OverRate, Phase, Rate, ReadStall, Reason, Sent};
 
 use super::{SECOND, builder, connect};
@@ -247,4 +247,105 @@ fn whoever_is_drained_while_he_asks_sees_an_end_and_no_reset() {
     client.send(b"one more\n");
     rig.settle(seen.echo());
     assert_eq!((client.end(), seen.reasons()), (Some(End::Finished), vec![Reason::Drained]));
+}
+
+#[test]
+fn what_is_taken_and_not_answered_yet_keeps_one_that_is_closed_when_done() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"last wish\n");
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        let (mut input, _) = conn.split();
+        let line = input.take_through(b'\n').expect("it is complete").to_vec();
+        conn.close_when_done();
+        let _ = conn.send(&line);
+    });
+    assert_eq!((client.take(), seen.reasons()), (b"last wish\n".to_vec(), vec![Reason::Closed]));
+}
+
+#[test]
+fn what_is_answered_and_finished_before_it_is_used_up_owes_nothing() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"x\nx\n");
+    client.finish();
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        while !conn.input().is_empty() {
+            let _ = conn.send(b"y\n");
+            conn.touch();
+            conn.consume(2);
+        }
+    });
+    assert_eq!((client.bytes_in(), seen.reasons()), (4, vec![Reason::Peer]));
+    assert_eq!(rig.pool.snapshot().counters.operations, 2);
+}
+
+#[test]
+fn what_is_sent_before_the_rest_of_a_message_has_come_is_no_answer_to_it() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    let mut handle = |pool: &mut Pool<()>, event: Event<()>| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        if conn.input().ends_with(b"\n") {
+            conn.consume(usize::MAX); // a worker answers it
+        } else if !conn.input().is_empty() {
+            let _ = conn.send(b"continue\n");
+        }
+    };
+    client.send(b"expect ");
+    rig.settle(&mut handle);
+    client.send(b"more\n");
+    client.finish();
+    rig.settle(&mut handle);
+    assert_eq!(rig.pool.snapshot().counters.operations, 0, "it is not answered yet");
+    let id = rig.pool.ids().next().expect("an answer is owed to it");
+    rig.pool.handle().send(id, "42\n".into()).unwrap();
+    rig.settle(&mut handle);
+    assert_eq!((client.take(), seen.reasons()), (b"continue\n42\n".to_vec(), vec![Reason::Peer]));
+    assert_eq!(rig.pool.snapshot().counters.operations, 1);
+}
+
+#[test]
+fn whoever_asks_again_is_told_though_there_is_no_room_for_more() {
+    let (mut rig, mut asked) = (Rig::new(builder().max_input(64)), 0);
+    let client = connect(&rig, 1);
+    client.send(&[b'x'; 65]);
+    rig.settle(|pool, event| {
+        let Event::Readable(id) = event else { return };
+        pool.conn(id).receive();
+        if asked < 3 {
+            asked += 1;
+            pool.conn(id).again();
+        }
+    });
+    assert_eq!(asked, 3);
+}
+
+#[test]
+fn whoever_waits_for_a_rate_is_not_listed_as_delayed_for_a_shortage_as_well() {
+    let shared = builder().over_rate(OverRate::Delay).pool_operation_rate(Rate::new(1, 3600 * SECOND));
+    let mut rig = Rig::new(shared.max_input(64));
+    let (client, world) = (connect(&rig, 1), rig.world.clone());
+    client.send(&b"x\n".repeat(40));
+    rig.settle(|pool, event| {
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        conn.consume(2);
+        world.fail_next(Call::Receive, libc::ENOBUFS, Schedule::FromNowOn);
+        assert_eq!(conn.receive(), 0);
+        let _ = conn.send(b"x\n");
+    });
+    assert_eq!(rig.pool.connections().next().expect("it lives").state, Phase::Throttled);
 }

@@ -58,6 +58,21 @@ fn those_that_sit_on_half_a_message_make_room_for_an_honest_one() {
 }
 
 #[test]
+fn news_do_not_keep_those_their_place_who_sit_on_half_a_message() {
+    let lonely = builder().max_connections(1).idle_timeout(None);
+    let (mut rig, mut seen) = (Rig::new(lonely), Seen::default());
+    let hung = connect(&rig, 1);
+    hung.send(b"a\nb");
+    rig.settle(seen.echo());
+    rig.pool.handle().send(seen.opened[0], "news\n".into()).unwrap();
+    rig.pass(60 * SECOND, seen.echo());
+    let honest = connect(&rig, 2);
+    honest.send(b"hi\n");
+    rig.pass(SECOND, seen.echo());
+    assert_eq!((honest.take(), seen.reasons()), (b"hi\n".to_vec(), vec![Reason::Evicted]));
+}
+
+#[test]
 fn a_held_connection_is_not_evicted() {
     let (mut rig, mut seen) = (Rig::new(builder().max_connections(1)), Seen::default());
     let client = connect(&rig, 1);
@@ -88,6 +103,23 @@ fn what_is_left_to_the_application_is_neither_evicted_nor_cut_for_silence() {
         assert_eq!((seen.closed.contains(&(id, Reason::Evicted)), rig.world.waiting()), expected);
         assert_eq!(rig.pool.get(id).is_some(), left);
     }
+}
+
+#[test]
+fn what_is_left_to_the_application_and_proven_keeps_its_place_while_it_is_touched() {
+    let lonely = builder().max_connections(1).idle_timeout(None).eviction_idle(SECOND);
+    let (mut rig, mut seen) = (Rig::new(lonely), Seen::default());
+    let (stream, _client) = rig.world.pair("192.0.2.1:1");
+    let id = rig.pool.add_stream(stream, peer("192.0.2.1:1")).unwrap();
+    rig.pool.conn(id).leave_to_application();
+    rig.pool.conn(id).prove();
+    let _second = connect(&rig, 2);
+    for _ in 0..10 {
+        rig.pass(SECOND / 2, seen.echo());
+        rig.pool.get(id).expect("it is in use").touch();
+    }
+    rig.pass(3 * SECOND, seen.echo());
+    assert_eq!(seen.closed, [(id, Reason::Evicted)]);
 }
 
 #[test]

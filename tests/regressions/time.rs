@@ -346,3 +346,16 @@ fn a_wait_that_is_lifted_puts_off_no_deadline() {
     rig.pass(2 * SECOND, seen.echo());
     assert_eq!(seen.reasons(), [Reason::Idle]);
 }
+
+#[test]
+fn a_life_is_over_for_one_that_is_held_after_its_peer_has_finished() {
+    let short = builder().lifetime(100 * SECOND).lifetime_jitter_percent(0);
+    let (mut rig, mut seen) = (Rig::new(short), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"a\n");
+    client.finish();
+    rig.pass(109 * SECOND, hold(&mut seen));
+    assert_eq!((seen.read_closed, seen.reasons()), (1, vec![]));
+    rig.pass(SECOND, hold(&mut seen));
+    assert_eq!(seen.reasons(), [Reason::Lifetime]);
+}
