@@ -53,7 +53,8 @@ enum class Sent { now = SP_SENT_NOW, queued = SP_SENT_QUEUED, refused = SP_SENT_
 // A connection of a pool. A name: copying it copies no connection, and when it is gone calls throw.
 class Connection {
 public:
-    explicit Connection(sp_connection *handle = nullptr) noexcept : handle_(handle) {}
+    Connection() noexcept : handle_(nullptr) {}
+    explicit Connection(sp_connection *handle) noexcept : handle_(handle) {}
 
     // Receives what has arrived: how many bytes came.
     std::size_t receive()

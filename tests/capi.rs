@@ -167,11 +167,10 @@ fn an_exception_that_nobody_catches_is_printed_and_aborts() {
     assert!(says("2").contains("NULL was raised"));
 }
 
-#[test]
-fn the_echo_of_the_examples_serves_and_drains() {
-    let program = compile("gcc", "c99", "examples/c/echo.c", LINK);
-    let mut echo = Running(Command::new(program).arg("0").stdout(Stdio::piped()).spawn().unwrap());
-    let mut said = BufReader::new(echo.0.stdout.take().unwrap()).lines();
+/// Starts a server of lines, talks to it with fifty clients, has it drain, and returns what it has said meanwhile.
+fn serve_and_drain(program: &Path) -> Vec<String> {
+    let mut server = Running(Command::new(program).arg("0").stdout(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(server.0.stdout.take().unwrap()).lines();
     let address =
         said.next().unwrap().unwrap().strip_prefix("listening on ").expect("it tells where").to_owned();
 
@@ -188,7 +187,7 @@ fn the_echo_of_the_examples_serves_and_drains() {
             assert_eq!(String::from_utf8(answer).unwrap(), expected);
         }
     }
-    // Half of the messages are longer than any chunk, and one is never finished.
+    // One message is longer than any chunk, and one is never finished.
     let long = [vec![b'x'; 60_000], vec![b'\n']].concat();
     let mut answer = vec![0; long.len()];
     clients[0].write_all(&long).unwrap();
@@ -197,11 +196,35 @@ fn the_echo_of_the_examples_serves_and_drains() {
     clients[1].shutdown(Shutdown::Write).unwrap();
     assert_eq!(clients[1].read(&mut answer).unwrap(), 0);
 
-    run(Command::new("kill").arg("-TERM").arg(echo.0.id().to_string()));
-    let ends: Vec<String> = said.map(Result::unwrap).collect();
-    assert!(echo.0.wait().unwrap().success());
+    run(Command::new("kill").arg("-TERM").arg(server.0.id().to_string()));
+    for client in &mut clients[2..] {
+        assert_eq!(client.read(&mut answer).unwrap(), 0, "by a FIN");
+    }
+    let said = said.map(Result::unwrap).collect();
+    assert!(server.0.wait().unwrap().success());
+    said
+}
+
+#[test]
+fn the_echo_of_the_examples_serves_and_drains() {
+    let ends = serve_and_drain(&compile("gcc", "c99", "examples/c/echo.c", LINK));
     let count = |reason: &str| ends.iter().filter(|line| line.ends_with(reason)).count();
     assert_eq!((count(": peer"), count(": drained"), ends.len()), (1, 49, 50), "{ends:?}");
+}
+
+#[test]
+fn the_echo_in_cpp_serves_and_drains() {
+    for (compiler, dialect) in compilers().filter(|(_, dialect)| dialect.starts_with("c++")) {
+        serve_and_drain(&compile(compiler, dialect, "examples/cpp/echo.cpp", LINK));
+    }
+}
+
+#[test]
+fn the_server_of_the_guide_serves_and_drains() {
+    for (compiler, dialect) in compilers().filter(|(_, dialect)| !dialect.starts_with("c++")) {
+        let said = serve_and_drain(&compile(compiler, dialect, "examples/c/guide_server.c", LINK));
+        assert!(said[0].starts_with("drained: 50 closed, p50 "), "{said:?}");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::connection::sp_connection;
 use super::handles::{self, Kind, Pinned};
 use super::pool::sp_pool;
 use super::shared::{self, Name, Shared, Stage};
-use super::status::Failure;
+use super::status::{Failure, attempt};
 use super::{shortage, socket};
 use crate::connection::Driver;
 use crate::id::ConnId;
@@ -241,12 +241,14 @@ pub(super) fn next_timeout(pools: &[u64]) -> Option<Duration> {
 /// A wait is over in which connections of these pools were: does what is due in them, and tells it.
 pub(super) fn tick(pools: &[u64]) {
     for pool in pools {
-        if let Ok(pinned) = handles::pin::<Shared>(*pool)
-            && let Ok(mut inner) = pinned.lock()
-        {
+        // A pool that has failed, or was freed meanwhile, does nothing any more.
+        let _ = attempt(|| {
+            let pinned = handles::pin::<Shared>(*pool).map_err(bad)?;
+            let mut inner = pinned.lock()?;
             inner.pool.let_rest_end();
             inner.do_what_is_due();
-        }
+            Ok(())
+        });
         shared::tell(*pool);
     }
 }

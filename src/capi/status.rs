@@ -105,7 +105,7 @@ pub(super) fn answer<T>(function: &str, otherwise: T, run: impl FnOnce() -> Resu
     })
 }
 
-fn attempt<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(super) fn attempt<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let panicked = |_| Err(Failure::state("an assertion of the library has failed"));
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(panicked)
 }

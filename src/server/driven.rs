@@ -194,6 +194,10 @@ impl<U, N: Net> Driven<'_, U, N> {
 
     /// The application has received `n` bytes, of more than none.
     pub(crate) fn received(&mut self, n: usize) {
+        if self.record.operation == Operation::Answered {
+            // It was news, or the word to go on.
+            self.record.operation = Operation::Open;
+        }
         receiving::received(self.core, self.id, self.record, n);
         self.settle();
     }
@@ -386,8 +390,14 @@ impl<U, N: Net> Driven<'_, U, N> {
         self.consume(side, waiting);
     }
 
+    /// Puts it in order as at the end of an event, but for this: what the application has received last it may go on to use
+    /// up, and then what it has sent was the answer.
     fn settle(&mut self) {
+        let answered = self.record.operation == Operation::Answered;
         self.core.settle(self.id, self.record);
+        if answered && self.record.operation == Operation::Open {
+            self.record.operation = Operation::Answered;
+        }
     }
 }
 
