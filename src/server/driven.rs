@@ -406,9 +406,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::{Clock, Hand};
     use crate::net::Reactor;
     use crate::net::sim::{Sim, World};
-    use crate::{Clock, Hand};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
