@@ -359,7 +359,7 @@ impl<N: Net> Core<N> {
     /// Whether nothing has come that nobody has read: before a connection goes for its silence the socket is asked,
     /// since a turn may be late, and the poller tells of so many connections at a time. What has come is heard next.
     pub(super) fn is_silent<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) -> bool {
-        let is_read = (record.muted.is_at_most(Muted::UNANNOUNCED) || record.driver == Driver::Application)
+        let is_read = (record.muted.is_at_most(HEARD_LATER) || record.driver == Driver::Application)
             && record.reading == Reading::Open
             && !record.is_ending();
         if !is_read || !record.stream.has_unread() {
@@ -412,6 +412,10 @@ impl<N: Net> Core<N> {
         true
     }
 }
+
+/// Not read from since the application does not know of it yet, or since it takes no output: the peer may have asked for
+/// something all the same.
+const HEARD_LATER: Muted = Muted::UNANNOUNCED.with(Muted::BACK_PRESSURE);
 
 /// How long after its accept a connection can meet the first of its deadlines.
 pub(super) fn earliest_deadline(config: &Config) -> Duration {
