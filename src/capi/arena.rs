@@ -144,7 +144,9 @@ mod tests {
         let mut arena = Arena_new();
         let list = |arena: Arena_T| {
             let pinned = handles::pin::<Arena>(arena.addr() as u64).unwrap();
-            pinned.0.lock().unwrap().capacity()
+            match &*pinned.lock() {
+                Made::Open(made) | Made::Closing(made) => made.capacity(),
+            }
         };
         let kept: Vec<_> = (0..100).map(|_| SocketBuf_new(arena, 64)).collect();
         for _ in 0..10_000 {

@@ -539,7 +539,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let socket = name_socket(ours.into()).unwrap();
         assert!(lives(socket) && connection_of(socket).is_none());
-        let connection = join(socket, 1, 2, 3).unwrap();
+        let connection = join(socket, 1, 2, 3, Driver::Application).unwrap();
         assert_eq!(connection_of(socket), Some(connection));
         assert_eq!((kind(socket), kind(connection)), (Some(Kind::Socket), Some(Kind::Connection)));
         assert_eq!(free_socket(socket, Kind::Socket), Err(Bad::Stale), "the pool would not hear of it");

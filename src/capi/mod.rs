@@ -9,6 +9,7 @@
     clippy::missing_safety_doc,
     reason = "the docs are C's too, and above is what all of them ask of a pointer"
 )]
+#![allow(clippy::not_unsafe_ptr_arg_deref, reason = "a handle looks like a pointer and is never followed")]
 
 mod address;
 mod arena;

@@ -1,6 +1,6 @@
 //! What the tests share that compile and run C and C++ programs.
 
-#![allow(dead_code, reason = "not every test needs all of it")]
+#![allow(dead_code, unreachable_pub, reason = "not every test needs all of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};

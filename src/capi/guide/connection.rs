@@ -58,7 +58,7 @@ pub extern "C" fn Connection_userdata(connection: Connection_T) -> *mut c_void {
 /// Hangs something of the program's on a connection. Returns 0; -1 for a bad handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_set_userdata(connection: Connection_T, userdata: *mut c_void) -> c_int {
-    sp_connection_set_userdata(connection, userdata).min(0).max(-1)
+    sp_connection_set_userdata(connection, userdata).clamp(-1, 0)
 }
 
 /// The same as `Connection_userdata`.
@@ -110,5 +110,5 @@ pub extern "C" fn Connection_touch(connection: Connection_T) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn Connection_peer(connection: Connection_T, text: *mut c_char, size: usize) -> c_int {
     // SAFETY: the caller promises the same of it.
-    unsafe { sp_connection_peer(connection, text, size) }.min(0).max(-1)
+    unsafe { sp_connection_peer(connection, text, size) }.clamp(-1, 0)
 }

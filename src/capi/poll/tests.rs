@@ -113,10 +113,9 @@ fn a_wait_is_the_turn_of_a_pool() {
     let (connection, socket, mut peer) = scene.connection();
     peer.write_all(b"x").unwrap();
     assert_eq!(scene.wait(-1).len(), 1);
-    let mut byte = 0_u8;
-    // SAFETY: it is one byte long.
-    let n = unsafe { driven::receive(connection.addr() as u64, (&raw mut byte).cast(), 1, 0) };
-    assert_eq!(n.unwrap(), 1);
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    let n = driven::receive(connection.addr() as u64, &mut byte, 0);
+    assert_eq!(n.unwrap(), Some(1));
     let start = now_ms();
     // Nothing comes: the wait wakes for the deadline, and the connection sees its end.
     let told = std::iter::repeat_with(|| scene.wait(-1)).find(|told| !told.is_empty()).unwrap();
