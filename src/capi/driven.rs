@@ -268,13 +268,14 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64,
     super::poll::forget_everywhere(facts.fd);
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
     let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
-    if inner.pool.let_go(id, Reason::Closed) {
-        inner.removed(name, Reason::Closed);
-    } else {
+    if let Some(reason) = inner.pool.let_go(id, Reason::Closed) {
+        inner.removed(name, reason);
+    } else if handles::closes_descriptor(connection) {
         // Its end has been told.
         part(facts.fd);
         handles::free_socket(connection, Kind::Connection).map_err(bad)?;
     }
+    // One that the pool's loop drives, and that has ended, is about to be told.
     drop(inner);
     shortage::descriptor_is_free();
     Ok(facts.owner)

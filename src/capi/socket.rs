@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::handles::{self, Bad, HeldSocket, Kind};
 use super::status::{Failure, answer, not_yet, store};
-use super::{address, driven, handed, shared, shortage};
+use super::{address, driven, handed, poll, shared, shortage};
 use crate::net::sys;
 
 /// A socket. A pointer to it is a name, not an address.
@@ -139,6 +139,10 @@ fn free(socket: Socket_T) -> Result<Option<u64>, Failure> {
         return Ok(None);
     }
     if pooled(socket).is_none() {
+        // Whoever gets its number next is not to be taken for it.
+        if let Ok(held) = held(socket) {
+            poll::forget_everywhere(held.fd);
+        }
         match handles::free_socket(socket.addr() as u64, Kind::Socket) {
             // A pool has taken it in the meantime.
             Err(_) if pooled(socket).is_some() => {}

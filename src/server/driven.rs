@@ -97,17 +97,22 @@ impl<U, N: Net> SocketPool<U, N> {
         self.let_go(id, Reason::Closed);
     }
 
-    /// Takes a connection out at once, of whose end nothing is told. `false` if it is gone already.
-    pub(crate) fn let_go(&mut self, id: ConnId, reason: Reason) -> bool {
+    /// Takes a connection out at once, of whose end nothing else is told, and says why it has ended: for `reason`, if that
+    /// was not decided before. `None` if it is gone already, or its end is going to be told.
+    pub(crate) fn let_go(&mut self, id: ConnId, reason: Reason) -> Option<Reason> {
         self.settle_handled();
         self.core.read_clock();
-        if self.table.get(id).is_none_or(Record::is_ending) {
-            return false;
+        let record = self.table.get(id)?;
+        if record.is_ending() && record.driver == Driver::Pool {
+            return None;
         }
         self.end(id, reason);
-        self.core.ending.pop_back();
+        // Usually it has just become the last.
+        let place = self.core.ending.iter().rposition(|other| *other == id)?;
+        self.core.ending.remove(place);
+        let reason = self.table.get(id)?.ends_for();
         let _ = self.carry_out(id);
-        true
+        reason
     }
 
     /// What time it is.

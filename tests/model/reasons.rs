@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use socketpool::{Config, Eviction, Nanos, OverRate, Phase, Reason};
+use socketpool::{Config, Eviction, Nanos, OverRate, Phase, Proof, Reason};
 
 use super::people::Person;
 use super::story::Model;
@@ -117,7 +117,11 @@ impl Model {
         if person.held || (person.is_left && !person.proven) {
             return false;
         }
-        if !person.proven {
+        // What it uses up proves it when its event is over, and so does what another thread has sent it: nobody may have
+        // looked since.
+        let has_used = self.config.proof == Proof::Consumed && person.used > 0;
+        let has_news = person.pushed && !person.received.is_empty();
+        if !person.proven && !has_used && !has_news {
             return now >= person.created + self.config.eviction_grace;
         }
         now >= person.moved + self.allowed.eviction_idle || person.said.len() > person.used
