@@ -128,6 +128,8 @@ pub struct Person {
     pub bytes_in: u64,
     /// Whether the application has said something of its own accord since the last turn.
     pub pushed: bool,
+    /// Something that answers nothing was sent to it at some time.
+    pub had_news: bool,
     /// Whether output waited after the last turn.
     pub waited: bool,
     /// Whether it was past its lifetime at some time.
@@ -225,6 +227,7 @@ impl Person {
             progress: (now, now),
             bytes_in: 0,
             pushed: false,
+            had_news: false,
             waited: false,
             is_old: false,
             spared_first: Spared::default(),

@@ -120,7 +120,7 @@ impl Model {
         // What it uses up proves it when its event is over, and so does what another thread has sent it: nobody may have
         // looked since.
         let has_used = self.config.proof == Proof::Consumed && person.used > 0;
-        let has_news = person.pushed && !person.received.is_empty();
+        let has_news = (person.pushed || person.had_news) && !person.received.is_empty();
         if !person.proven && !has_used && !has_news {
             return now >= person.created + self.config.eviction_grace;
         }

@@ -100,6 +100,7 @@ impl Model {
         let mut began = rig.hand.now();
         for person in self.people.iter_mut().filter(|person| person.pushed) {
             person.pushed = false;
+            person.had_news = true;
             if !person.waited {
                 person.progress.1 = began;
             }
