@@ -121,9 +121,8 @@ impl Model {
         // looked since.
         let has_used = self.config.proof == Proof::Consumed && person.used > 0;
         let has_news = (person.pushed || person.had_news) && !person.received.is_empty();
-        if !person.proven && !has_used && !has_news {
-            return now >= person.created + self.config.eviction_grace;
-        }
-        now >= person.moved + self.allowed.eviction_idle || person.said.len() > person.used
+        let too_young = now < person.created + self.config.eviction_grace;
+        let at_rest = now >= person.moved + self.allowed.eviction_idle || person.said.len() > person.used;
+        (!person.proven && !too_young) || ((person.proven || has_used || has_news) && at_rest)
     }
 }
