@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::slice;
 
 use super::handles::{self, Bad, Facts, Kind};
-use super::shared::{Inner, Name, Shared};
+use super::shared::{Name, Shared};
 use super::status::{Failure, SP_OK, answer, call, store};
 use crate::id::ConnId;
 use crate::net::Os;
@@ -34,19 +34,14 @@ fn with_connection(
         let pool = handles::pin::<Shared>(found.owner).map_err(bad)?;
         let status = {
             let mut inner = pool.lock()?;
-            run(&mut inner.connection(connection)?)?
+            // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
+            let id = ConnId::from_u64(found.id);
+            let connection = id.and_then(|id| inner.pool.get(id));
+            run(&mut connection.ok_or_else(|| bad(Bad::Stale))?)?
         };
         pool.hurry();
         Ok(status)
     })
-}
-
-impl Inner {
-    /// The connection of a name that was good before the lock was taken.
-    fn connection(&mut self, connection: *mut sp_connection) -> Result<Connection<'_, Name, Os>, Failure> {
-        let id = ConnId::from_u64(facts(connection)?.id);
-        id.and_then(|id| self.pool.get(id)).ok_or_else(|| bad(Bad::Stale))
-    }
 }
 
 /// Receives what has arrived and stores how many bytes came: 0 if none, which is no error. They wait behind those of before:

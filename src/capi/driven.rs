@@ -115,10 +115,9 @@ pub(super) fn with<T>(
     ended: Result<T, Failure>,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let (pool, _) = find(connection)?;
+    let (pool, facts) = find(connection)?;
     let mut inner = pool.lock()?;
-    // What was good before the lock was taken need not be now.
-    let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
+    // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
     let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
     if let Some(mut conn) = inner.pool.driven(id) {
         let answer = run(&mut conn);
@@ -130,6 +129,7 @@ pub(super) fn with<T>(
     if inner.pool.drives(id) {
         return Err(Failure::state("the pool's own loop moves its bytes: see sp_connection_receive"));
     }
+    handles::facts(connection, Kind::Connection).map_err(bad)?;
     ended
 }
 

@@ -64,6 +64,7 @@ impl Kind {
     ];
 
     /// Whether a handle of this kind may name a slot of the kind in `state`.
+    #[inline]
     const fn views(self, state: u64) -> bool {
         let slot = state >> KIND_SHIFT & KIND_MASK;
         let wanted = match self {
@@ -156,8 +157,9 @@ struct Free {
     unused: u32,
 }
 
-static SEGMENTS: [OnceLock<Box<[Slot]>>; MOST_SLOTS / SEGMENT] =
-    [const { OnceLock::new() }; MOST_SLOTS / SEGMENT];
+/// Those that are made stay for as long as the process.
+static SEGMENTS: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; MOST_SLOTS / SEGMENT];
 static FREE: Mutex<Free> = Mutex::new(Free { slots: Vec::new(), unused: 0 });
 
 /// Which process of a chain of forks this is.
@@ -168,8 +170,12 @@ fn free_slots() -> MutexGuard<'static, Free> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[inline]
 fn slot(place: u32) -> Option<&'static Slot> {
-    SEGMENTS.get(place as usize / SEGMENT)?.get()?.get(place as usize % SEGMENT)
+    let segment = SEGMENTS.get(place as usize / SEGMENT)?.load(Ordering::Acquire);
+    // SAFETY: it is null, or `take_slot` has leaked it.
+    let segment = unsafe { segment.as_ref() }?;
+    Some(&segment[place as usize % SEGMENT])
 }
 
 /// Takes a free slot out, with the generation that its next handle will have.
@@ -180,14 +186,15 @@ fn take_slot() -> Option<(u32, &'static Slot)> {
     }
     let place = free.unused;
     let segment = SEGMENTS.get(place as usize / SEGMENT)?;
-    if segment.get().is_none() {
+    if segment.load(Ordering::Acquire).is_null() {
         // As many as there are slots in it can be given back without an allocation.
         let room = free.unused as usize + SEGMENT - free.slots.len();
         free.slots.try_reserve(room).ok()?;
         let mut slots = Vec::new();
         slots.try_reserve_exact(SEGMENT).ok()?;
         slots.resize_with(SEGMENT, Slot::new);
-        let _ = segment.set(slots.into_boxed_slice());
+        let slots: Box<[Slot; SEGMENT]> = slots.into_boxed_slice().try_into().ok()?;
+        segment.store(Box::into_raw(slots), Ordering::Release);
     }
     free.unused += 1;
     Some((place, slot(place).expect("its segment has just been made")))
@@ -297,35 +304,55 @@ pub(super) fn lives(handle: u64) -> bool {
 }
 
 /// Whether `handle` names something of this kind at this moment; then, where.
+#[inline]
 fn find(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
+    if let Some(slot) = slot(handle as u32 & PLACE_MASK)
+        && handle >> KIND_SHIFT & KIND_MASK == kind as u64
+        && is_named(slot.state.load(Ordering::Acquire), handle, kind)
+        && slot.process.load(Ordering::Relaxed) & !CLOSES == FORKS.load(Ordering::Relaxed)
+    {
+        return Ok(slot);
+    }
+    Err(why_not(handle, kind))
+}
+
+/// Whether the slot with this state is what the handle names as this kind.
+#[inline]
+fn is_named(state: u64, handle: u64, kind: Kind) -> bool {
+    (state ^ handle) >> GENERATION_SHIFT == 0 && kind.views(state)
+}
+
+#[cold]
+fn why_not(handle: u64, kind: Kind) -> Bad {
     if handle == 0 {
-        return Err(Bad::Null);
+        return Bad::Null;
     }
-    let slot = slot(handle as u32 & PLACE_MASK).ok_or(Bad::Stale)?;
+    let Some(slot) = slot(handle as u32 & PLACE_MASK) else { return Bad::Stale };
     let state = slot.state.load(Ordering::Acquire);
-    if state >> GENERATION_SHIFT != handle >> GENERATION_SHIFT || state >> KIND_SHIFT & KIND_MASK == 0 {
-        return Err(Bad::Stale);
-    }
-    if handle >> KIND_SHIFT & KIND_MASK != kind as u64 {
-        return Err(Bad::Kind);
-    }
-    if !kind.views(state) {
-        return Err(Bad::Stale);
-    }
-    match slot.process.load(Ordering::Relaxed) & !CLOSES == FORKS.load(Ordering::Relaxed) {
-        true => Ok(slot),
-        false => Err(Bad::Forked),
+    let is_there = (state ^ handle) >> GENERATION_SHIFT == 0 && state >> KIND_SHIFT & KIND_MASK != 0;
+    if !is_there {
+        Bad::Stale
+    } else if handle >> KIND_SHIFT & KIND_MASK != kind as u64 {
+        Bad::Kind
+    } else if !kind.views(state) {
+        Bad::Stale
+    } else {
+        Bad::Forked
     }
 }
 
 /// Raises the count of those who use a slot.
+#[inline]
 fn hold(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
     let slot = find(handle, kind)?;
-    let held = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-        let is_it = state >> GENERATION_SHIFT == handle >> GENERATION_SHIFT && kind.views(state);
-        (is_it && state & PINS_MASK < PINS_MASK).then_some(state + 1)
-    });
-    held.map(|_| slot).map_err(|_| Bad::Stale)
+    let mut state = slot.state.load(Ordering::Relaxed);
+    while is_named(state, handle, kind) && state & PINS_MASK < PINS_MASK {
+        match slot.state.compare_exchange_weak(state, state + 1, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return Ok(slot),
+            Err(now) => state = now,
+        }
+    }
+    Err(Bad::Stale)
 }
 
 /// Takes the kind away from a slot that is held and of this kind itself: from now on it names nothing. A socket that a pool
@@ -382,6 +409,7 @@ impl<T: Object> Drop for Pinned<T> {
 }
 
 /// Takes hold of what a handle names.
+#[inline]
 pub(super) fn pin<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
     let slot = hold(handle, T::KIND)?;
     Ok(Pinned { slot, place: handle as u32 & PLACE_MASK, object: PhantomData })
@@ -447,6 +475,7 @@ pub(super) fn free_socket(handle: u64, kind: Kind) -> Result<(), Bad> {
 }
 
 /// What a connection's slot says, without a lock, by any handle of it.
+#[inline]
 pub(super) fn facts(handle: u64, kind: Kind) -> Result<Facts, Bad> {
     read(handle, kind, |slot| Facts {
         owner: slot.owner.load(Ordering::Relaxed),
@@ -489,13 +518,12 @@ pub(super) fn set_active_ms(connection: u64, now_ms: u64) {
 }
 
 /// Reads what belongs together: what was read counts only if the slot still names the same thing afterwards.
+#[inline]
 fn read<T>(handle: u64, kind: Kind, read: impl FnOnce(&Slot) -> T) -> Result<T, Bad> {
     let slot = find(handle, kind)?;
     let value = read(slot);
     fence(Ordering::Acquire);
-    let state = slot.state.load(Ordering::Relaxed);
-    let is_it = state >> GENERATION_SHIFT == handle >> GENERATION_SHIFT && kind.views(state);
-    if is_it { Ok(value) } else { Err(Bad::Stale) }
+    if is_named(slot.state.load(Ordering::Relaxed), handle, kind) { Ok(value) } else { Err(Bad::Stale) }
 }
 
 /// Which process of a chain of forks this is.

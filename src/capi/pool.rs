@@ -163,15 +163,20 @@ pub extern "C" fn sp_pool_turn(pool: *mut sp_pool, timeout_ms: c_int) -> c_int {
 /// Stores the next event and returns 1; returns 0 when this turn has nothing more to tell.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn sp_pool_next_event(pool: *mut sp_pool, event: *mut sp_event) -> c_int {
+    let mut is_to_tell = false;
     let status = with_pool("sp_pool_next_event", pool, |inner| {
         // SAFETY: as the caller promises.
         unsafe { store("event", event, sp_event::none()) }?;
-        let Some(next) = inner.next_event() else { return Ok(0) };
+        let next = inner.next_event();
+        is_to_tell = inner.has_ends_to_tell();
+        let Some(next) = next else { return Ok(0) };
         // SAFETY: as above.
         unsafe { store("event", event, next) }?;
         Ok(1)
     });
-    shared::tell(pool.addr() as u64);
+    if is_to_tell {
+        shared::tell(pool.addr() as u64);
+    }
     status
 }
 

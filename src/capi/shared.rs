@@ -372,6 +372,10 @@ impl Inner {
         }
     }
 
+    pub(super) fn has_ends_to_tell(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
     /// Closes every connection that has ended and that the program has not removed.
     pub(super) fn close_parting(&mut self) {
         while let Some((_, name)) = self.parting.pop_front() {

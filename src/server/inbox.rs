@@ -183,7 +183,14 @@ impl Inbox {
 
     /// What the application left is being added to: from here on it needs a place of its own.
     fn space_in_ring(&mut self, most: usize, store: &mut ChunkStore) -> Result<&mut [u8], TryReserveError> {
-        let ring = self.in_ring(store)?;
+        let ring = match self.ring.is_none() && self.len() == 0 {
+            true => {
+                self.all = 0;
+                self.taken.reset();
+                store.ring(most.min(LEAST_READ))?
+            }
+            false => self.in_ring(store)?,
+        };
         let ring = self.ring.insert(ring);
         if ring.free() < most.min(LEAST_READ) {
             // Four times what waits, so that a long message is moved a logarithmic number of times.
