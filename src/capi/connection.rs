@@ -5,7 +5,7 @@ use std::slice;
 
 use super::handles::{self, Bad, Facts, Kind};
 use super::shared::{Name, Shared};
-use super::status::{Failure, SP_OK, answer, call, store};
+use super::status::{Failure, SP_OK, call, found, store};
 use crate::id::ConnId;
 use crate::net::Os;
 use crate::server::{Connection, Sent};
@@ -161,15 +161,15 @@ pub extern "C" fn sp_connection_set_userdata(connection: *mut sp_connection, use
 /// What hangs on a connection; NULL if nothing does, or for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_connection_userdata(connection: *mut sp_connection) -> *mut c_void {
-    answer("sp_connection_userdata", std::ptr::null_mut(), || {
-        handles::userdata(connection.addr() as u64).map_err(bad)
-    })
+    let userdata = handles::userdata(connection.addr() as u64);
+    found("sp_connection_userdata", std::ptr::null_mut(), userdata, Kind::Connection)
 }
 
 /// The descriptor of a connection, which stays the pool's; -1 for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_connection_fd(connection: *mut sp_connection) -> c_int {
-    answer("sp_connection_fd", -1, || Ok(facts(connection)?.fd))
+    let facts = handles::facts(connection.addr() as u64, Kind::Connection);
+    found("sp_connection_fd", -1, facts.map(|facts| facts.fd), Kind::Connection)
 }
 
 /// Stores who is on the other side, as text that ends with NUL, such as `192.0.2.1:40000`, or `unix`. `size` is the room

@@ -149,8 +149,8 @@ pub(super) fn of<T>(
 
 /// The connection that a socket is in a pool; NULL if it is in no pool, or in another.
 pub(super) fn get(pool: *mut sp_pool, socket: u64) -> Result<*mut sp_connection, Failure> {
-    handles::hold_socket(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
-    shared::pin(pool)?;
+    handles::check(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+    handles::check(pool.addr() as u64, Kind::Pool).map_err(|bad| Failure::handle("pool", Kind::Pool, bad))?;
     let connection = handles::connection_of(socket).filter(|connection| {
         let owner = handles::facts(*connection, Kind::Connection).map_or(0, |facts| facts.owner);
         owner == pool.addr() as u64

@@ -37,7 +37,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// What the program calls it.
-    const fn noun(self) -> &'static str {
+    pub(super) const fn noun(self) -> &'static str {
         match self {
             Self::Pool => "pool",
             Self::Connection => "connection",
@@ -316,6 +316,12 @@ fn find(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
     Err(why_not(handle, kind))
 }
 
+/// Whether `handle` names something of this kind at this moment.
+#[inline]
+pub(super) fn check(handle: u64, kind: Kind) -> Result<(), Bad> {
+    find(handle, kind).map(|_| ())
+}
+
 /// Whether the slot with this state is what the handle names as this kind.
 #[inline]
 fn is_named(state: u64, handle: u64, kind: Kind) -> bool {
@@ -496,11 +502,13 @@ pub(super) fn closes_descriptor(connection: u64) -> bool {
     read(connection, Kind::Connection, |slot| slot.process.load(Ordering::Relaxed) & CLOSES != 0) == Ok(true)
 }
 
+#[inline]
 pub(super) fn userdata(connection: u64) -> Result<*mut c_void, Bad> {
     read(connection, Kind::Connection, |slot| slot.userdata.load(Ordering::Acquire))
 }
 
 /// When it was last active, in milliseconds.
+#[inline]
 pub(super) fn active_ms(connection: u64) -> Result<u64, Bad> {
     read(connection, Kind::Connection, |slot| slot.active_ms.load(Ordering::Relaxed))
 }

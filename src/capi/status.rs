@@ -105,6 +105,18 @@ pub(super) fn answer<T>(function: &str, otherwise: T, run: impl FnOnce() -> Resu
     })
 }
 
+/// What was found without a lock and without anything that can panic, or `otherwise`.
+#[inline]
+pub(super) fn found<T>(function: &str, otherwise: T, found: Result<T, Bad>, kind: Kind) -> T {
+    match found {
+        Ok(value) => value,
+        Err(bad) => {
+            fail(function, Failure::handle(kind.noun(), kind, bad));
+            otherwise
+        }
+    }
+}
+
 pub(super) fn attempt<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let panicked = |_| Err(Failure::state("an assertion of the library has failed"));
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(panicked)

@@ -6,21 +6,17 @@ use std::ptr::{null_mut, without_provenance_mut};
 use super::super::buffer::SocketBuf_T;
 use super::super::connection::{sp_connection_peer, sp_connection_set_userdata, sp_connection_userdata};
 use super::super::driven;
-use super::super::handles::{self, Bad, Kind};
+use super::super::handles::{self, Kind};
 use super::super::socket::Socket_T;
-use super::super::status::{Failure, answer};
+use super::super::status::{answer, found};
 use super::pool::Connection_T;
-
-fn bad(reason: Bad) -> Failure {
-    Failure::handle("connection", Kind::Connection, reason)
-}
 
 /// Another view of the slot of a connection that is there.
 fn view<T>(function: &str, connection: Connection_T, kind: Kind) -> *mut T {
-    answer(function, null_mut(), || {
-        handles::facts(connection.addr() as u64, Kind::Connection).map_err(bad)?;
-        Ok(without_provenance_mut(handles::view(connection.addr() as u64, kind) as usize))
-    })
+    let handle = connection.addr() as u64;
+    let view = handles::facts(handle, Kind::Connection)
+        .map(|_| without_provenance_mut(handles::view(handle, kind) as usize));
+    found(function, null_mut(), view, Kind::Connection)
 }
 
 /// The socket of a connection: the one that was added. It stays the pool's. NULL for a bad handle.
@@ -44,15 +40,14 @@ pub extern "C" fn Connection_outbuf(connection: Connection_T) -> SocketBuf_T {
 /// The descriptor of a connection, which stays the pool's; -1 for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_fd(connection: Connection_T) -> c_int {
-    answer("Connection_fd", -1, || {
-        handles::facts(connection.addr() as u64, Kind::Connection).map(|facts| facts.fd).map_err(bad)
-    })
+    let facts = handles::facts(connection.addr() as u64, Kind::Connection);
+    found("Connection_fd", -1, facts.map(|facts| facts.fd), Kind::Connection)
 }
 
 /// What the program has hung on a connection; NULL if nothing, or for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_userdata(connection: Connection_T) -> *mut c_void {
-    sp_connection_userdata(connection)
+    found("Connection_userdata", null_mut(), handles::userdata(connection.addr() as u64), Kind::Connection)
 }
 
 /// Hangs something of the program's on a connection. Returns 0; -1 for a bad handle.
@@ -76,15 +71,14 @@ pub extern "C" fn Connection_setdata(connection: Connection_T, userdata: *mut c_
 /// When a connection was added, in milliseconds as `Socket_get_monotonic_ms` counts them; 0 for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_created_at(connection: Connection_T) -> u64 {
-    answer("Connection_created_at", 0, || {
-        handles::facts(connection.addr() as u64, Kind::Connection).map(|facts| facts.created_ms).map_err(bad)
-    })
+    let facts = handles::facts(connection.addr() as u64, Kind::Connection);
+    found("Connection_created_at", 0, facts.map(|facts| facts.created_ms), Kind::Connection)
 }
 
 /// When bytes last moved on a connection, or it was touched; as `Connection_created_at`. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_last_active(connection: Connection_T) -> u64 {
-    answer("Connection_last_active", 0, || handles::active_ms(connection.addr() as u64).map_err(bad))
+    found("Connection_last_active", 0, handles::active_ms(connection.addr() as u64), Kind::Connection)
 }
 
 /// 1 while a handle names a connection, the time included between an end that the pool has decided and its removal; else 0,
