@@ -112,7 +112,7 @@ fn bad(reason: handles::Bad) -> Failure {
 /// and the program has not removed it yet.
 pub(super) fn with<T>(
     connection: u64,
-    ended: Result<T, Failure>,
+    ended: impl FnOnce() -> Result<T, Failure>,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let (pool, facts) = find(connection)?;
@@ -130,7 +130,7 @@ pub(super) fn with<T>(
         return Err(Failure::state("the pool's own loop moves its bytes: see sp_connection_receive"));
     }
     handles::facts(connection, Kind::Connection).map_err(bad)?;
-    ended
+    ended()
 }
 
 /// The same, for one that must be of this pool, and live.
@@ -139,12 +139,18 @@ pub(super) fn of<T>(
     connection: u64,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let (owner, _) = find(connection)?;
-    let named = shared::pin(pool)?;
-    if !std::ptr::eq(&raw const *named, &raw const *owner) {
-        return Err(Failure::argument("connection", "is another pool's"));
+    belongs(pool, connection)?;
+    with(connection, || Err(Failure::state("the pool has ended the connection")), run)
+}
+
+/// Whether a connection is of this pool.
+fn belongs(pool: *mut sp_pool, connection: u64) -> Result<(), Failure> {
+    let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
+    if facts.owner == pool.addr() as u64 {
+        return Ok(());
     }
-    with(connection, Err(Failure::state("the pool has ended the connection")), run)
+    shared::pin(pool)?;
+    Err(Failure::argument("connection", "is another pool's"))
 }
 
 /// The connection that a socket is in a pool; NULL if it is in no pool, or in another.
@@ -171,23 +177,27 @@ pub(super) fn receive(
     into: &mut [MaybeUninit<u8>],
     flags: c_int,
 ) -> Result<Option<usize>, Failure> {
-    with(connection, Ok(Some(0)), |conn| {
-        // The lock is held, so it must not wait, whatever the program has made of its socket.
-        let received = on_socket(conn, |socket| socket.recv_with_flags(into, flags | libc::MSG_DONTWAIT));
-        let received = socket::moved("recv", received)?;
-        if let Some(n @ 1..) = received
-            && flags & libc::MSG_PEEK == 0
-        {
-            conn.received(n);
-        }
-        Ok(received)
-    })
+    with(
+        connection,
+        || Ok(Some(0)),
+        |conn| {
+            // The lock is held, so it must not wait, whatever the program has made of its socket.
+            let received = on_socket(conn, |socket| socket.recv_with_flags(into, flags | libc::MSG_DONTWAIT));
+            let received = socket::moved("recv", received)?;
+            if let Some(n @ 1..) = received
+                && flags & libc::MSG_PEEK == 0
+            {
+                conn.received(n);
+            }
+            Ok(received)
+        },
+    )
 }
 
 /// Sends to the socket of a connection. `None`: nothing could be sent now.
 pub(super) fn send(connection: u64, bytes: &[u8], flags: c_int) -> Result<Option<usize>, Failure> {
-    let ended = Failure::system("send", &io::Error::from_raw_os_error(libc::EPIPE));
-    with(connection, Err(ended), |conn| {
+    let ended = || Err(Failure::system("send", &io::Error::from_raw_os_error(libc::EPIPE)));
+    with(connection, ended, |conn| {
         let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         let sent = on_socket(conn, |socket| socket.send_with_flags(bytes, flags));
         let sent = match sent {
@@ -203,17 +213,26 @@ pub(super) fn send(connection: u64, bytes: &[u8], flags: c_int) -> Result<Option
 
 /// Shuts the socket of a connection down.
 pub(super) fn shut(connection: u64, how: Shutdown) -> Result<(), Failure> {
-    with(connection, Ok(()), |conn| {
-        on_socket(conn, |socket| socket.shutdown(how)).map_err(|error| Failure::system("shutdown", &error))
-    })
+    with(
+        connection,
+        || Ok(()),
+        |conn| {
+            on_socket(conn, |socket| socket.shutdown(how))
+                .map_err(|error| Failure::system("shutdown", &error))
+        },
+    )
 }
 
 /// The program hears through a `SocketPoll` when something comes for a connection: its silence is the peer's.
 pub(super) fn observe(connection: u64) {
-    let delayed = with(connection, Ok(None), |conn| {
-        conn.observe();
-        Ok(conn.is_delayed_until().map(|until| (conn.fd(), until)))
-    });
+    let delayed = with(
+        connection,
+        || Ok(None),
+        |conn| {
+            conn.observe();
+            Ok(conn.is_delayed_until().map(|until| (conn.fd(), until)))
+        },
+    );
     // Whoever has gone meanwhile need not be observed.
     if let Ok(Some((fd, until))) = delayed {
         super::poll::mute_reading(fd, Some(until.as_millis() + 1));
@@ -225,10 +244,14 @@ pub(super) fn is_told(connection: u64) {
     let never_active = handles::facts(connection, Kind::Connection)
         .is_ok_and(|facts| handles::active_ms(connection) == Ok(facts.created_ms));
     if never_active {
-        let _ = with(connection, Ok(()), |conn| {
-            conn.leave_unobserved();
-            Ok(())
-        });
+        let _ = with(
+            connection,
+            || Ok(()),
+            |conn| {
+                conn.leave_unobserved();
+                Ok(())
+            },
+        );
     }
 }
 
@@ -255,13 +278,10 @@ pub(super) fn tick(pools: &[u64]) {
 
 /// Removes a connection from the pool that it must be of, if one is named, and closes it. The close callback is to be told.
 pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64, Failure> {
-    let (owner, _) = find(connection)?;
     if let Some(pool) = pool {
-        let named = shared::pin(pool)?;
-        if !std::ptr::eq(&raw const *named, &raw const *owner) {
-            return Err(Failure::argument("connection", "is another pool's"));
-        }
+        belongs(pool, connection)?;
     }
+    let (owner, _) = find(connection)?;
     let mut inner = owner.lock()?;
     let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
     // Only now: what was good before the lock was taken may be a newcomer's descriptor.

@@ -17,12 +17,16 @@ pub(super) fn with_side<T>(
     let side = if kind == Kind::Input { Side::Input } else { Side::Output };
     let mut run = Some(run);
     let mut grew = None;
-    let answer = driven::with(handles::view(handle, Kind::Connection), Ok(None), |conn| {
-        let (before, fd) = (conn.waiting(side), conn.fd());
-        let answer = run.take().map(|run| run(&mut SideOf { conn, side })).transpose();
-        grew = (side == Side::Output && conn.waiting(side) > before).then_some(fd);
-        answer
-    })?;
+    let answer = driven::with(
+        handles::view(handle, Kind::Connection),
+        || Ok(None),
+        |conn| {
+            let (before, fd) = (conn.waiting(side), conn.fd());
+            let answer = run.take().map(|run| run(&mut SideOf { conn, side })).transpose();
+            grew = (side == Side::Output && conn.waiting(side) > before).then_some(fd);
+            answer
+        },
+    )?;
     if let Some(fd) = grew {
         poll::want_write(fd);
     }

@@ -92,10 +92,14 @@ pub extern "C" fn Connection_isactive(connection: Connection_T) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_touch(connection: Connection_T) -> c_int {
     answer("Connection_touch", -1, || {
-        driven::with(connection.addr() as u64, Ok(0), |conn| {
-            conn.touch();
-            Ok(0)
-        })
+        driven::with(
+            connection.addr() as u64,
+            || Ok(0),
+            |conn| {
+                conn.touch();
+                Ok(0)
+            },
+        )
     })
 }
 
