@@ -54,9 +54,11 @@ impl Model {
                 _ => false,
             };
             let first_since = person.created.max(person.let_go).max(person.imposed.1);
-            // Whoever was made to wait when last seen may have been so until just now.
+            // Whoever was made to wait when last seen may have been so until just now; and whom the poller had no memory for
+            // is heard from some time on that nobody is told.
             let no_first = silent
                 && !person.is_imposed
+                && !self.allowed.hears_late
                 && late(person.own.first, config.first_message_timeout, first_since);
             assert!(
                 person.spared_first.holds(no_first, first_since, now),
