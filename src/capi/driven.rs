@@ -147,6 +147,12 @@ pub(super) fn of<T>(
     with(connection, Err(Failure::state("the pool has ended the connection")), run)
 }
 
+/// The connection that a socket is, which must be in a pool.
+pub(super) fn connection_of(socket: u64) -> Result<u64, Failure> {
+    handles::hold_socket(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+    handles::connection_of(socket).ok_or_else(|| Failure::state("the socket is in no pool"))
+}
+
 /// The connection that a socket is in a pool; NULL if it is in no pool, or in another.
 pub(super) fn get(pool: *mut sp_pool, socket: u64) -> Result<*mut sp_connection, Failure> {
     handles::hold_socket(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;

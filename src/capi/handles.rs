@@ -389,13 +389,8 @@ pub(super) fn pin<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
 
 /// The same by a handle of another view of the slot.
 pub(super) fn pin_view<T: Object>(handle: u64, kind: Kind) -> Result<Pinned<T>, Bad> {
-    if handle != 0 && handle >> KIND_SHIFT & KIND_MASK != kind as u64 {
-        return Err(Bad::Kind);
-    }
-    match handle {
-        0 => Err(Bad::Null),
-        handle => pin(view(handle, T::KIND)),
-    }
+    find(handle, kind)?;
+    pin(view(handle, T::KIND))
 }
 
 /// Ends a name. What it named is dropped by the last call that uses it, which may be this one.
