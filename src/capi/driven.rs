@@ -277,9 +277,8 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64,
     if inner.pool.let_go(id, Reason::Closed) {
         inner.removed(name, Reason::Closed);
     } else {
-        // Its end has been told.
         part(facts.fd);
-        handles::free_socket(connection, Kind::Connection).map_err(bad)?;
+        inner.end_when_told(name);
     }
     drop(inner);
     shortage::descriptor_is_free();

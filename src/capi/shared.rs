@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
-use super::limbo;
+use super::{limbo, nesting};
 use super::pool::sp_pool;
 use super::status::Failure;
 use crate::clock::{Clock, Nanos};
@@ -102,7 +102,8 @@ unsafe impl Send for Callback {}
 #[derive(Clone, Copy, Debug)]
 struct End {
     name: Name,
-    reason: Reason,
+    /// `None`: it was told before, or is further in front. Now its name goes.
+    reason: Option<Reason>,
     then: Then,
 }
 
@@ -219,7 +220,20 @@ pub(super) fn with_due<T>(
 
 /// Tells what ends there are to be told. Nothing is locked, held or borrowed while the program's function runs: it may call
 /// anything, free the pool, throw, or jump out of it.
+///
+/// A function that is told of an end and calls the pool is told of the next one in that call, and so on: that goes only so
+/// deep, and the rest is left to whoever is further up.
 pub(super) fn tell(pool: u64) {
+    let here = 0_u8;
+    let frame = (&raw const here).addr();
+    if nesting::enter(frame) {
+        tell_all(pool);
+        nesting::leave(frame);
+    }
+}
+
+/// The same, however deep.
+pub(super) fn tell_all(pool: u64) {
     while let Some(Telling { call, connection, userdata, reason, argument, then }) = next_to_tell(pool) {
         // SAFETY: the program gave the function for this, and vouches for what it does.
         unsafe { call(connection, userdata, reason, argument) };
@@ -230,13 +244,17 @@ pub(super) fn tell(pool: u64) {
 /// The program's function has returned.
 fn told(pool: u64, connection: *mut sp_connection, then: Then) {
     let name = connection.addr() as u64;
-    if let Ok(pinned) = handles::pin::<Shared>(pool)
-        && let Ok(mut inner) = pinned.lock()
-    {
-        inner.telling.retain(|other| other.get() != name);
-    }
-    if then == Then::Free {
-        let _ = handles::free_socket(name, Kind::Connection);
+    match handles::pin::<Shared>(pool) {
+        Ok(pinned) => {
+            if let Ok(mut inner) = pinned.lock() {
+                inner.telling.retain(|other| other.get() != name);
+            }
+            if then == Then::Free {
+                let _ = handles::free_socket(name, Kind::Connection);
+            }
+        }
+        // It was freed meanwhile, and there is nobody else to whom the connection belongs.
+        Err(_) => limbo::end(name),
     }
 }
 
@@ -256,6 +274,10 @@ fn next_to_tell(pool: u64) -> Option<Telling> {
     let mut inner = pinned.lock().ok()?;
     loop {
         let End { name, reason, then } = inner.untold.pop_front()?;
+        let Some(reason) = reason else {
+            end_name(name);
+            continue;
+        };
         let Some(Callback { call, argument }) = inner.close_callback else {
             if then == Then::Free {
                 end_name(name);
@@ -331,7 +353,7 @@ impl Inner {
             shut_down(facts.fd);
         }
         self.part_with(name);
-        self.untold.push_back(End { name, reason, then: Then::Keep });
+        self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
     }
 
     fn part_with(&mut self, name: Name) {
@@ -341,7 +363,7 @@ impl Inner {
     /// The program has removed a connection, or it is not to see to that itself.
     pub(super) fn removed(&mut self, name: Name, reason: Reason) {
         if self.close_callback.is_some() {
-            self.untold.push_back(End { name, reason, then: Then::Free });
+            self.untold.push_back(End { name, reason: Some(reason), then: Then::Free });
         } else {
             end_name(name);
         }
@@ -350,7 +372,15 @@ impl Inner {
     /// Closes a connection that has ended and that the program has not removed.
     fn close(&mut self, name: Name) {
         self.forget_in_polls(name);
-        end_name(name);
+        self.end_when_told(name);
+    }
+
+    /// Ends the name of a connection that has ended, but not before that is told.
+    pub(super) fn end_when_told(&mut self, name: Name) {
+        match self.untold.is_empty() {
+            true => end_name(name),
+            false => self.untold.push_back(End { name, reason: None, then: Then::Free }),
+        }
     }
 
     /// Ends every connection at once. They are told of when this is over.
@@ -423,7 +453,7 @@ impl Inner {
                     self.ended(name, reason);
                     return None;
                 }
-                self.untold.push_back(End { name, reason, then: Then::Keep });
+                self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
                 self.told_closed = Some(name);
                 return Some(sp_event { reason: code(reason), ..named(event::SP_EVENT_CLOSED, name) });
             }
