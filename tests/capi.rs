@@ -316,6 +316,22 @@ fn the_server_of_the_guide_serves_and_drains() {
 }
 
 #[test]
+fn functions_of_the_program_do_to_the_pool_whatever_they_like() {
+    check("tests/c/reentry.c", &[]);
+    for (compiler, dialect) in compilers().filter(|(_, dialect)| dialect.starts_with("c++")) {
+        run(&mut Command::new(compile(compiler, dialect, "tests/c/reentry.c", LINK)));
+    }
+}
+
+#[test]
+fn a_callback_jumps_out_of_a_wait() {
+    check("tests/c/jump.c", &[]);
+    for (compiler, dialect) in compilers().filter(|(_, dialect)| dialect.starts_with("c++")) {
+        run(&mut Command::new(compile(compiler, dialect, "tests/c/jump.c", LINK)));
+    }
+}
+
+#[test]
 fn a_program_drives_the_connections_that_it_has_added() {
     check("tests/c/driven.c", &[]);
 }

@@ -21,7 +21,6 @@ use super::{shortage, socket};
 use crate::connection::Driver;
 use crate::id::ConnId;
 use crate::net::{OsStream, is_shortage};
-use crate::reason::Reason;
 use crate::server::Driven;
 
 /// A connection as the pool has it, for one call.
@@ -119,7 +118,7 @@ pub(super) fn with<T>(
     let mut inner = pool.lock()?;
     // What was good before the lock was taken need not be now.
     let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
-    let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
+    let Some(id) = ConnId::from_u64(facts.id) else { return ended };
     if let Some(mut conn) = inner.pool.driven(id) {
         let answer = run(&mut conn);
         handles::set_active_ms(connection, conn.last_active().as_millis());
@@ -273,20 +272,14 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64,
     // Only now: what was good before the lock was taken may be a newcomer's descriptor.
     super::poll::forget_everywhere(facts.fd);
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
-    let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
-    if inner.pool.let_go(id, Reason::Closed) {
-        inner.removed(name, Reason::Closed);
-    } else {
-        part(facts.fd);
-        inner.end_when_told(name);
-    }
+    inner.remove(name).map_err(bad)?;
     drop(inner);
     shortage::descriptor_is_free();
     Ok(facts.owner)
 }
 
 /// What has come unread of a connection that was ended is dropped, so that its close does not reset what was sent.
-fn part(fd: RawFd) {
+pub(super) fn part(fd: RawFd) {
     // SAFETY: the caller has a name that keeps the descriptor open.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     let mut dropped = [0; 4096];

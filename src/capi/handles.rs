@@ -451,6 +451,13 @@ pub(super) fn facts(handle: u64, kind: Kind) -> Result<Facts, Bad> {
     })
 }
 
+/// The pool of a connection knows it no more: its facts have no id from now on.
+pub(super) fn has_left(connection: u64) {
+    if let Ok(slot) = find(connection, Kind::Connection) {
+        slot.id.store(u64::MAX, Ordering::Relaxed);
+    }
+}
+
 /// Of which pool and connection a socket is, if of any; else only its descriptor is good.
 pub(super) fn connection_of(socket: u64) -> Option<u64> {
     let state = find(socket, Kind::Socket).ok()?.state.load(Ordering::Acquire);

@@ -13,11 +13,12 @@ use std::time::Duration;
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
-use super::{limbo, nesting};
 use super::pool::sp_pool;
 use super::status::Failure;
+use super::{driven, limbo, nesting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
+use crate::id::ConnId;
 use crate::net::{OsWaker, Poller, Reactor, sys};
 use crate::reason::Reason;
 use crate::server::{Builder, Event, Handle, SocketPool};
@@ -126,10 +127,11 @@ impl Drop for Inner {
         let mut names = Vec::new();
         self.pool.for_each(|connection| names.extend(connection.userdata().copied()));
         while let Some((until, name)) = self.parting.pop_front() {
+            self.forget_in_polls(name);
             match self.telling.contains(&name) {
                 // Its end is being told, or its function has jumped away.
                 true => limbo::put(until, name.get()),
-                false => self.close(name),
+                false => names.push(name),
             }
         }
         names.extend(self.untold.drain(..).map(|end| end.name));
@@ -338,6 +340,24 @@ impl Inner {
         }
     }
 
+    /// Takes a connection out that the program removes. One whose end is still to come as an event goes with that.
+    pub(super) fn remove(&mut self, name: Name) -> Result<(), Bad> {
+        if self.stage == Stage::Called {
+            // It may have ended without anybody having taken note of it.
+            self.take_ends(Parting::ByProgram);
+        }
+        let facts = handles::facts(name.get(), Kind::Connection)?;
+        match ConnId::from_u64(facts.id) {
+            None => {
+                driven::part(facts.fd);
+                self.end_when_told(name);
+            }
+            Some(id) if self.pool.let_go(id, Reason::Closed) => self.removed(name, Reason::Closed),
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
     /// Somebody goes for a newcomer for whom there is no descriptor, and his is free at once.
     pub(super) fn make_room(&mut self) -> bool {
         let goes = self.stage == Stage::Called && self.pool.make_room();
@@ -349,6 +369,7 @@ impl Inner {
 
     /// The pool has ended a connection that the program drives, which sees that its peer has gone and removes it.
     fn ended(&mut self, name: Name, reason: Reason) {
+        handles::has_left(name.get());
         if let Ok(facts) = handles::facts(name.get(), Kind::Connection) {
             shut_down(facts.fd);
         }
@@ -363,6 +384,7 @@ impl Inner {
     /// The program has removed a connection, or it is not to see to that itself.
     pub(super) fn removed(&mut self, name: Name, reason: Reason) {
         if self.close_callback.is_some() {
+            handles::has_left(name.get());
             self.untold.push_back(End { name, reason: Some(reason), then: Then::Free });
         } else {
             end_name(name);
@@ -385,11 +407,16 @@ impl Inner {
 
     /// Ends every connection at once. They are told of when this is over.
     pub(super) fn end_all(&mut self) {
+        if self.stage == Stage::Freed {
+            // Nobody asks for events any more.
+            self.take_ends(Parting::AtOnce);
+        }
         let mut all = Vec::new();
         self.pool.for_each(|connection| all.push((connection.id(), connection.userdata().copied())));
         for (id, name) in all {
-            self.pool.let_go(id, Reason::Forced);
-            if let Some(name) = name {
+            // Others have ended, and their event tells it.
+            let goes = self.pool.let_go(id, Reason::Forced) || self.stage == Stage::Freed;
+            if let Some(name) = name.filter(|_| goes) {
                 self.forget_in_polls(name);
                 self.removed(name, Reason::Forced);
             }
@@ -453,6 +480,7 @@ impl Inner {
                     self.ended(name, reason);
                     return None;
                 }
+                handles::has_left(name.get());
                 self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
                 self.told_closed = Some(name);
                 return Some(sp_event { reason: code(reason), ..named(event::SP_EVENT_CLOSED, name) });

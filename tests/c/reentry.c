@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <time.h>
 
@@ -37,7 +38,9 @@ static enum what what;
 static Arena_T arena;
 static SocketPool_T pool, pool_name;
 static SocketPoll_T poll;
+#ifndef __cplusplus
 static jmp_buf out;
+#endif
 
 static void moment(long ms)
 {
@@ -332,7 +335,10 @@ static void go(void)
     if (!cleared && SocketPool_state(pool_name) != -1)
         CHECK(SocketPool_count(pool_name) == (size_t)(taken - told_count));
     pool = pool_name;
-    if (SocketPool_state(pool) == SP_STATE_ACTIVE) {
+    if ((where == IN_FREE || where == IN_DISPOSE) && jumped) {
+        /* It is still being freed, and whoever has its name goes on with that. */
+        CHECK(add() == NULL);
+    } else if (SocketPool_state(pool) == SP_STATE_ACTIVE) {
         CHECK(SocketPool_set_idle_timeout(pool, 0) == 0);
         told = told_count;
         CHECK(add() != NULL && Connection_isactive(seats[taken - 1].connection));
@@ -353,8 +359,52 @@ static void go(void)
     }
     Arena_dispose(&arena);
     if (poll != NULL)
-        CHECK(SocketPoll_getregisteredcount(poll) <= jumped);
+        CHECK(SocketPoll_getregisteredcount(poll) == 0);
     SocketPoll_free(&poll);
+}
+
+enum { MANY = 300 };
+
+static void count_and_remove(Connection_T connection, void *userdata, int reason, void *argument)
+{
+    (void)userdata, (void)reason;
+    ++*(int *)argument;
+    CHECK(SocketPool_count(pool) < MANY);
+    sp_pool_remove_connection(pool, connection);
+}
+
+static void *end_many(void *how)
+{
+    if (*(int *)how == 0)
+        SocketPool_force_close_all(pool);
+    else if (*(int *)how == 1)
+        SocketPool_drain(pool);
+    SocketPool_free(&pool);
+    return NULL;
+}
+
+/* Each call of the pool by a callback might tell of the next end, and that callback calls the pool: not so often that the
+ * stack ends. */
+static void many_end_on_a_small_stack(void)
+{
+    Socket_T others[MANY], ours;
+    int n, how, counted = 0;
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    pthread_attr_init(&attributes);
+    CHECK(pthread_attr_setstacksize(&attributes, 128 * 1024) == 0);
+    for (how = 0; how < 3; how++) {
+        pool = SocketPool_new(NULL, MANY, 64);
+        SocketPool_set_close_callback(pool, count_and_remove, &counted);
+        for (n = 0; n < MANY; n++)
+            CHECK(SocketPair_new(SOCK_STREAM, &ours, &others[n]) == 0 && SocketPool_add(pool, ours) != NULL);
+        CHECK(pthread_create(&thread, &attributes, end_many, &how) == 0 && pthread_join(thread, NULL) == 0);
+        CHECK(counted == (how + 1) * MANY && pool == NULL);
+        for (n = 0; n < MANY; n++)
+            Socket_free(&others[n]);
+    }
+    pthread_attr_destroy(&attributes);
 }
 
 static int open_descriptors(void)
@@ -368,9 +418,11 @@ static int open_descriptors(void)
 
 int main(void)
 {
-    int before = open_descriptors(), w, d;
+    int before, w, d;
     SocketPool_T last;
 
+    before = open_descriptors();
+    many_end_on_a_small_stack();
     for (w = 0; w < WHERES; w++)
         for (d = 0; d < WHATS; d++) {
             int failed = failures;
