@@ -324,6 +324,11 @@ fn functions_of_the_program_do_to_the_pool_whatever_they_like() {
 }
 
 #[test]
+fn a_crowd_of_threads_shares_a_pool() {
+    check("tests/c/crowd.c", &["100"]);
+}
+
+#[test]
 fn a_callback_jumps_out_of_a_wait() {
     check("tests/c/jump.c", &[]);
     for (compiler, dialect) in compilers().filter(|(_, dialect)| dialect.starts_with("c++")) {

@@ -451,10 +451,15 @@ pub(super) fn facts(handle: u64, kind: Kind) -> Result<Facts, Bad> {
     })
 }
 
-/// The pool of a connection knows it no more: its facts have no id from now on.
-pub(super) fn has_left(connection: u64) {
+/// Ids of connections that their pool does not know any more: it has ended them; or they are removed as well, and their
+/// names only stay until that is told.
+pub(super) const ENDED: u64 = u64::MAX;
+pub(super) const REMOVED: u64 = u64::MAX - 1;
+
+/// Makes one of these the id of a connection.
+pub(super) fn set_left(connection: u64, how: u64) {
     if let Ok(slot) = find(connection, Kind::Connection) {
-        slot.id.store(u64::MAX, Ordering::Relaxed);
+        slot.id.store(how, Ordering::Relaxed);
     }
 }
 

@@ -347,6 +347,9 @@ impl Inner {
             self.take_ends(Parting::ByProgram);
         }
         let facts = handles::facts(name.get(), Kind::Connection)?;
+        if facts.id == handles::REMOVED {
+            return Err(Bad::Stale);
+        }
         match ConnId::from_u64(facts.id) {
             None => {
                 driven::part(facts.fd);
@@ -369,7 +372,7 @@ impl Inner {
 
     /// The pool has ended a connection that the program drives, which sees that its peer has gone and removes it.
     fn ended(&mut self, name: Name, reason: Reason) {
-        handles::has_left(name.get());
+        handles::set_left(name.get(), handles::ENDED);
         if let Ok(facts) = handles::facts(name.get(), Kind::Connection) {
             shut_down(facts.fd);
         }
@@ -384,7 +387,7 @@ impl Inner {
     /// The program has removed a connection, or it is not to see to that itself.
     pub(super) fn removed(&mut self, name: Name, reason: Reason) {
         if self.close_callback.is_some() {
-            handles::has_left(name.get());
+            handles::set_left(name.get(), handles::REMOVED);
             self.untold.push_back(End { name, reason: Some(reason), then: Then::Free });
         } else {
             end_name(name);
@@ -401,7 +404,10 @@ impl Inner {
     pub(super) fn end_when_told(&mut self, name: Name) {
         match self.untold.is_empty() {
             true => end_name(name),
-            false => self.untold.push_back(End { name, reason: None, then: Then::Free }),
+            false => {
+                handles::set_left(name.get(), handles::REMOVED);
+                self.untold.push_back(End { name, reason: None, then: Then::Free });
+            }
         }
     }
 
@@ -480,7 +486,7 @@ impl Inner {
                     self.ended(name, reason);
                     return None;
                 }
-                handles::has_left(name.get());
+                handles::set_left(name.get(), handles::ENDED);
                 self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
                 self.told_closed = Some(name);
                 return Some(sp_event { reason: code(reason), ..named(event::SP_EVENT_CLOSED, name) });
