@@ -677,7 +677,7 @@ int SocketPool_pollfd(SocketPool_T pool);
 int SocketPool_next_timeout_ms(SocketPool_T pool);
 
 // Ends the wait of whoever turns the pool, or the next one. From any thread, and from a signal handler if the pool is not
-// freed meanwhile. 0 is returned, or -1.
+// freed meanwhile. 0 is returned, or -1, which leaves no text.
 int SocketPool_wake(SocketPool_T pool);
 
 // What the last call of this thread that failed says about it: never NULL, and valid until the next one that fails.

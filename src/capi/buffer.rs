@@ -126,7 +126,10 @@ pub unsafe extern "C" fn SocketBuf_release(buffer: *mut SocketBuf_T) {
         // SAFETY: not NULL, and the caller promises that it may be read and written.
         let name = unsafe { buffer.replace(ptr::null_mut()) };
         match handles::kind(name.addr() as u64) {
-            Some(Kind::Input | Kind::Output) => Ok(()),
+            Some(Kind::Input | Kind::Output) => {
+                let connection = handles::view(name.addr() as u64, Kind::Connection);
+                handles::facts(connection, Kind::Connection).map(|_| ()).map_err(bad)
+            }
             _ if name.is_null() => Ok(()),
             _ => free_named(name.addr() as u64),
         }

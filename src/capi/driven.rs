@@ -21,7 +21,6 @@ use super::{shortage, socket};
 use crate::connection::Driver;
 use crate::id::ConnId;
 use crate::net::{OsStream, is_shortage};
-use crate::reason::Reason;
 use crate::server::Driven;
 
 /// A connection as the pool has it, for one call.
@@ -118,7 +117,7 @@ pub(super) fn with<T>(
     let (pool, facts) = find(connection)?;
     let mut inner = pool.lock()?;
     // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
-    let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
+    let Some(id) = ConnId::from_u64(facts.id) else { return ended() };
     if let Some(mut conn) = inner.pool.driven(id) {
         let answer = run(&mut conn);
         handles::set_active_ms(connection, conn.last_active().as_millis());
@@ -151,6 +150,12 @@ fn belongs(pool: *mut sp_pool, connection: u64) -> Result<(), Failure> {
     }
     shared::pin(pool)?;
     Err(Failure::argument("connection", "is another pool's"))
+}
+
+/// The connection that a socket is, which must be in a pool.
+pub(super) fn connection_of(socket: u64) -> Result<u64, Failure> {
+    handles::hold_socket(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+    handles::connection_of(socket).ok_or_else(|| Failure::state("the socket is in no pool"))
 }
 
 /// The connection that a socket is in a pool; NULL if it is in no pool, or in another.
@@ -287,22 +292,14 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64,
     // Only now: what was good before the lock was taken may be a newcomer's descriptor.
     super::poll::forget_everywhere(facts.fd);
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
-    let id = ConnId::from_u64(facts.id).ok_or_else(|| bad(handles::Bad::Stale))?;
-    if let Some(reason) = inner.pool.let_go(id, Reason::Closed) {
-        inner.removed(name, reason);
-    } else if handles::closes_descriptor(connection) {
-        // Its end has been told.
-        part(facts.fd);
-        handles::free_socket(connection, Kind::Connection).map_err(bad)?;
-    }
-    // One that the pool's loop drives, and that has ended, is about to be told.
+    inner.remove(name).map_err(bad)?;
     drop(inner);
     shortage::descriptor_is_free();
     Ok(facts.owner)
 }
 
 /// What has come unread of a connection that was ended is dropped, so that its close does not reset what was sent.
-fn part(fd: RawFd) {
+pub(super) fn part(fd: RawFd) {
     // SAFETY: the caller has a name that keeps the descriptor open.
     let socket = unsafe { BorrowedFd::borrow_raw(fd) };
     let mut dropped = [0; 4096];

@@ -423,13 +423,8 @@ pub(super) fn pin<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
 
 /// The same by a handle of another view of the slot.
 pub(super) fn pin_view<T: Object>(handle: u64, kind: Kind) -> Result<Pinned<T>, Bad> {
-    if handle != 0 && handle >> KIND_SHIFT & KIND_MASK != kind as u64 {
-        return Err(Bad::Kind);
-    }
-    match handle {
-        0 => Err(Bad::Null),
-        handle => pin(view(handle, T::KIND)),
-    }
+    find(handle, kind)?;
+    pin(view(handle, T::KIND))
 }
 
 /// Ends a name. What it named is dropped by the last call that uses it, which may be this one.
@@ -489,6 +484,18 @@ pub(super) fn facts(handle: u64, kind: Kind) -> Result<Facts, Bad> {
         created_ms: slot.created_ms.load(Ordering::Relaxed),
         fd: slot.fd.load(Ordering::Relaxed),
     })
+}
+
+/// Ids of connections that their pool does not know any more: it has ended them; or they are removed as well, and their
+/// names only stay until that is told.
+pub(super) const ENDED: u64 = u64::MAX;
+pub(super) const REMOVED: u64 = u64::MAX - 1;
+
+/// Makes one of these the id of a connection.
+pub(super) fn set_left(connection: u64, how: u64) {
+    if let Ok(slot) = find(connection, Kind::Connection) {
+        slot.id.store(how, Ordering::Relaxed);
+    }
 }
 
 /// Of which pool and connection a socket is, if of any; else only its descriptor is good.

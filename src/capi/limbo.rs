@@ -16,6 +16,15 @@ pub(super) fn put(until: Nanos, connection: u64) {
     ANY.store(true, Ordering::Release);
 }
 
+/// Ends a connection whose pool is gone, if it has not ended yet.
+pub(super) fn end(connection: u64) {
+    if let Ok(held) = handles::hold_socket(connection, Kind::Connection) {
+        // As long as it is held its descriptor is nobody else's.
+        super::poll::forget_everywhere(held.fd);
+        let _ = handles::free_socket(connection, Kind::Connection);
+    }
+}
+
 /// Closes those whose time is over. Whichever pool does what is due calls this.
 pub(super) fn sweep(now: impl FnOnce() -> Nanos) {
     if !ANY.load(Ordering::Acquire) {
@@ -27,7 +36,7 @@ pub(super) fn sweep(now: impl FnOnce() -> Nanos) {
         let waits = *until > now;
         if !waits {
             // Its function may have returned long ago.
-            let _ = handles::free_socket(*connection, Kind::Connection);
+            end(*connection);
         }
         waits
     });

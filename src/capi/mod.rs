@@ -23,6 +23,7 @@ mod handed;
 mod handles;
 mod limbo;
 mod machine;
+mod nesting;
 mod poll;
 mod pool;
 mod protection;

@@ -72,7 +72,7 @@ pub(super) fn free_named(function: &str, pool: *mut sp_pool) -> c_int {
         })
     });
     if status == SP_OK {
-        shared::tell(pool.addr() as u64);
+        shared::tell_all(pool.addr() as u64);
         if let Ok(waiting) = shared::pin(pool) {
             // What was told may have freed it.
             let _ = handles::free::<Shared>(pool.addr() as u64);

@@ -13,11 +13,12 @@ use std::time::Duration;
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
-use super::limbo;
 use super::pool::sp_pool;
 use super::status::Failure;
+use super::{driven, limbo, nesting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
+use crate::id::ConnId;
 use crate::net::{OsWaker, Poller, Reactor, sys};
 use crate::reason::Reason;
 use crate::server::{Builder, Event, Handle, SocketPool};
@@ -102,7 +103,8 @@ unsafe impl Send for Callback {}
 #[derive(Clone, Copy, Debug)]
 struct End {
     name: Name,
-    reason: Reason,
+    /// `None`: it was told before, or is further in front. Now its name goes.
+    reason: Option<Reason>,
     then: Then,
 }
 
@@ -125,10 +127,11 @@ impl Drop for Inner {
         let mut names = Vec::new();
         self.pool.for_each(|connection| names.extend(connection.userdata().copied()));
         while let Some((until, name)) = self.parting.pop_front() {
+            self.forget_in_polls(name);
             match self.telling.contains(&name) {
                 // Its end is being told, or its function has jumped away.
                 true => limbo::put(until, name.get()),
-                false => self.close(name),
+                false => names.push(name),
             }
         }
         names.extend(self.untold.drain(..).map(|end| end.name));
@@ -219,7 +222,20 @@ pub(super) fn with_due<T>(
 
 /// Tells what ends there are to be told. Nothing is locked, held or borrowed while the program's function runs: it may call
 /// anything, free the pool, throw, or jump out of it.
+///
+/// A function that is told of an end and calls the pool is told of the next one in that call, and so on: that goes only so
+/// deep, and the rest is left to whoever is further up.
 pub(super) fn tell(pool: u64) {
+    let here = 0_u8;
+    let frame = (&raw const here).addr();
+    if nesting::enter(frame) {
+        tell_all(pool);
+        nesting::leave(frame);
+    }
+}
+
+/// The same, however deep.
+pub(super) fn tell_all(pool: u64) {
     while let Some(Telling { call, connection, userdata, reason, argument, then }) = next_to_tell(pool) {
         // SAFETY: the program gave the function for this, and vouches for what it does.
         unsafe { call(connection, userdata, reason, argument) };
@@ -230,13 +246,17 @@ pub(super) fn tell(pool: u64) {
 /// The program's function has returned.
 fn told(pool: u64, connection: *mut sp_connection, then: Then) {
     let name = connection.addr() as u64;
-    if let Ok(pinned) = handles::pin::<Shared>(pool)
-        && let Ok(mut inner) = pinned.lock()
-    {
-        inner.telling.retain(|other| other.get() != name);
-    }
-    if then == Then::Free {
-        let _ = handles::free_socket(name, Kind::Connection);
+    match handles::pin::<Shared>(pool) {
+        Ok(pinned) => {
+            if let Ok(mut inner) = pinned.lock() {
+                inner.telling.retain(|other| other.get() != name);
+            }
+            if then == Then::Free {
+                let _ = handles::free_socket(name, Kind::Connection);
+            }
+        }
+        // It was freed meanwhile, and there is nobody else to whom the connection belongs.
+        Err(_) => limbo::end(name),
     }
 }
 
@@ -256,6 +276,10 @@ fn next_to_tell(pool: u64) -> Option<Telling> {
     let mut inner = pinned.lock().ok()?;
     loop {
         let End { name, reason, then } = inner.untold.pop_front()?;
+        let Some(reason) = reason else {
+            end_name(name);
+            continue;
+        };
         let Some(Callback { call, argument }) = inner.close_callback else {
             if then == Then::Free {
                 end_name(name);
@@ -316,6 +340,30 @@ impl Inner {
         }
     }
 
+    /// Takes a connection out that the program removes. One whose end is still to come as an event goes with that.
+    pub(super) fn remove(&mut self, name: Name) -> Result<(), Bad> {
+        if self.stage == Stage::Called {
+            // It may have ended without anybody having taken note of it.
+            self.take_ends(Parting::ByProgram);
+        }
+        let facts = handles::facts(name.get(), Kind::Connection)?;
+        if facts.id == handles::REMOVED {
+            return Err(Bad::Stale);
+        }
+        match ConnId::from_u64(facts.id) {
+            None => {
+                driven::part(facts.fd);
+                self.end_when_told(name);
+            }
+            Some(id) => {
+                if let Some(reason) = self.pool.let_go(id, Reason::Closed) {
+                    self.removed(name, reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Somebody goes for a newcomer for whom there is no descriptor, and his is free at once.
     pub(super) fn make_room(&mut self) -> bool {
         let goes = self.stage == Stage::Called && self.pool.make_room();
@@ -327,11 +375,12 @@ impl Inner {
 
     /// The pool has ended a connection that the program drives, which sees that its peer has gone and removes it.
     fn ended(&mut self, name: Name, reason: Reason) {
+        handles::set_left(name.get(), handles::ENDED);
         if let Ok(facts) = handles::facts(name.get(), Kind::Connection) {
             shut_down(facts.fd);
         }
         self.part_with(name);
-        self.untold.push_back(End { name, reason, then: Then::Keep });
+        self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
     }
 
     fn part_with(&mut self, name: Name) {
@@ -341,7 +390,8 @@ impl Inner {
     /// The program has removed a connection, or it is not to see to that itself.
     pub(super) fn removed(&mut self, name: Name, reason: Reason) {
         if self.close_callback.is_some() {
-            self.untold.push_back(End { name, reason, then: Then::Free });
+            handles::set_left(name.get(), handles::REMOVED);
+            self.untold.push_back(End { name, reason: Some(reason), then: Then::Free });
         } else {
             end_name(name);
         }
@@ -350,18 +400,35 @@ impl Inner {
     /// Closes a connection that has ended and that the program has not removed.
     fn close(&mut self, name: Name) {
         self.forget_in_polls(name);
-        end_name(name);
+        self.end_when_told(name);
+    }
+
+    /// Ends the name of a connection that has ended, but not before that is told.
+    pub(super) fn end_when_told(&mut self, name: Name) {
+        match self.untold.is_empty() {
+            true => end_name(name),
+            false => {
+                handles::set_left(name.get(), handles::REMOVED);
+                self.untold.push_back(End { name, reason: None, then: Then::Free });
+            }
+        }
     }
 
     /// Ends every connection at once. They are told of when this is over.
     pub(super) fn end_all(&mut self) {
+        if self.stage == Stage::Freed {
+            // Nobody asks for events any more.
+            self.take_ends(Parting::AtOnce);
+        }
         let mut all = Vec::new();
         self.pool.for_each(|connection| all.push((connection.id(), connection.userdata().copied())));
         for (id, name) in all {
-            self.pool.let_go(id, Reason::Forced);
-            if let Some(name) = name {
+            // Others have ended, and their event tells it.
+            let goes = self.pool.let_go(id, Reason::Forced);
+            let goes = goes.or((self.stage == Stage::Freed).then_some(Reason::Forced));
+            if let (Some(name), Some(reason)) = (name, goes) {
                 self.forget_in_polls(name);
-                self.removed(name, Reason::Forced);
+                self.removed(name, reason);
             }
         }
     }
@@ -427,7 +494,8 @@ impl Inner {
                     self.ended(name, reason);
                     return None;
                 }
-                self.untold.push_back(End { name, reason, then: Then::Keep });
+                handles::set_left(name.get(), handles::ENDED);
+                self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
                 self.told_closed = Some(name);
                 return Some(sp_event { reason: code(reason), ..named(event::SP_EVENT_CLOSED, name) });
             }

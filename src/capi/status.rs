@@ -154,6 +154,23 @@ fn fail(function: &str, failure: Failure) -> c_int {
     failure.status
 }
 
+/// What a function answers for which another does the work: that one's status. A failure is told under the name by which the
+/// program has called.
+pub(super) fn called_as(function: &str, status: c_int) -> c_int {
+    if status < 0 {
+        let renamed = LAST.try_with(|place| {
+            let place = place.borrow();
+            let (text, errno) = place.as_ref()?;
+            let told = text.to_str().ok()?.split_once(": ").map(|(_, what)| format!("{function}: {what}"))?;
+            Some((CString::new(told).ok()?, *errno))
+        });
+        if let Some((text, errno)) = renamed.ok().flatten() {
+            remember(text.into(), errno);
+        }
+    }
+    status
+}
+
 /// Remembers that there is nothing to do yet. It is no fault and happens often, so its text is ready.
 pub(super) fn not_yet(text: &'static CStr) {
     remember(text.into(), libc::EAGAIN);

@@ -42,9 +42,6 @@ impl Epoll {
     /// Puts a descriptor into the set, from which its close takes it out if nobody has a copy. If the kernel has it already,
     /// since it was closed and there is a copy, its old place becomes this one.
     pub(crate) fn add(&self, fd: RawFd, token: u64, wish: u32) -> io::Result<()> {
-        if fd == self.set.as_raw_fd() || fd == self.bell.as_raw_fd() {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
-        }
         match self.change(libc::EPOLL_CTL_ADD, fd, token, wish) {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => self.set(fd, token, wish),
             result => result,
@@ -62,6 +59,10 @@ impl Epoll {
     }
 
     fn change(&self, operation: i32, fd: RawFd, token: u64, wish: u32) -> io::Result<()> {
+        // The numbers of ours may have been others' before, who are taken out late.
+        if fd == self.set.as_raw_fd() || fd == self.bell.as_raw_fd() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         let mut events = 0;
         if wish & READ != 0 {
             events |= libc::EPOLLIN as u32;
@@ -135,6 +136,18 @@ mod tests {
         let mut found = Found::with_room(8).unwrap();
         epoll.wait(&mut found, 0).unwrap();
         found.iter().collect()
+    }
+
+    #[test]
+    fn its_own_descriptors_are_nobody_elses() {
+        let epoll = Epoll::new().unwrap();
+        for own in [epoll.set.as_raw_fd(), epoll.bell.as_raw_fd()] {
+            assert!(epoll.add(own, 1, READ).is_err() && epoll.set(own, 1, READ).is_err());
+            assert!(epoll.remove(own).is_err());
+        }
+        epoll.ring();
+        // It would wait for ever otherwise.
+        epoll.wait(&mut Found::with_room(1).unwrap(), -1).unwrap();
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::ffi::{c_char, c_int, c_void};
 use std::ptr::{null_mut, without_provenance_mut};
 
 use super::super::buffer::SocketBuf_T;
-use super::super::connection::{sp_connection_peer, sp_connection_set_userdata, sp_connection_userdata};
+use super::super::connection::{sp_connection_peer, sp_connection_set_userdata};
 use super::super::driven;
 use super::super::handles::{self, Kind};
 use super::super::socket::Socket_T;
-use super::super::status::{answer, found};
+use super::super::status::{answer, called_as, found};
 use super::pool::Connection_T;
 
 /// Another view of the slot of a connection that is there.
@@ -17,6 +17,10 @@ fn view<T>(function: &str, connection: Connection_T, kind: Kind) -> *mut T {
     let view = handles::facts(handle, Kind::Connection)
         .map(|_| without_provenance_mut(handles::view(handle, kind) as usize));
     found(function, null_mut(), view, Kind::Connection)
+}
+
+fn userdata(function: &str, connection: Connection_T) -> *mut c_void {
+    found(function, null_mut(), handles::userdata(connection.addr() as u64), Kind::Connection)
 }
 
 /// The socket of a connection: the one that was added. It stays the pool's. NULL for a bad handle.
@@ -47,25 +51,25 @@ pub extern "C" fn Connection_fd(connection: Connection_T) -> c_int {
 /// What the program has hung on a connection; NULL if nothing, or for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_userdata(connection: Connection_T) -> *mut c_void {
-    found("Connection_userdata", null_mut(), handles::userdata(connection.addr() as u64), Kind::Connection)
+    userdata("Connection_userdata", connection)
 }
 
 /// Hangs something of the program's on a connection. Returns 0; -1 for a bad handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_set_userdata(connection: Connection_T, userdata: *mut c_void) -> c_int {
-    sp_connection_set_userdata(connection, userdata).clamp(-1, 0)
+    called_as("Connection_set_userdata", sp_connection_set_userdata(connection, userdata)).clamp(-1, 0)
 }
 
 /// The same as `Connection_userdata`.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_data(connection: Connection_T) -> *mut c_void {
-    sp_connection_userdata(connection)
+    userdata("Connection_data", connection)
 }
 
 /// The same as `Connection_set_userdata`.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_setdata(connection: Connection_T, userdata: *mut c_void) -> c_int {
-    Connection_set_userdata(connection, userdata)
+    called_as("Connection_setdata", sp_connection_set_userdata(connection, userdata)).clamp(-1, 0)
 }
 
 /// When a connection was added, in milliseconds as `Socket_get_monotonic_ms` counts them; 0 for a bad handle. Takes no lock.
@@ -108,5 +112,6 @@ pub extern "C" fn Connection_touch(connection: Connection_T) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn Connection_peer(connection: Connection_T, text: *mut c_char, size: usize) -> c_int {
     // SAFETY: the caller promises the same of it.
-    unsafe { sp_connection_peer(connection, text, size) }.clamp(-1, 0)
+    let status = unsafe { sp_connection_peer(connection, text, size) };
+    called_as("Connection_peer", status).clamp(-1, 0)
 }

@@ -86,8 +86,9 @@ pub extern "C-unwind" fn sp_pool_remove_connection(pool: SocketPool_T, connectio
 /// Removes the connection that a socket is, as `sp_pool_remove_connection` does.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn sp_pool_remove_socket(pool: SocketPool_T, socket: Socket_T) -> c_int {
-    let connection = handles::connection_of(socket.addr() as u64);
-    remove(pool, connection.unwrap_or(socket.addr() as u64), "SocketPool_remove")
+    let function = "SocketPool_remove";
+    let connection = answer(function, None, || driven::connection_of(socket.addr() as u64).map(Some));
+    connection.map_or(-1, |connection| remove(pool, connection, function))
 }
 
 fn remove(pool: SocketPool_T, connection: u64, function: &str) -> c_int {

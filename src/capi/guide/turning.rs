@@ -6,11 +6,11 @@ use std::ffi::{c_char, c_int, c_void};
 use super::super::connection as conn;
 use super::super::event::sp_event;
 use super::super::pool as loops;
-use super::super::status::sp_last_error;
+use super::super::status::{called_as, sp_last_error};
 use super::pool::{Connection_T, SocketPool_T};
 
-fn or_minus_one(status: c_int) -> c_int {
-    status.max(-1)
+fn or_minus_one(function: &str, status: c_int) -> c_int {
+    called_as(function, status).max(-1)
 }
 
 /// Accepts connections at `host` (an address; NULL for every one of this machine) and `port` (0 to 65535; with 0 the system
@@ -19,7 +19,8 @@ fn or_minus_one(status: c_int) -> c_int {
 pub unsafe extern "C" fn SocketPool_listen(pool: SocketPool_T, host: *const c_char, port: c_int) -> c_int {
     let mut bound = -1;
     // SAFETY: the caller promises what is asked of `host`.
-    match unsafe { loops::sp_pool_listen(pool, host, port, &raw mut bound) } {
+    let status = unsafe { loops::sp_pool_listen(pool, host, port, &raw mut bound) };
+    match called_as("SocketPool_listen", status) {
         0 => bound,
         _ => -1,
     }
@@ -30,14 +31,14 @@ pub unsafe extern "C" fn SocketPool_listen(pool: SocketPool_T, host: *const c_ch
 /// errno EBUSY while another thread turns the pool.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketPool_turn(pool: SocketPool_T, timeout_ms: c_int) -> c_int {
-    or_minus_one(loops::sp_pool_turn(pool, timeout_ms))
+    or_minus_one("SocketPool_turn", loops::sp_pool_turn(pool, timeout_ms))
 }
 
 /// Stores the next event and returns 1; 0 when this turn has nothing more to tell; -1 on failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn SocketPool_next_event(pool: SocketPool_T, event: *mut sp_event) -> c_int {
     // SAFETY: the caller promises the same.
-    or_minus_one(unsafe { loops::sp_pool_next_event(pool, event) })
+    or_minus_one("SocketPool_next_event", unsafe { loops::sp_pool_next_event(pool, event) })
 }
 
 /// A descriptor that is readable when the pool has something to do; it belongs to the pool. -1 on failure.
@@ -45,7 +46,8 @@ pub unsafe extern "C-unwind" fn SocketPool_next_event(pool: SocketPool_T, event:
 pub extern "C" fn SocketPool_pollfd(pool: SocketPool_T) -> c_int {
     let mut fd = -1;
     // SAFETY: it points at a local.
-    unsafe { loops::sp_pool_fd(pool, &raw mut fd) };
+    let status = unsafe { loops::sp_pool_fd(pool, &raw mut fd) };
+    called_as("SocketPool_pollfd", status);
     fd
 }
 
@@ -54,15 +56,16 @@ pub extern "C" fn SocketPool_pollfd(pool: SocketPool_T) -> c_int {
 pub extern "C" fn SocketPool_next_timeout_ms(pool: SocketPool_T) -> c_int {
     let mut timeout_ms = 0;
     // SAFETY: it points at a local.
-    unsafe { loops::sp_pool_next_timeout_ms(pool, &raw mut timeout_ms) };
+    let status = unsafe { loops::sp_pool_next_timeout_ms(pool, &raw mut timeout_ms) };
+    called_as("SocketPool_next_timeout_ms", status);
     timeout_ms
 }
 
 /// Ends the wait of whoever turns the pool, or the next one. From any thread, and from a signal handler if the pool is not
-/// freed meanwhile. 0 is returned, or -1.
+/// freed meanwhile. 0 is returned, or -1, which leaves no text.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketPool_wake(pool: SocketPool_T) -> c_int {
-    or_minus_one(loops::sp_pool_wake(pool))
+    loops::sp_pool_wake(pool).max(-1)
 }
 
 /// What the last call of this thread that failed says about it: never NULL, and valid until the next one that fails.
@@ -76,7 +79,8 @@ pub extern "C" fn SocketPool_last_error() -> *const c_char {
 pub extern "C" fn Connection_receive(connection: Connection_T) -> isize {
     let mut count = 0;
     // SAFETY: it points at a local.
-    match unsafe { conn::sp_connection_receive(connection, &raw mut count) } {
+    let status = unsafe { conn::sp_connection_receive(connection, &raw mut count) };
+    match called_as("Connection_receive", status) {
         0 => count.cast_signed(),
         _ => -1,
     }
@@ -88,14 +92,15 @@ pub extern "C" fn Connection_receive(connection: Connection_T) -> isize {
 pub unsafe extern "C" fn Connection_input(connection: Connection_T, length: *mut usize) -> *const c_void {
     let mut data = std::ptr::null();
     // SAFETY: the first points at a local, and the caller promises the rest of the second.
-    unsafe { conn::sp_connection_input(connection, &raw mut data, length) };
+    let status = unsafe { conn::sp_connection_input(connection, &raw mut data, length) };
+    called_as("Connection_input", status);
     data
 }
 
 /// Says that so many bytes from the front of the input are used up. 0 is returned; -1 if there are not so many.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_consume(connection: Connection_T, length: usize) -> c_int {
-    or_minus_one(conn::sp_connection_consume(connection, length))
+    or_minus_one("Connection_consume", conn::sp_connection_consume(connection, length))
 }
 
 /// Sends bytes: 0 if the kernel has taken them, 1 if some of them wait in the pool, 2 if they do not fit behind what waits
@@ -107,5 +112,5 @@ pub unsafe extern "C" fn Connection_send(
     length: usize,
 ) -> c_int {
     // SAFETY: the caller promises the same.
-    or_minus_one(unsafe { conn::sp_connection_send(connection, data, length) })
+    or_minus_one("Connection_send", unsafe { conn::sp_connection_send(connection, data, length) })
 }

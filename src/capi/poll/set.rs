@@ -395,7 +395,9 @@ impl Set {
         let mut gone = Vec::new();
         for entry in self.entries.values_mut() {
             let due = entry.due();
-            match epoll.add(entry.member.fd, entry.token(), due) {
+            // A descriptor that was closed without a word may have a number by now that is somebody else's.
+            let known = self.epoll.set(entry.member.fd, entry.token(), entry.asked);
+            match known.and_then(|()| epoll.add(entry.member.fd, entry.token(), due)) {
                 Ok(()) => entry.asked = due,
                 Err(_) => gone.push(entry.member.fd),
             }
