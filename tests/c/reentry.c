@@ -52,7 +52,7 @@ static void moment(long ms)
 static Connection_T add(void)
 {
     struct seat *seat = &seats[taken];
-    Socket_T ours;
+    Socket_T ours = NULL;
 
     CHECK(taken < SEATS && SocketPair_new(SOCK_STREAM, &ours, &seat->other) == 0);
     seat->told = 0;
