@@ -1,7 +1,7 @@
 /*
  * Sends every line back, on the pool's own loop.
  *
- *     echo [PORT]
+ *     echo [PORT [MAX_CONNECTIONS [FIRST_MESSAGE_MS [WRITE_STALL_MS]]]]
  *
  * SIGTERM or Ctrl-C lets everybody finish, for at most five seconds.
  */
@@ -29,15 +29,13 @@ static int give_up(void)
 /* Answers every whole line that waits. Whoever does not read what it asked for is closed. */
 static void answer(sp_connection *connection)
 {
-    const void *data;
+    const void *data, *end;
     size_t length;
 
     sp_connection_receive(connection, NULL);
-    while (sp_connection_input(connection, &data, &length) == SP_OK && length > 0) {
-        const char *end = memchr(data, '\n', length);
-        if (end == NULL)
-            return;
-        size_t line = (size_t)(end - (const char *)data) + 1;
+    while (sp_connection_input(connection, &data, &length) == SP_OK && length > 0 &&
+           (end = memchr(data, '\n', length)) != NULL) {
+        size_t line = (size_t)((const char *)end - (const char *)data) + 1;
         if (sp_connection_send(connection, data, line) == SP_SENT_REFUSED) {
             sp_connection_close(connection);
             return;
@@ -54,7 +52,10 @@ int main(int argc, char **argv)
 
     signal(SIGTERM, stop);
     signal(SIGINT, stop);
-    if (sp_pool_new(10000, 65536, &pool) != SP_OK || sp_pool_listen(pool, "127.0.0.1", port, &port) != SP_OK)
+    if (sp_pool_new(argc > 2 ? (size_t)atoi(argv[2]) : 10000, 65536, &pool) != SP_OK ||
+        SocketPool_set_first_message_timeout(pool, argc > 3 ? atoi(argv[3]) : 30000) != 0 ||
+        SocketPool_set_write_stall_timeout(pool, argc > 4 ? atoi(argv[4]) : 30000) != 0 ||
+        sp_pool_listen(pool, "127.0.0.1", port, &port) != SP_OK)
         return give_up();
     printf("listening on 127.0.0.1:%d\n", port);
     fflush(stdout);

@@ -1,6 +1,6 @@
 /* An echo of lines by the guide's flow: the program accepts, polls, reads and writes; the pool keeps the limits.
  *
- *     guide_server [PORT [MAX_CONNECTIONS]]
+ *     guide_server [PORT [MAX_CONNECTIONS [FIRST_MESSAGE_MS [WRITE_STALL_MS]]]]
  *
  * SIGTERM or SIGINT drains: idle connections go at once, busy ones finish, and after ten seconds the rest is closed. */
 
@@ -170,13 +170,16 @@ int main(int argc, char **argv)
         return 1;
     }
     SocketPool_set_idle_timeout(pool, 300000);
+    SocketPool_set_first_message_timeout(pool, argc > 3 ? atoi(argv[3]) : 30000);
+    SocketPool_set_write_stall_timeout(pool, argc > 4 ? atoi(argv[4]) : 30000);
     SocketPool_set_close_callback(pool, on_close, &closed);
     SocketPoll_add(poll, server, POLL_READ, NULL);
     printf("listening on 127.0.0.1:%d\n", Socket_getlocalport(server));
     fflush(stdout);
 
     while (!stop) {
-        count = SocketPoll_wait(poll, &events, -1);
+        /* A signal that comes just before the wait is seen after it. */
+        count = SocketPoll_wait(poll, &events, 200);
         for (i = 0; i < count; i++)
             handle(&events[i]);
     }
