@@ -1,0 +1,200 @@
+//! What `make install` installs: the files, the examples that are built with them, and that `make uninstall` takes away
+//! these and no others.
+
+mod c_programs;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use c_programs::{LINK, Running, is_here, root, run, scratch};
+
+const PREFIX: &str = "/opt/pools";
+const LIBRARIES: &str = "opt/pools/lib";
+const HEADERS: &str = "opt/pools/include/socketpool-0";
+const EXAMPLES: [(&str, &str); 3] =
+    [("c-echo", "c/echo.c"), ("guide_server", "c/guide_server.c"), ("cpp-echo", "cpp/echo.cpp")];
+
+/// A file of somebody else's, in a folder that is ours.
+const FOREIGN: &str = "opt/pools/include/socketpool-0/core/Foreign.h";
+
+fn make(target: &str, stage: &Path) {
+    let mut make = Command::new("make");
+    make.current_dir(root()).env("CARGO", env!("CARGO")).arg(target);
+    make.arg(format!("TARGET={}", scratch().join("install-target").display())).arg("PROFILE=dev");
+    run(make.arg(format!("PREFIX={PREFIX}")).arg(format!("DESTDIR={}", stage.display())));
+}
+
+/// Every file and link below a folder, by its path from there.
+fn files(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap().display().to_string());
+            }
+        }
+    }
+    found
+}
+
+fn expected() -> BTreeSet<String> {
+    let version = env!("CARGO_PKG_VERSION");
+    let so = format!("libsocketpool.so.{version}");
+    let libraries = [
+        "libsocketpool.a",
+        "libsocketpool.so",
+        "libsocketpool.so.0",
+        &so,
+        "pkgconfig/socketpool.pc",
+        "cmake/socketpool/socketpool-config.cmake",
+        "cmake/socketpool/socketpool-config-version.cmake",
+    ];
+    let headers = files(&root().join("include")).into_iter().filter(|name| !name.ends_with(".in"));
+    let headers = headers.map(|name| format!("{HEADERS}/{name}"));
+    libraries.iter().map(|name| format!("{LIBRARIES}/{name}")).chain(headers).collect()
+}
+
+#[test]
+fn what_is_installed_builds_the_examples_and_goes_again() {
+    let stage = scratch().join("stage");
+    let _ = fs::remove_dir_all(&stage);
+    fs::create_dir_all(&stage).unwrap();
+
+    make("install", &stage);
+    assert_eq!(files(&stage), expected());
+    let is = |link: &str| fs::read_link(stage.join(LIBRARIES).join(link)).unwrap();
+    assert_eq!(is("libsocketpool.so"), Path::new("libsocketpool.so.0"));
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(is("libsocketpool.so.0"), PathBuf::from(format!("libsocketpool.so.{version}")));
+
+    exports_the_interface_alone(&stage.join(LIBRARIES).join("libsocketpool.so"));
+    installed_headers_are_enough(&stage.join(HEADERS));
+    for link in ["shared", "static"] {
+        let built = by_make(&stage, link);
+        EXAMPLES.iter().for_each(|(program, _)| serves(&built.join(program), &stage));
+    }
+    if is_here("cmake") {
+        for link in ["OFF", "ON"] {
+            let built = by_cmake(&stage, link);
+            EXAMPLES.iter().for_each(|(program, _)| serves(&built.join(program), &stage));
+        }
+    } else {
+        eprintln!("SKIPPED: there is no cmake, so nobody looks whether its package is right");
+    }
+
+    // What is installed twice is there once.
+    fs::write(stage.join(FOREIGN), "").unwrap();
+    make("install", &stage);
+    make("uninstall", &stage);
+    assert_eq!(files(&stage), BTreeSet::from([FOREIGN.to_owned()]), "nobody else's file is touched");
+    fs::remove_file(stage.join(FOREIGN)).unwrap();
+    make("uninstall", &stage);
+    assert!(!stage.join(HEADERS).exists() && !stage.join(LIBRARIES).join("cmake/socketpool").exists());
+}
+
+/// The names that a header declares and a library can export.
+fn declared() -> BTreeSet<String> {
+    let header = fs::read_to_string(root().join("include/socketpool/socketpool.h")).unwrap();
+    let (_, interface) = header.split_once("extern \"C\" {").unwrap();
+    let statements = interface.lines().filter(|line| !line.starts_with("//")).collect::<Vec<_>>().join(" ");
+    let names = statements.split(';').filter_map(|statement| {
+        // A function up to its arguments, or a constant.
+        let head = statement.split('(').next().unwrap_or(statement).trim_end();
+        let (before, name) = head.rsplit_once([' ', '*'])?;
+        (!before.contains('#')).then(|| name.to_owned())
+    });
+    let mut names: BTreeSet<_> = names.collect();
+    // The first stands behind a line of the preprocessor.
+    names.insert("Socket_Failed".to_owned());
+    names
+}
+
+fn exports_the_interface_alone(library: &Path) {
+    if !is_here("nm") {
+        eprintln!("SKIPPED: there is no nm to say what the library exports");
+        return;
+    }
+    let listed = run(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
+    let exported: BTreeSet<_> =
+        listed.lines().filter_map(|line| line.split_whitespace().nth(2)).map(str::to_owned).collect();
+    assert_eq!(exported, declared());
+}
+
+/// The installed tree is all that a program needs, however it names the headers.
+fn installed_headers_are_enough(include: &Path) {
+    let source = scratch().join("installed.c");
+    let text = "#include \"pool/SocketPool.h\"\n#include <socketpool/socketpool.h>\nint unused;\n";
+    fs::write(&source, text).unwrap();
+    let mut command = Command::new("gcc");
+    command.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]);
+    run(command.arg("-I").arg(include).arg(source));
+}
+
+fn by_make(stage: &Path, link: &str) -> PathBuf {
+    let built = fresh(&format!("examples-{link}"));
+    if is_here("pkg-config") {
+        let mut make = Command::new("make");
+        make.arg("-C").arg(root().join("examples")).arg(format!("BUILD={}", built.display()));
+        make.args((link == "static").then_some("STATIC=1"));
+        make.env("PKG_CONFIG_PATH", stage.join(LIBRARIES).join("pkgconfig"));
+        run(make.env("PKG_CONFIG_SYSROOT_DIR", stage));
+        return built;
+    }
+    eprintln!("SKIPPED: there is no pkg-config, so nobody looks whether socketpool.pc is right");
+    for (program, source) in EXAMPLES {
+        let (compiler, language) = if source.ends_with("cpp") { ("g++", "c++11") } else { ("gcc", "c99") };
+        let mut command = Command::new(compiler);
+        command.arg(format!("-std={language}")).arg("-I").arg(stage.join(HEADERS));
+        command.arg(root().join("examples").join(source)).arg("-L").arg(stage.join(LIBRARIES));
+        match link {
+            "static" => command.args(["-Wl,-Bstatic", "-lsocketpool", "-Wl,-Bdynamic"]).args(LINK.split(' ')),
+            _ => command.arg("-lsocketpool"),
+        };
+        run(command.arg("-o").arg(built.join(program)));
+    }
+    built
+}
+
+fn by_cmake(stage: &Path, link: &str) -> PathBuf {
+    let built = fresh(&format!("examples-cmake-{link}"));
+    let mut cmake = Command::new("cmake");
+    cmake.arg("-S").arg(root().join("examples")).arg("-B").arg(&built).arg(format!("-DSTATIC={link}"));
+    run(cmake.arg(format!("-DCMAKE_PREFIX_PATH={}", stage.join("opt/pools").display())));
+    run(Command::new("cmake").arg("--build").arg(&built));
+    built
+}
+
+fn fresh(name: &str) -> PathBuf {
+    let folder = scratch().join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Starts a server of lines, says one to it, and ends it.
+fn serves(program: &Path, stage: &Path) {
+    let mut command = Command::new(program);
+    command.arg("0").stdout(Stdio::piped()).env("LD_LIBRARY_PATH", stage.join(LIBRARIES));
+    let mut server = Running(command.spawn().unwrap());
+    let mut said = BufReader::new(server.0.stdout.take().unwrap()).lines();
+    let said = said.next().expect("it tells where").unwrap();
+    let mut client = TcpStream::connect(said.strip_prefix("listening on ").unwrap()).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client.write_all(b"a line\n").unwrap();
+    let mut answer = [0; 7];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"a line\n");
+    run(Command::new("kill").arg("-TERM").arg(server.0.id().to_string()));
+    assert_eq!(client.read(&mut answer).unwrap(), 0, "{}", program.display());
+    drop(client);
+    assert!(server.0.wait().unwrap().success(), "{}", program.display());
+}
