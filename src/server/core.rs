@@ -272,8 +272,9 @@ impl<N: Net> Core<N> {
     /// Moves a proven connection back in the order of eviction if it has been active since it was put there.
     #[cold]
     fn rank<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
-        let silent_for_ms = self.now_ms.wrapping_sub(record.last_active.as_millis() as u32);
-        let was_active = silent_for_ms < self.now_ms.wrapping_sub(record.ranked_ms);
+        // Whoever was handled for long was active later than the turn began.
+        let silent_for_ms = self.now.since(record.last_active).as_millis();
+        let was_active = silent_for_ms < u128::from(self.now_ms.wrapping_sub(record.ranked_ms));
         if was_active && record.standing == Standing::Proven && !record.is_ending() {
             record.ranked_ms = self.now_ms;
             self.order.push_back(PROVEN, id.slot());

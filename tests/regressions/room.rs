@@ -6,7 +6,7 @@ use socketpool::net::sim::{Call, Client, Schedule};
 use socketpool::{Event, OverRate, Rate, Reason, Refusal, Verdict, WhenFull};
 
 use super::{SECOND, asked, builder, connect, hold, peer};
-use crate::support::{Rig, Seen, answer, ms};
+use crate::support::{Rig, Seen, answer, echo, ms};
 
 #[test]
 fn whoever_ends_anyway_makes_room_before_a_living_one() {
@@ -368,4 +368,24 @@ fn those_at_work_do_not_shield_those_who_say_nothing() {
     rig.pass(SECOND, seen.echo());
     assert_eq!((honest.take(), seen.closed.len()), (b"hi\n".to_vec(), 1));
     assert!(seen.opened[100..].contains(&seen.closed[0].0), "one of the silent went");
+}
+
+#[test]
+fn whoever_was_served_slowly_is_not_taken_for_silent_since() {
+    let (mut rig, mut seen) = (Rig::new(builder().max_connections(2)), Seen::default());
+    let clients = asked(&rig, 1, 2);
+    rig.settle(seen.echo());
+    rig.hand.advance(ms(100));
+    clients[0].send(b"b\n");
+    let hand = rig.hand.clone();
+    rig.settle(|pool, event| {
+        hand.advance(ms(5));
+        echo(pool, &event);
+    });
+    rig.hand.advance(ms(100));
+    let newcomer = connect(&rig, 3);
+    newcomer.send(b"a\n");
+    rig.settle(seen.echo());
+    assert_eq!(seen.closed, [(seen.opened[1], Reason::Evicted)], "the least recently active one goes");
+    assert_eq!(newcomer.bytes_in(), 2);
 }
