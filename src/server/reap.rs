@@ -133,6 +133,7 @@ impl<N: Net> Core<N> {
             self.charge_anew(id, record);
         }
         self.unmute(id, record, Muted::BYTES.with(Muted::FULL));
+        sending::mark_high(self, id, record);
         if record.flags.has(Flags::HIGH) {
             match self.config().on_output_high {
                 OutputHigh::StopReading => record.muted.insert(Muted::BACK_PRESSURE),

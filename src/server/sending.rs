@@ -488,7 +488,8 @@ pub(super) fn arm_write_stall<N: Net, U>(core: &mut Core<N>, id: ConnId, record:
     }
 }
 
-fn mark_high<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
+/// Notes that what waits is past the high mark, if it is.
+pub(super) fn mark_high<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut Record<N::Stream, U>) {
     if record.flags.has(Flags::HIGH) || record.waiting_out() < core.config().output_high {
         return;
     }

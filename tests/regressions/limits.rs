@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef, Socket, Type};
 use socketpool::net::sim::Client;
 use socketpool::{
-    Builder, Config, Event, Eviction, OutputHigh, OverRate, Proof, Rate, Reason, Refusal, SocketPool,
+    Builder, Config, Event, Eviction, OutputHigh, OverRate, Phase, Proof, Rate, Reason, Refusal, SocketPool,
 };
 
 use super::{SECOND, builder, connect};
@@ -393,4 +393,23 @@ fn a_budget_holds_against_a_broadcast() {
     rig.settle(seen.echo());
     let peak = rig.pool.snapshot().buffers.peak;
     assert!((1_000_000..1_070_000).contains(&peak), "{peak} bytes of 1,000,000, and one buffer");
+}
+
+#[test]
+fn a_high_mark_may_sink_below_what_waits() {
+    for what in [OutputHigh::StopReading, OutputHigh::Report] {
+        let mut rig = Rig::new(builder().on_output_high(what));
+        let mut seen = Seen::default();
+        rig.world.set_window(0);
+        let client = connect(&rig, 1);
+        client.send(&[&[b'x'; 99][..], b"\n"].concat());
+        rig.settle(seen.echo());
+        rig.pool.reconfigure(|config| (config.output_high, config.output_low) = (50, 10)).unwrap();
+        rig.settle(seen.echo());
+        let stops = rig.pool.conn(seen.opened[0]).info().state == Phase::OutputHigh;
+        assert_eq!(stops, what == OutputHigh::StopReading);
+        client.set_window(usize::MAX);
+        rig.settle(seen.echo());
+        assert_eq!((client.bytes_in(), seen.writable), (100, 1));
+    }
 }
