@@ -371,6 +371,10 @@ impl<N: Net> Core<N> {
     #[cold]
     pub(super) fn leave_finished<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, left: usize) {
         self.leave_operation(id, record, left);
+        if left > 0 {
+            // It may be finished before it is used up, too.
+            self.open_operation(record);
+        }
     }
 
     /// Puts a connection in order after the application or a transfer has changed it: its place among the busy, its

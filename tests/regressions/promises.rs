@@ -349,3 +349,22 @@ fn whoever_waits_for_a_rate_is_not_listed_as_delayed_for_a_shortage_as_well() {
     });
     assert_eq!(rig.pool.connections().next().expect("it lives").state, Phase::Throttled);
 }
+
+#[test]
+fn several_that_are_finished_before_they_are_used_up_are_as_many_operations() {
+    let (mut rig, mut seen) = (Rig::new(builder()), Seen::default());
+    let client = connect(&rig, 1);
+    client.send(b"note this\nand this\nand that\n");
+    client.finish();
+    rig.settle(|pool, event| {
+        seen.note(&event);
+        let Event::Readable(id) = event else { return };
+        let mut conn = pool.conn(id);
+        conn.receive();
+        while let Some(end) = conn.input().iter().position(|byte| *byte == b'\n') {
+            conn.finish_operation();
+            conn.consume(end + 1);
+        }
+    });
+    assert_eq!((rig.pool.snapshot().counters.operations, seen.reasons()), (3, vec![Reason::Peer]));
+}
