@@ -401,15 +401,7 @@ impl<U, N: Net> SocketPool<U, N> {
             }
         };
         if origin == Origin::Lent {
-            record.driver = Driver::Application;
-            record.muted = Muted::APPLICATION;
-            self.core.arm(id, record);
-            if let Some(delay) = delay {
-                self.core.health.counters.delayed += 1;
-                self.core.mute_until(id, record, Muted::DELAYED, now + delay);
-            }
-            let live = self.table.len();
-            self.core.health.opened(live);
+            self.leave_to_driver(id, delay);
             return Ok(id);
         }
         // Of an accepted stream the peer tells what it is; of an added one it may tell whom somebody has accepted.
@@ -448,6 +440,21 @@ impl<U, N: Net> SocketPool<U, N> {
             self.leave_unwatched(id, FIRST_UNWATCHED, &error);
         }
         Ok(id)
+    }
+
+    /// The application goes on to drive a newcomer: nobody watches it here, and there is nothing to tell of it.
+    #[cold]
+    fn leave_to_driver(&mut self, id: ConnId, delay: Option<Duration>) {
+        let Some(record) = self.table.get_mut(id) else { return };
+        record.driver = Driver::Application;
+        record.muted = Muted::APPLICATION;
+        self.core.arm(id, record);
+        if let Some(delay) = delay {
+            self.core.health.counters.delayed += 1;
+            self.core.mute_until(id, record, Muted::DELAYED, self.core.now + delay);
+        }
+        let live = self.table.len();
+        self.core.health.opened(live);
     }
 
     fn refuse(&mut self, stream: N::Stream, reason: Refusal) -> AddError<N::Stream> {
