@@ -244,13 +244,6 @@ pub(super) fn observe(connection: u64) {
     }
 }
 
-/// Until when newcomers are left in the backlog of a listener, in milliseconds, if the pool is full that it feeds.
-pub(super) fn has_no_seat_until(listener: u64) -> Option<u64> {
-    let pool = std::ptr::without_provenance_mut(handles::fed_by(listener)? as usize);
-    let until = shared::with(pool, |inner| Ok(inner.pool.has_no_seat_until())).ok()??;
-    Some(until.as_millis() + 1)
-}
-
 /// Something has come for a connection, and the program is told. It may read that without telling us.
 pub(super) fn is_told(connection: u64) {
     let never_active = handles::facts(connection, Kind::Connection)

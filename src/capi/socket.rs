@@ -189,19 +189,12 @@ pub extern "C" fn Socket_listen(socket: Socket_T, backlog: c_int) -> c_int {
 }
 
 /// Takes the next connection: a new socket, non-blocking and close-on-exec. NULL with the errno EAGAIN when nobody waits,
-/// unless the listening socket is blocking, which waits until somebody comes; NULL with another errno when it fails. While
-/// the pool is full to which the last one from here was added, and nobody can go for a newcomer, they are left in the
-/// backlog, which counts as nobody waiting, and no `SocketPoll` tells of them.
+/// unless the listening socket is blocking, which waits until somebody comes; NULL with another errno when it fails.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn Socket_accept(socket: Socket_T) -> Socket_T {
     let mut short_of_room = None;
     let accepted = answer("Socket_accept", ptr::null_mut(), || {
         let listener = held(socket)?;
-        if let Some(until) = driven::has_no_seat_until(socket.addr() as u64) {
-            poll::mute_reading(listener.fd, Some(until));
-            not_yet(c"Socket_accept: the pool is full, and newcomers wait in the backlog");
-            return Ok(ptr::null_mut());
-        }
         match sys::accept(listener.as_fd()) {
             Ok((stream, _)) => {
                 shortage::accepted(socket.addr() as u64);

@@ -4,9 +4,7 @@
 use std::collections::TryReserveError;
 
 use super::SocketPool;
-use super::config::WhenFull;
 use super::core::Core;
-use super::eviction::Seat;
 use super::receiving;
 use super::sending;
 use crate::admission::Origin;
@@ -120,19 +118,6 @@ impl<U, N: Net> SocketPool<U, N> {
     /// What time it is.
     pub(crate) fn now(&self) -> Nanos {
         self.core.this_moment()
-    }
-
-    /// When it is worth while to take another newcomer, if there is no room for one and nobody may go for it now: until then
-    /// it is better left in the backlog. `None`: now.
-    pub(crate) fn has_no_seat_until(&mut self) -> Option<Nanos> {
-        if self.core.config().when_full != WhenFull::Wait || !self.core.drain.is_active() {
-            return None;
-        }
-        self.settle_handled();
-        self.core.read_clock();
-        // Where only a close helps, whoever waits is not told of that.
-        let at_most = self.core.now + LOOK_AGAIN;
-        (self.seat() == Seat::None).then(|| self.next_evictable().min(at_most))
     }
 
     /// Somebody goes for a newcomer for whom there is no descriptor. `false` if nobody may.
@@ -468,6 +453,3 @@ mod tests {
         assert_eq!(conn.bytes(Side::Input).len(), space);
     }
 }
-
-/// How long a newcomer is left in the backlog of a full pool before somebody looks whether it still is.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(50);
