@@ -164,8 +164,7 @@ fn silent_crowds_at_the_descriptor_limit_keep_no_honest_client_out() {
 fn control_silent_crowds_keep_everybody_out_of_a_naive_server_without_descriptors() {
     let _alone = alone();
     let server = Server::start(NAIVE, &[], 64);
-    let _crowd: Vec<_> =
-        (0..200).map(|_| connect_from(CROWD, server.address, PATIENCE).unwrap()).collect();
+    let _crowd: Vec<_> = (0..200).map(|_| connect_from(CROWD, server.address, PATIENCE).unwrap()).collect();
     let honest =
         Honest::run(HONEST, server.address, 5, Duration::from_millis(10), Duration::from_millis(200));
     println!("control: {:.1} % of honest clients served", honest.success_percent());

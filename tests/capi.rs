@@ -231,3 +231,8 @@ fn the_server_of_the_guide_serves_and_drains() {
 fn a_program_drives_the_connections_that_it_has_added() {
     check("tests/c/driven.c", &[]);
 }
+
+#[test]
+fn newcomers_to_a_full_pool_wait_where_that_helps() {
+    check("tests/c/newcomers.c", &[]);
+}

@@ -34,6 +34,7 @@ mod socket_facts;
 mod status;
 mod storage;
 mod texts;
+mod waiting;
 
 pub use arena::*;
 pub use buffer::*;

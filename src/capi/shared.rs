@@ -13,9 +13,9 @@ use std::time::Duration;
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
-use super::limbo;
 use super::pool::sp_pool;
 use super::status::Failure;
+use super::{limbo, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
 use crate::net::{OsWaker, Poller, Reactor, sys};
@@ -325,8 +325,14 @@ impl Inner {
         goes
     }
 
+    /// Until when newcomers are to wait for a place, if there is none now.
+    pub(super) fn no_place_until(&mut self) -> Option<Nanos> {
+        if self.stage == Stage::Called { self.pool.no_place_until() } else { None }
+    }
+
     /// The pool has ended a connection that the program drives, which sees that its peer has gone and removes it.
     fn ended(&mut self, name: Name, reason: Reason) {
+        waiting::a_place_is_free(self.own_name);
         if let Ok(facts) = handles::facts(name.get(), Kind::Connection) {
             shut_down(facts.fd);
         }
@@ -340,6 +346,7 @@ impl Inner {
 
     /// The program has removed a connection, or it is not to see to that itself.
     pub(super) fn removed(&mut self, name: Name, reason: Reason) {
+        waiting::a_place_is_free(self.own_name);
         if self.close_callback.is_some() {
             self.untold.push_back(End { name, reason, then: Then::Free });
         } else {

@@ -2,15 +2,18 @@
 //! not watched here and not closed here. Limits, deadlines, drain and counts are the same as for all others.
 
 use std::collections::TryReserveError;
+use std::time::Duration;
 
-use super::SocketPool;
 use super::core::Core;
+use super::eviction::Seat;
 use super::receiving;
 use super::sending;
+use super::{SocketPool, WhenFull};
 use crate::admission::Origin;
 use crate::buffer::{Lent, Ring};
 use crate::clock::Nanos;
 use crate::connection::{Driver, Operation, Record, Standing};
+use crate::drain::State;
 use crate::id::ConnId;
 use crate::net::{Net, Stream};
 use crate::peer::Peer;
@@ -25,6 +28,9 @@ pub(crate) enum Side {
     /// What it is to send.
     Output,
 }
+
+/// While newcomers wait for a place, somebody looks for one at least so often.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Memory whose address the application has, for bytes of which it has not said yet that they are there.
 #[derive(Debug)]
@@ -124,6 +130,21 @@ impl<U, N: Net> SocketPool<U, N> {
             self.evict(id);
             true
         })
+    }
+
+    /// Until when newcomers are to be left in the backlog, if there is no place for one now and this is how it is wanted.
+    pub(crate) fn no_place_until(&mut self) -> Option<Nanos> {
+        if self.core.config().when_full != WhenFull::Wait || self.state() != State::Active {
+            return None;
+        }
+        self.settle_handled();
+        self.core.read_clock();
+        if self.seat() != Seat::None {
+            return None;
+        }
+        self.core.health.counters.deferred_accepts += 1;
+        // Where only the end of a connection helps, that is told.
+        Some(self.next_evictable().min(self.core.now + LOOK_AGAIN))
     }
 
     /// Does what is due, as a turn does, for a pool that nobody turns.
