@@ -432,10 +432,11 @@ fn dribblers_for_all_places_keep_no_honest_client_out() {
     for source in BOTH {
         let (honest, cuts) = among_dribblers(source, 200, Duration::from_secs(1));
         println!(
-            "{source}: 64 places, 128 dribblers: {:.1} % of honest clients served, p50 {:?}, p99 {:?}, {cuts} dribblers cut",
+            "{source}: 64 places, 128 dribblers: {:.1} % of honest clients served, p50 {:?}, p99 {:?}, {cuts} dribblers cut; failed: {:?}",
             honest.success_percent(),
             honest.percentile(50),
-            honest.percentile(99)
+            honest.percentile(99),
+            honest.failures
         );
         assert!(cuts > 0, "{source}: the pool was full");
         assert!(honest.success_percent() >= 99.0, "{source}: {:?}", honest.failures);

@@ -9,6 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::handles::{self, Kind};
 use super::{poll, shared};
+use crate::clock::Nanos;
+use crate::net::sys;
 
 /// Listeners of which a pool has refused somebody for being full, by their handles.
 static LISTENERS: Mutex<Option<HashMap<u64, Newcomers>>> = Mutex::new(None);
@@ -18,8 +20,9 @@ static ANY: AtomicBool = AtomicBool::new(false);
 /// What newcomers at a listener do while there is no place for them.
 #[derive(Clone, Copy, Debug)]
 enum Newcomers {
-    /// They wait for one in that pool; `held`: this goes on.
-    Wait { pool: u64, held: bool },
+    /// They wait for one in that pool; `held`: this goes on; `pause_ms`: for how long it did at most the last time, 0 if there
+    /// was a place.
+    Wait { pool: u64, held: bool, pause_ms: u64 },
     /// They come, since another pool may have a place.
     Come,
 }
@@ -41,7 +44,7 @@ pub(super) fn refused(listener: u64, pool: u64) {
         }
         _ => {
             all.retain(|listener, _| handles::hold_socket(*listener, Kind::Socket).is_ok());
-            all.insert(listener, Newcomers::Wait { pool, held: false });
+            all.insert(listener, Newcomers::Wait { pool, held: false, pause_ms: 0 });
         }
     }
     ANY.store(true, Ordering::Release);
@@ -69,13 +72,19 @@ pub(super) fn hold_back(listener: u64, fd: RawFd) -> (bool, Option<u64>) {
     let known = listeners().as_ref().and_then(|all| all.get(&listener).copied());
     let Some(Newcomers::Wait { pool, .. }) = known else { return (false, None) };
     let held = shared::with_due(std::ptr::without_provenance_mut(pool as usize), |inner| {
-        let Some(until) = inner.no_place_until() else { return Ok(false) };
+        let until = inner.no_place_until();
         let mut all = listeners();
-        let Some(Newcomers::Wait { held, .. }) = all.as_mut().and_then(|all| all.get_mut(&listener)) else {
+        let known = all.as_mut().and_then(|all| all.get_mut(&listener));
+        let Some(Newcomers::Wait { held, pause_ms, .. }) = known else { return Ok(false) };
+        let Some(until) = until else {
+            *pause_ms = 0;
             return Ok(false);
         };
+        // In the middle of its events the program has not read yet who may go as soon as it has.
+        *pause_ms = (*pause_ms * 2).clamp(FIRST_PAUSE_MS, LAST_PAUSE_MS);
+        let now_ms = Nanos::new(sys::monotonic_nanos()).as_millis();
         // A loop of another kind would find it readable again and again.
-        *held = poll::mute_reading(fd, Some(until.as_millis() + 1));
+        *held = poll::mute_reading(fd, Some((until.as_millis() + 1).min(now_ms + *pause_ms)));
         Ok(*held)
     });
     (held.unwrap_or(false), Some(pool))
@@ -87,7 +96,7 @@ pub(super) fn a_place_is_free(pool: u64) {
         return;
     }
     for (listener, newcomers) in listeners().iter_mut().flatten() {
-        if let Newcomers::Wait { pool: full, held: held @ true } = newcomers
+        if let Newcomers::Wait { pool: full, held: held @ true, .. } = newcomers
             && *full == pool
         {
             *held = false;
@@ -97,3 +106,6 @@ pub(super) fn a_place_is_free(pool: u64) {
         }
     }
 }
+
+const FIRST_PAUSE_MS: u64 = 10;
+const LAST_PAUSE_MS: u64 = 1_000;

@@ -2,7 +2,6 @@
 //! not watched here and not closed here. Limits, deadlines, drain and counts are the same as for all others.
 
 use std::collections::TryReserveError;
-use std::time::Duration;
 
 use super::core::Core;
 use super::eviction::Seat;
@@ -28,9 +27,6 @@ pub(crate) enum Side {
     /// What it is to send.
     Output,
 }
-
-/// While newcomers wait for a place, somebody looks for one at least so often.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Memory whose address the application has, for bytes of which it has not said yet that they are there.
 #[derive(Debug)]
@@ -132,7 +128,8 @@ impl<U, N: Net> SocketPool<U, N> {
         })
     }
 
-    /// Until when newcomers are to be left in the backlog, if there is no place for one now and this is how it is wanted.
+    /// Until when newcomers are to be left in the backlog, if there is no place for one now and this is how it is wanted. Those
+    /// that the application was told of and has not read yet may go earlier.
     pub(crate) fn no_place_until(&mut self) -> Option<Nanos> {
         if self.core.config().when_full != WhenFull::Wait || self.state() != State::Active {
             return None;
@@ -143,8 +140,7 @@ impl<U, N: Net> SocketPool<U, N> {
             return None;
         }
         self.core.health.counters.deferred_accepts += 1;
-        // Where only the end of a connection helps, that is told.
-        Some(self.next_evictable().min(self.core.now + LOOK_AGAIN))
+        Some(self.next_evictable())
     }
 
     /// Does what is due, as a turn does, for a pool that nobody turns.
