@@ -164,8 +164,7 @@ fn silent_crowds_at_the_descriptor_limit_keep_no_honest_client_out() {
 fn control_silent_crowds_keep_everybody_out_of_a_naive_server_without_descriptors() {
     let _alone = alone();
     let server = Server::start(NAIVE, &[], 64);
-    let _crowd: Vec<_> =
-        (0..200).map(|_| connect_from(CROWD, server.address, PATIENCE).unwrap()).collect();
+    let _crowd: Vec<_> = (0..200).map(|_| connect_from(CROWD, server.address, PATIENCE).unwrap()).collect();
     let honest =
         Honest::run(HONEST, server.address, 5, Duration::from_millis(10), Duration::from_millis(200));
     println!("control: {:.1} % of honest clients served", honest.success_percent());
@@ -433,10 +432,11 @@ fn dribblers_for_all_places_keep_no_honest_client_out() {
     for source in BOTH {
         let (honest, cuts) = among_dribblers(source, 200, Duration::from_secs(1));
         println!(
-            "{source}: 64 places, 128 dribblers: {:.1} % of honest clients served, p50 {:?}, p99 {:?}, {cuts} dribblers cut",
+            "{source}: 64 places, 128 dribblers: {:.1} % of honest clients served, p50 {:?}, p99 {:?}, {cuts} dribblers cut; failed: {:?}",
             honest.success_percent(),
             honest.percentile(50),
-            honest.percentile(99)
+            honest.percentile(99),
+            honest.failures
         );
         assert!(cuts > 0, "{source}: the pool was full");
         assert!(honest.success_percent() >= 99.0, "{source}: {:?}", honest.failures);

@@ -340,3 +340,8 @@ fn a_callback_jumps_out_of_a_wait() {
 fn a_program_drives_the_connections_that_it_has_added() {
     check("tests/c/driven.c", &[]);
 }
+
+#[test]
+fn newcomers_to_a_full_pool_wait_where_that_helps() {
+    check("tests/c/newcomers.c", &[]);
+}

@@ -49,7 +49,6 @@ int main(int argc, char **argv)
     sp_pool *pool;
     sp_event event;
     int port = argc > 1 ? atoi(argv[1]) : 7000, draining = 0;
-
     signal(SIGTERM, stop);
     signal(SIGINT, stop);
     if (sp_pool_new(argc > 2 ? (size_t)atoi(argv[2]) : 10000, 65536, &pool) != SP_OK ||

@@ -17,10 +17,11 @@ use super::handles::{self, Kind, Pinned};
 use super::pool::sp_pool;
 use super::shared::{self, Name, Shared, Stage};
 use super::status::{Failure, attempt};
-use super::{shortage, socket};
+use super::{shortage, socket, waiting};
 use crate::connection::Driver;
 use crate::id::ConnId;
 use crate::net::{OsStream, is_shortage};
+use crate::reason::Refusal;
 use crate::server::Driven;
 
 /// A connection as the pool has it, for one call.
@@ -72,6 +73,9 @@ pub(super) fn add(pool: *mut sp_pool, socket: u64) -> Result<u64, Failure> {
         };
         let id = admitted.map_err(|refused| {
             std::mem::forget(refused.stream);
+            if let (Refusal::Full, Some(listener)) = (&refused.reason, listener) {
+                waiting::refused(listener, inner.own_name);
+            }
             Failure::refused(refused.reason)
         })?;
         let now = inner.pool.now().as_millis();
@@ -86,6 +90,9 @@ pub(super) fn add(pool: *mut sp_pool, socket: u64) -> Result<u64, Failure> {
         {
             inner.listeners.retain(|listener| handles::hold_socket(*listener, Kind::Socket).is_ok());
             inner.listeners.push(listener);
+            if handles::fed_by(listener).is_some_and(|other| other != inner.own_name) {
+                waiting::feeds_several(listener);
+            }
             handles::feed(listener, inner.own_name);
         }
         Ok(name)

@@ -287,6 +287,11 @@ pub(super) fn fed_by(listener: u64) -> Option<u64> {
     find(pool, Kind::Pool).is_ok().then_some(pool)
 }
 
+/// Whether it names a pool that has not been freed.
+pub(super) fn is_pool(handle: u64) -> bool {
+    find(handle, Kind::Pool).is_ok()
+}
+
 /// The same slot under another kind.
 pub(super) const fn view(handle: u64, kind: Kind) -> u64 {
     handle & !(KIND_MASK << KIND_SHIFT) | (kind as u64) << KIND_SHIFT

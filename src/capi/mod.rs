@@ -35,6 +35,7 @@ mod socket_facts;
 mod status;
 mod storage;
 mod texts;
+mod waiting;
 
 pub use arena::*;
 pub use buffer::*;

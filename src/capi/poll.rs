@@ -7,6 +7,7 @@ mod set;
 mod tests;
 mod wait;
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::null_mut;
@@ -91,9 +92,11 @@ pub(super) fn want_write(fd: RawFd) {
 }
 
 /// Withholds POLL_READ of a descriptor wherever it is registered, until that time (CLOCK_MONOTONIC, in milliseconds) or else
-/// until [`unmute_reading`].
-pub(super) fn mute_reading(fd: RawFd, until: Option<u64>) {
-    everywhere(|set| set.mute(fd, until.unwrap_or(u64::MAX)));
+/// until [`unmute_reading`]. `false`: it is registered nowhere.
+pub(super) fn mute_reading(fd: RawFd, until: Option<u64>) -> bool {
+    let muted = Cell::new(false);
+    everywhere(|set| muted.set(set.mute(fd, until.unwrap_or(u64::MAX)) || muted.get()));
+    muted.get()
 }
 
 /// Tells POLL_READ of that descriptor again.

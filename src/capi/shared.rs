@@ -15,7 +15,7 @@ use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
 use super::pool::sp_pool;
 use super::status::Failure;
-use super::{driven, limbo, nesting};
+use super::{driven, limbo, nesting, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
 use crate::id::ConnId;
@@ -373,9 +373,15 @@ impl Inner {
         goes
     }
 
+    /// Until when newcomers are to wait for a place, if there is none now.
+    pub(super) fn no_place_until(&mut self) -> Option<Nanos> {
+        if self.stage == Stage::Called { self.pool.no_place_until() } else { None }
+    }
+
     /// The pool has ended a connection that the program drives, which sees that its peer has gone and removes it.
     fn ended(&mut self, name: Name, reason: Reason) {
         handles::set_left(name.get(), handles::ENDED);
+        waiting::a_place_is_free(self.own_name);
         if let Ok(facts) = handles::facts(name.get(), Kind::Connection) {
             shut_down(facts.fd);
         }
@@ -389,6 +395,7 @@ impl Inner {
 
     /// The program has removed a connection, or it is not to see to that itself.
     pub(super) fn removed(&mut self, name: Name, reason: Reason) {
+        waiting::a_place_is_free(self.own_name);
         if self.close_callback.is_some() {
             handles::set_left(name.get(), handles::REMOVED);
             self.untold.push_back(End { name, reason: Some(reason), then: Then::Free });

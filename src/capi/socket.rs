@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::handles::{self, Bad, HeldSocket, Kind};
 use super::status::{Failure, answer, not_yet, store};
-use super::{address, driven, handed, poll, shared, shortage};
+use super::{address, driven, handed, poll, shared, shortage, waiting};
 use crate::net::sys;
 
 /// A socket. A pointer to it is a name, not an address.
@@ -190,11 +190,21 @@ pub extern "C" fn Socket_listen(socket: Socket_T, backlog: c_int) -> c_int {
 
 /// Takes the next connection: a new socket, non-blocking and close-on-exec. NULL with the errno EAGAIN when nobody waits,
 /// unless the listening socket is blocking, which waits until somebody comes; NULL with another errno when it fails.
+///
+/// Where a `SocketPoll` watches the listening socket, and the one pool that gets its connections has refused one for being
+/// full, nobody is taken while there is no place in it: whoever comes waits, and is told of when there is one.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn Socket_accept(socket: Socket_T) -> Socket_T {
     let mut short_of_room = None;
+    let mut is_full = None;
     let accepted = answer("Socket_accept", ptr::null_mut(), || {
         let listener = held(socket)?;
+        let (wait, asked) = waiting::hold_back(socket.addr() as u64, listener.fd);
+        is_full = asked;
+        if wait {
+            not_yet(c"Socket_accept: the pool is full, whoever comes waits");
+            return Ok(ptr::null_mut());
+        }
         match sys::accept(listener.as_fd()) {
             Ok((stream, _)) => {
                 shortage::accepted(socket.addr() as u64);
@@ -212,7 +222,7 @@ pub extern "C-unwind" fn Socket_accept(socket: Socket_T) -> Socket_T {
             }
         }
     });
-    if let Some(pool) = short_of_room {
+    for pool in [short_of_room, is_full].into_iter().flatten() {
         shared::tell(pool);
     }
     accepted

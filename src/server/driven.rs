@@ -3,14 +3,16 @@
 
 use std::collections::TryReserveError;
 
-use super::SocketPool;
 use super::core::Core;
+use super::eviction::Seat;
 use super::receiving;
 use super::sending;
+use super::{SocketPool, WhenFull};
 use crate::admission::Origin;
 use crate::buffer::{Lent, Ring};
 use crate::clock::Nanos;
 use crate::connection::{Driver, Operation, Record, Standing};
+use crate::drain::State;
 use crate::id::ConnId;
 use crate::net::{Net, Stream};
 use crate::peer::Peer;
@@ -129,6 +131,21 @@ impl<U, N: Net> SocketPool<U, N> {
             self.evict(id);
             true
         })
+    }
+
+    /// Until when newcomers are to be left in the backlog, if there is no place for one now and this is how it is wanted. Those
+    /// that the application was told of and has not read yet may go earlier.
+    pub(crate) fn no_place_until(&mut self) -> Option<Nanos> {
+        if self.core.config().when_full != WhenFull::Wait || self.state() != State::Active {
+            return None;
+        }
+        self.settle_handled();
+        self.core.read_clock();
+        if self.seat() != Seat::None {
+            return None;
+        }
+        self.core.health.counters.deferred_accepts += 1;
+        Some(self.next_evictable())
     }
 
     /// Does what is due, as a turn does, for a pool that nobody turns.

@@ -12,7 +12,7 @@ use super::super::protection::{self, SocketSYNProtect_T};
 use super::super::shared::{self, Callback, Inner, Shared, SocketPool_CloseCallback};
 use super::super::socket::Socket_T;
 use super::super::status::{Failure, answer};
-use super::super::{arena, driven, poll};
+use super::super::{arena, driven, poll, shortage, waiting};
 use super::millis_or_off;
 use crate::bucket::Rate;
 use crate::drain::State;
@@ -306,8 +306,11 @@ pub extern "C-unwind" fn SocketPool_drain(pool: SocketPool_T) -> c_int {
             inner.do_what_is_due();
             // Whoever comes now is left to whoever takes over.
             for listener in inner.listeners.drain(..) {
-                if let Ok(listener) = handles::hold_socket(listener, Kind::Socket) {
-                    poll::mute_reading(listener.fd, None);
+                if let Ok(held) = handles::hold_socket(listener, Kind::Socket) {
+                    // Nothing that ends meanwhile may have it looked at again.
+                    waiting::forget(listener);
+                    shortage::accepted(listener);
+                    poll::mute_reading(held.fd, None);
                 }
             }
         }

@@ -243,12 +243,14 @@ impl Set {
         }
     }
 
-    pub(super) fn mute(&mut self, fd: RawFd, until_ms: u64) {
-        let Some(entry) = self.entries.get_mut(&fd) else { return };
+    /// Withholds POLL_READ until then; `false` if it is not registered.
+    pub(super) fn mute(&mut self, fd: RawFd, until_ms: u64) -> bool {
+        let Some(entry) = self.entries.get_mut(&fd) else { return false };
         entry.muted_until = until_ms;
         self.muted_until = self.muted_until.min(until_ms);
         let _ = self.settle_later(fd);
         self.ring_for_waiter();
+        true
     }
 
     pub(super) fn unmute(&mut self, fd: RawFd) {

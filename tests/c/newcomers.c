@@ -1,0 +1,212 @@
+/* Newcomers that come to a full pool: they wait in the backlog where a SocketPoll watches the listening socket and no
+ * other pool may have a place for them. */
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "core/SocketUtil.h"
+#include "pool/SocketPool.h"
+
+enum { MOST_CLIENTS = 8, LONG_MS = 3000 };
+
+static Socket_T server;
+static SocketPoll_T poll;
+static Socket_T clients[MOST_CLIENTS];
+static int came;
+
+static void begin(int watched)
+{
+    server = Socket_new(AF_INET, SOCK_STREAM, 0);
+    CHECK(Socket_bind(server, "127.0.0.1", 0) == 0 && Socket_listen(server, 64) == 0);
+    CHECK(Socket_setnonblocking(server) == 0);
+    poll = SocketPoll_new(16);
+    if (watched)
+        CHECK(SocketPoll_add(poll, server, POLL_READ, NULL) == 0);
+    came = 0;
+}
+
+static void end(void)
+{
+    while (came > 0)
+        Socket_free(&clients[--came]);
+    SocketPoll_free(&poll);
+    Socket_free(&server);
+}
+
+static SocketPool_T make(size_t most)
+{
+    SocketPool_T pool = SocketPool_new(NULL, most, 4096);
+
+    CHECK(pool != NULL);
+    return pool;
+}
+
+static void come(void)
+{
+    Socket_T client = Socket_new(AF_INET, SOCK_STREAM, 0);
+
+    CHECK(Socket_connect(client, "127.0.0.1", Socket_getlocalport(server)) == 0);
+    clients[came++] = client;
+}
+
+/* Accepts and adds once, as the guide does. -1: nobody was taken, 0: somebody was refused, 1: somebody came in. */
+static int take(SocketPool_T pool, SocketPool_T other, Connection_T *conn)
+{
+    Socket_T taken = Socket_accept(server);
+    Connection_T added;
+
+    if (taken == NULL)
+        return -1;
+    added = SocketPool_add(pool, taken);
+    if (added == NULL && other != NULL)
+        added = SocketPool_add(other, taken);
+    if (added == NULL) {
+        Socket_free(&taken);
+        return 0;
+    }
+    if (conn != NULL)
+        *conn = added;
+    return 1;
+}
+
+/* For how long the listening socket is not told, LONG_MS at most. */
+static int64_t untold_ms(void)
+{
+    int64_t start = (int64_t)Socket_get_monotonic_ms(), past = 0;
+    SocketEvent_T *events;
+    int i, n;
+
+    while (past < LONG_MS) {
+        n = SocketPoll_wait(poll, &events, LONG_MS);
+        past = (int64_t)Socket_get_monotonic_ms() - start;
+        for (i = 0; i < n; i++)
+            if (events[i].socket == server)
+                return past;
+    }
+    return past;
+}
+
+/* A connection of which nothing was read, and that is told by no SocketPoll, is never evicted: the place stays taken. */
+static void whoever_comes_waits_until_a_place_is_free(void)
+{
+    SocketPool_T pool = make(1);
+    Connection_T conn = NULL;
+    char byte;
+
+    begin(1);
+    come();
+    CHECK(take(pool, NULL, &conn) == 1);
+    come();
+    CHECK(take(pool, NULL, NULL) == 0);
+    come();
+    CHECK(take(pool, NULL, NULL) == -1 && strstr(Socket_GetLastError(), "full") != NULL);
+    CHECK(Socket_geterrno() == EAGAIN);
+    CHECK(Socket_setnonblocking(clients[2]) == 0);
+    CHECK(Socket_recv(clients[2], &byte, 1, 0) == -1 && Socket_geterrno() == EAGAIN);
+    CHECK(SocketPool_remove(pool, conn) == 0);
+    CHECK(untold_ms() < 500);
+    CHECK(take(pool, NULL, &conn) == 1);
+    /* Nobody is left for whom to look, and nobody is lost. */
+    CHECK(take(pool, NULL, NULL) == -1);
+    SocketPool_free(&pool);
+    come();
+    CHECK(untold_ms() < 500);
+    end();
+}
+
+/* The poll sleeps meanwhile, and looks again now and then. */
+static void the_poll_sleeps_while_there_is_no_place(void)
+{
+    SocketPool_T pool = make(1);
+    int64_t untold;
+
+    begin(1);
+    come();
+    CHECK(take(pool, NULL, NULL) == 1);
+    come();
+    CHECK(take(pool, NULL, NULL) == 0);
+    come();
+    CHECK(take(pool, NULL, NULL) == -1);
+    untold = untold_ms();
+    CHECK(untold >= 3 && untold < LONG_MS);
+    SocketPool_free(&pool);
+    end();
+}
+
+static void where_another_pool_may_have_a_place_nobody_waits(void)
+{
+    SocketPool_T first = make(1), second = make(2);
+    Connection_T conn = NULL;
+
+    begin(1);
+    come();
+    CHECK(take(first, second, &conn) == 1);
+    come();
+    CHECK(take(first, second, NULL) == 1);
+    come();
+    CHECK(take(first, second, NULL) == 1);
+    come();
+    CHECK(take(first, second, NULL) == 0);
+    CHECK(SocketPool_remove(first, conn) == 0);
+    come();
+    CHECK(take(first, second, NULL) == 1);
+    come();
+    CHECK(take(first, second, NULL) == 0);
+    SocketPool_free(&first);
+    SocketPool_free(&second);
+    end();
+}
+
+/* A loop of another kind would find the listening socket readable without end. */
+static void in_another_kind_of_loop_nobody_waits(void)
+{
+    SocketPool_T pool = make(1);
+    int i;
+
+    begin(0);
+    come();
+    CHECK(take(pool, NULL, NULL) == 1);
+    for (i = 0; i < 3; i++) {
+        come();
+        CHECK(take(pool, NULL, NULL) == 0);
+    }
+    SocketPool_free(&pool);
+    end();
+}
+
+/* Whoever comes while the pool drains is left to whoever takes over, whoever ends meanwhile. */
+static void a_drain_leaves_the_backlog_alone(void)
+{
+    SocketPool_T pool = make(1);
+    SocketEvent_T *events;
+    Connection_T conn = NULL;
+    int rounds, i, n;
+
+    begin(1);
+    come();
+    CHECK(take(pool, NULL, &conn) == 1);
+    come();
+    CHECK(take(pool, NULL, NULL) == 0);
+    come();
+    CHECK(take(pool, NULL, NULL) == -1);
+    CHECK(SocketPool_drain(pool) == 0);
+    SocketPool_remove(pool, conn);
+    for (rounds = 0; rounds < 5; rounds++) {
+        n = SocketPoll_wait(poll, &events, 20);
+        for (i = 0; i < n; i++)
+            CHECK(events[i].socket != server);
+    }
+    SocketPool_free(&pool);
+    end();
+}
+
+int main(void)
+{
+    whoever_comes_waits_until_a_place_is_free();
+    the_poll_sleeps_while_there_is_no_place();
+    where_another_pool_may_have_a_place_nobody_waits();
+    in_another_kind_of_loop_nobody_waits();
+    a_drain_leaves_the_backlog_alone();
+    return failures != 0;
+}
