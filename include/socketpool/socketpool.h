@@ -998,6 +998,9 @@ int Socket_listen(Socket_T socket,
 
 // Takes the next connection: a new socket, non-blocking and close-on-exec. NULL with the errno EAGAIN when nobody waits,
 // unless the listening socket is blocking, which waits until somebody comes; NULL with another errno when it fails.
+//
+// Where a `SocketPoll` watches the listening socket, and the one pool that gets its connections has refused one for being
+// full, nobody is taken while there is no place in it: whoever comes waits, and is told of when there is one.
 Socket_T Socket_accept(Socket_T socket);
 
 // Connects a socket with an address or a name, of which each address is tried; asking for a name takes time. 0, or -1: with

@@ -7,8 +7,8 @@ use std::io::{self, ErrorKind, IoSlice};
 use bytes::{Buf, Bytes};
 
 use super::config::OutputHigh;
-use super::core::Core;
-use crate::connection::{Flags, Muted, Operation, Record, Standing};
+use super::core::{Core, WRITABLE_OR_FAILED};
+use crate::connection::{Driver, Flags, Muted, Operation, Record, Standing};
 use crate::id::ConnId;
 use crate::net::{Kind, Net, Registry, Stream, Token, is_shortage};
 use crate::readiness::Readiness;
@@ -337,6 +337,11 @@ pub(super) fn on_writable<N: Net, U>(
     id: ConnId,
     record: &mut Record<N::Stream, U>,
 ) -> Wrote {
+    if record.driver == Driver::Application {
+        // It sends what waits, and knows what it has sent.
+        record.ready = record.ready.without(WRITABLE_OR_FAILED);
+        return Wrote::Something;
+    }
     let failed = record.ready.has(Readiness::FAILED);
     record.ready = record.ready.without(Readiness::WRITABLE).without(Readiness::FAILED);
     flush(core, id, record);
