@@ -334,7 +334,7 @@ pub fn on_buffer(name: Handle, bytes: &mut Bytes, grows: bool, how: usize, fresh
             }
             8 => {
                 let cleared =
-                    if n % 2 == 0 { SocketBuf_clear(buffer) } else { SocketBuf_secureclear(buffer) };
+                    if n.is_multiple_of(2) { SocketBuf_clear(buffer) } else { SocketBuf_secureclear(buffer) };
                 assert_eq!(cleared, 0);
                 bytes.waiting.clear();
             }

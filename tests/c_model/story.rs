@@ -498,7 +498,7 @@ impl Story {
             6 => {
                 let protection = Self::pick(&self.protections, much).map_or(0, |at| self.protections[at].0);
                 // One that blocks would make who is let in depend on it.
-                if much % 3 == 0 {
+                if much.is_multiple_of(3) {
                     assert_eq!(SocketPool_set_syn_protection(name, handle(protection)), 0);
                 }
             }
@@ -551,7 +551,7 @@ impl Story {
 
     fn use_buffer(&mut self, which: usize, how: usize, much: usize) {
         let fresh = self.bytes(much % 150);
-        if which % 2 == 0 {
+        if which.is_multiple_of(2) {
             let Some(at) = Self::pick(&self.buffers, which / 2) else { return };
             let Buffer { handle, bytes, .. } = &mut self.buffers[at];
             calls::on_buffer(*handle, bytes, true, how, &fresh);
@@ -605,7 +605,7 @@ impl Story {
         let (socket, poll) = (&self.sockets[at], &mut self.polls[poll]);
         let (fd, name, set) = (socket.fd, handle(socket.handle), handle(poll.handle));
         let (wish, data) = ((much % 4) as u32, handle(self.next_data));
-        let (by_fd, is_in) = (much / 4 % 2 == 0, poll.members.contains_key(&fd));
+        let (by_fd, is_in) = ((much / 4).is_multiple_of(2), poll.members.contains_key(&fd));
         let did = match (much / 8 % 4, by_fd) {
             (0 | 1, true) => sp_poll_add_fd(set, fd, wish, data),
             (0 | 1, false) => sp_poll_add_socket(set, name, wish, data),
@@ -656,7 +656,7 @@ impl Story {
         if poll.members.len() > poll.most || unclear {
             return;
         }
-        for socket in self.sockets.iter() {
+        for socket in &self.sockets {
             let Some(member) = poll.members.get(&socket.fd) else { continue };
             let told = events.iter().find(|event| event.data.addr() == member.data);
             let told = told.map_or(0, |event| event.events);
@@ -778,7 +778,7 @@ fn all_arrives(peer: &mut UnixStream, going: &mut VecDeque<u8>, then_ends: bool)
     match end {
         Ok(_) => assert!(then_ends),
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            assert!(!then_ends, "the socket is not closed")
+            assert!(!then_ends, "the socket is not closed");
         }
         // It has sent what nobody has received.
         Err(error) => assert!(then_ends && error.kind() == ErrorKind::ConnectionReset, "{error}"),
