@@ -296,8 +296,11 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64,
     let (owner, _) = find(connection)?;
     let mut inner = owner.lock()?;
     let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
-    // Only now: what was good before the lock was taken may be a newcomer's descriptor.
-    super::poll::forget_everywhere(facts.fd);
+    // Only now: what was good before the lock was taken may be a newcomer's descriptor, and so may be the number of one that
+    // the pool has closed itself and told of.
+    if handles::closes_descriptor(connection) || ConnId::from_u64(facts.id).is_some() {
+        super::poll::forget_everywhere(facts.fd);
+    }
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
     inner.remove(name).map_err(bad)?;
     drop(inner);

@@ -352,7 +352,9 @@ impl Inner {
         }
         match ConnId::from_u64(facts.id) {
             None => {
-                driven::part(facts.fd);
+                if handles::closes_descriptor(name.get()) {
+                    driven::part(facts.fd);
+                }
                 self.end_when_told(name);
             }
             Some(id) => {

@@ -371,6 +371,57 @@ static void a_pooled_socket_is_freed(void)
     Socket_free(&other);
 }
 
+/* The next event of this kind; whatever comes is received. */
+static sp_event next(SocketPool_T pool, int kind)
+{
+    sp_event event;
+    int turns;
+
+    for (turns = 0; turns < 200; turns++) {
+        while (SocketPool_next_event(pool, &event) == 1) {
+            if (event.kind == kind)
+                return event;
+            if (event.kind == SP_EVENT_READABLE)
+                Connection_receive(event.connection);
+        }
+        CHECK(SocketPool_turn(pool, 50) == 0);
+    }
+    CHECK(!"the event comes");
+    memset(&event, 0, sizeof event);
+    return event;
+}
+
+static void a_number_that_the_pool_has_closed_is_somebody_elses(void)
+{
+    SocketPool_T pool = make(10);
+    int port = SocketPool_listen(pool, "127.0.0.1", 0), pair[2], number;
+    Socket_T client = Socket_new(AF_INET, SOCK_STREAM, 0);
+    Connection_T conn;
+    char byte = 0;
+
+    CHECK(port > 0 && Socket_connect(client, "127.0.0.1", port) == 0);
+    conn = next(pool, SP_EVENT_OPENED).connection;
+    Socket_free(&client);
+    CHECK(next(pool, SP_EVENT_CLOSED).connection == conn);
+    number = Connection_fd(conn);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    if (pair[1] == number) {
+        pair[1] = pair[0];
+        pair[0] = number;
+    }
+    if (pair[0] != number) {
+        CHECK(dup2(pair[0], number) == number);
+        close(pair[0]);
+    }
+    CHECK(write(pair[1], "x", 1) == 1);
+    sp_pool_remove_connection(pool, conn);
+    CHECK(recv(number, &byte, 1, MSG_DONTWAIT) == 1 && byte == 'x');
+    SocketPool_free(&pool);
+    CHECK(fcntl_ok(number));
+    close(number);
+    close(pair[1]);
+}
+
 static void bounds(void)
 {
     CHECK(SocketPool_new(NULL, 0, 4096) == NULL && strstr(Socket_GetLastError(), "max_connections is 0") != NULL);
@@ -394,5 +445,6 @@ int main(void)
     a_callback_jumps();
     an_arena_ends_its_pools();
     a_pooled_socket_is_freed();
+    a_number_that_the_pool_has_closed_is_somebody_elses();
     return failures;
 }
