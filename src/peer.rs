@@ -93,6 +93,25 @@ impl Peer {
         }
     }
 
+    /// The whole of it in numbers, for where only those can be kept.
+    #[cfg(feature = "capi")]
+    pub(crate) const fn to_words(self) -> [u64; 3] {
+        let ip = u128::from_be_bytes(self.ip);
+        let rest = (self.scope as u64) << 32 | (self.port as u64) << 16 | self.kind as u64;
+        [(ip >> 64) as u64, ip as u64, rest]
+    }
+
+    /// The other way.
+    #[cfg(feature = "capi")]
+    pub(crate) const fn from_words([high, low, rest]: [u64; 3]) -> Self {
+        let ip = (high as u128) << 64 | low as u128;
+        let (scope, port) = ((rest >> 32) as u32, (rest >> 16) as u16);
+        match rest as u16 {
+            UNIX => Self::UNIX,
+            _ => Self::v6(ip, port, scope),
+        }
+    }
+
     /// Whether this is a unix socket.
     ///
     /// ```
@@ -142,6 +161,9 @@ enum Kind {
     V4,
     V6,
 }
+
+#[cfg(feature = "capi")]
+const UNIX: u16 = Kind::Unix as u16;
 
 /// What an IPv4-mapped address begins with, as a number: `::ffff:0:0/96`.
 const MAPPED: u128 = 0xffff;

@@ -1,9 +1,9 @@
 //! A connection of a C program's pool: its bytes, what hangs on it, and its end.
 
 use std::ffi::{c_char, c_int, c_void};
-use std::slice;
 
-use super::handles::{self, Bad, Facts, Kind};
+use super::handed;
+use super::handles::{self, Bad, Kind};
 use super::shared::{Name, Shared};
 use super::status::{Failure, SP_OK, call, found, store};
 use crate::id::ConnId;
@@ -14,33 +14,85 @@ use crate::server::{Connection, Sent};
 #[derive(Debug)]
 pub struct sp_connection;
 
+#[cold]
 fn bad(reason: Bad) -> Failure {
     Failure::handle("connection", Kind::Connection, reason)
 }
 
-/// What the slot of a connection says, without a lock.
-fn facts(connection: *mut sp_connection) -> Result<Facts, Failure> {
-    handles::facts(connection.addr() as u64, Kind::Connection).map_err(bad)
+/// Runs a call on a connection that the pool drives, alone with its pool.
+#[inline]
+fn on_connection<T>(
+    connection: *mut sp_connection,
+    run: impl FnOnce(&mut Connection<'_, Name, Os>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let member = handles::member::<Shared>(connection.addr() as u64).map_err(bad)?;
+    let answer = {
+        let mut inner = member.owner.lock()?;
+        // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
+        let id = ConnId::from_u64(member.id);
+        let connection = id.and_then(|id| inner.pool.get(id));
+        run(&mut connection.ok_or_else(|| bad(Bad::Stale))?)?
+    };
+    member.owner.hurry();
+    Ok(answer)
 }
 
-/// Runs a call on a connection, alone with its pool.
+/// The same, for a function that answers a status.
 fn with_connection(
     function: &str,
     connection: *mut sp_connection,
     run: impl FnOnce(&mut Connection<'_, Name, Os>) -> Result<c_int, Failure>,
 ) -> c_int {
-    call(function, || {
-        let found = facts(connection)?;
-        let pool = handles::pin::<Shared>(found.owner).map_err(bad)?;
-        let status = {
-            let mut inner = pool.lock()?;
-            // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
-            let id = ConnId::from_u64(found.id);
-            let connection = id.and_then(|id| inner.pool.get(id));
-            run(&mut connection.ok_or_else(|| bad(Bad::Stale))?)?
-        };
-        pool.hurry();
-        Ok(status)
+    call(function, || on_connection(connection, run))
+}
+
+/// Receives what has arrived, and tells how many bytes came.
+#[inline]
+pub(super) fn receive(connection: *mut sp_connection) -> Result<usize, Failure> {
+    on_connection(connection, |connection| Ok(connection.receive()))
+}
+
+/// Where the input is, and how long.
+#[inline]
+pub(super) fn input(connection: *mut sp_connection) -> Result<(*const c_void, usize), Failure> {
+    on_connection(connection, |connection| {
+        let input = connection.show_input();
+        Ok((input.as_ptr().cast::<c_void>(), input.len()))
+    })
+}
+
+/// Uses up bytes of the input.
+#[inline]
+pub(super) fn consume(connection: *mut sp_connection, length: usize) -> Result<c_int, Failure> {
+    on_connection(connection, |connection| {
+        let there = connection.input_len();
+        if length > there {
+            let what = format_args!("is {length}, must be at most the {there} bytes that are there");
+            return Err(Failure::argument("length", what));
+        }
+        connection.consume(length);
+        Ok(SP_OK)
+    })
+}
+
+/// Sends bytes.
+///
+/// # Safety
+/// So many of them may be read, unless `data` is NULL.
+#[inline]
+pub(super) unsafe fn send(
+    connection: *mut sp_connection,
+    data: *const c_void,
+    length: usize,
+) -> Result<c_int, Failure> {
+    on_connection(connection, |connection| {
+        // SAFETY: the caller promises the same.
+        let bytes = unsafe { handed::bytes("data", data, length) }?;
+        Ok(match connection.send(bytes) {
+            Sent::Now => SP_SENT_NOW,
+            Sent::Queued => SP_SENT_QUEUED,
+            Sent::Refused => SP_SENT_REFUSED,
+        })
     })
 }
 
@@ -48,8 +100,8 @@ fn with_connection(
 /// see `sp_connection_input`. `count` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sp_connection_receive(connection: *mut sp_connection, count: *mut usize) -> c_int {
-    with_connection("sp_connection_receive", connection, |connection| {
-        let received = connection.receive();
+    call("sp_connection_receive", || {
+        let received = receive(connection)?;
         if !count.is_null() {
             // SAFETY: not NULL, and the caller promises that it may be written through.
             unsafe { count.write(received) };
@@ -66,12 +118,12 @@ pub unsafe extern "C" fn sp_connection_input(
     data: *mut *const c_void,
     length: *mut usize,
 ) -> c_int {
-    with_connection("sp_connection_input", connection, |connection| {
-        let input = connection.input();
+    call("sp_connection_input", || {
+        let (start, count) = input(connection)?;
         // SAFETY: as the caller promises of both.
         unsafe {
-            store("data", data, input.as_ptr().cast::<c_void>())?;
-            store("length", length, input.len())?;
+            store("data", data, start)?;
+            store("length", length, count)?;
         }
         Ok(SP_OK)
     })
@@ -80,15 +132,7 @@ pub unsafe extern "C" fn sp_connection_input(
 /// Says that so many bytes from the front of the input are used up. More than there are is an error, and uses up none.
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_connection_consume(connection: *mut sp_connection, length: usize) -> c_int {
-    with_connection("sp_connection_consume", connection, |connection| {
-        let there = connection.input().len();
-        if length > there {
-            let what = format_args!("is {length}, must be at most the {there} bytes that are there");
-            return Err(Failure::argument("length", what));
-        }
-        connection.consume(length);
-        Ok(SP_OK)
-    })
+    call("sp_connection_consume", || consume(connection, length))
 }
 
 /// The kernel has taken it all.
@@ -105,27 +149,8 @@ pub unsafe extern "C" fn sp_connection_send(
     data: *const c_void,
     length: usize,
 ) -> c_int {
-    with_connection("sp_connection_send", connection, |connection| {
-        if data.is_null() && length > 0 {
-            return Err(Failure::argument("data", "is NULL"));
-        }
-        if length > isize::MAX.cast_unsigned() {
-            return Err(Failure::argument(
-                "length",
-                format_args!("is {length}, must be at most {}", isize::MAX),
-            ));
-        }
-        let bytes = match length {
-            0 => &[][..],
-            // SAFETY: not NULL and not too long, and the caller promises that so many bytes may be read.
-            _ => unsafe { slice::from_raw_parts(data.cast::<u8>(), length) },
-        };
-        Ok(match connection.send(bytes) {
-            Sent::Now => SP_SENT_NOW,
-            Sent::Queued => SP_SENT_QUEUED,
-            Sent::Refused => SP_SENT_REFUSED,
-        })
-    })
+    // SAFETY: the caller promises the same.
+    call("sp_connection_send", || unsafe { send(connection, data, length) })
 }
 
 /// Ends a connection now. Output that waits is dropped. `SP_EVENT_CLOSED` follows.
@@ -150,9 +175,8 @@ pub extern "C" fn sp_connection_close_when_done(connection: *mut sp_connection) 
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_connection_set_userdata(connection: *mut sp_connection, userdata: *mut c_void) -> c_int {
     call("sp_connection_set_userdata", || {
-        let found = facts(connection)?;
-        let pool = handles::pin::<Shared>(found.owner).map_err(bad)?;
-        let _alone = pool.lock()?;
+        let member = handles::member::<Shared>(connection.addr() as u64).map_err(bad)?;
+        let _alone = member.owner.lock()?;
         handles::set_userdata(connection.addr() as u64, userdata).map_err(bad)?;
         Ok(SP_OK)
     })

@@ -1,159 +1,218 @@
 //! Connections that the program drives: sockets it has added, and reads and writes by calls of this interface. The pool
 //! hears of every byte, keeps the limits, and decides ends; the program sees them as the end of the stream.
 
-use std::collections::HashMap;
 use std::ffi::c_int;
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::Shutdown;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::connection::sp_connection;
-use super::handles::{self, Kind, Pinned};
+use super::handles::{self, HeldSocket, Kind, Member};
 use super::pool::sp_pool;
-use super::shared::{self, Name, Shared, Stage};
+use super::shared::{self, Ends, Inner, Name, Shared, Stage};
 use super::status::{Failure, attempt};
 use super::{shortage, socket, waiting};
 use crate::connection::Driver;
 use crate::id::ConnId;
-use crate::net::{OsStream, is_shortage};
+use crate::net::{OsStream, is_shortage, sys};
+use crate::peer::Peer;
 use crate::reason::Refusal;
 use crate::server::Driven;
 
 /// A connection as the pool has it, for one call.
 pub(super) type Conn<'a> = Driven<'a, Name, crate::net::Os>;
 
-/// Which connection has, or has had, a descriptor: programs add those to their loops.
-static BY_FD: Mutex<Option<HashMap<RawFd, Name, crate::hash::FoldedState>>> = Mutex::new(None);
+/// The pools of the process: programs add descriptors of their connections to loops.
+static POOLS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
-fn by_fd() -> MutexGuard<'static, Option<HashMap<RawFd, Name, crate::hash::FoldedState>>> {
-    BY_FD.lock().unwrap_or_else(PoisonError::into_inner)
+/// There is another pool.
+pub(super) fn is_made(pool: u64) {
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    pools.retain(|pool| handles::is_pool(*pool));
+    pools.push(pool);
 }
 
 /// Which connection has this descriptor, if one has.
 pub(super) fn name_of_fd(fd: RawFd) -> Option<u64> {
-    let name = by_fd().as_ref()?.get(&fd).copied()?;
-    // Once it has ended its descriptor is somebody else's.
-    handles::facts(name.get(), Kind::Connection).is_ok().then_some(name.get())
+    let pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    pools.into_iter().find_map(|pool| {
+        let name = handles::pin::<Shared>(pool).ok()?.lock().ok()?.name_of_fd(fd)?;
+        Some(name.get())
+    })
+}
+
+/// The stream that a socket is, which the socket owns as well: so it must not be dropped, and whoever is on the other side.
+fn stream_of(held: &HeldSocket, accepted: Option<Peer>) -> Result<(ManuallyDrop<OsStream>, Peer), Failure> {
+    let refused = |error: io::Error| Failure::system("socket cannot be taken in", &error);
+    if accepted.is_some() {
+        // The program may have made it a blocking one since.
+        sys::set_nonblocking(held.as_fd()).map_err(refused)?;
+    }
+    // SAFETY: the socket is held, so its descriptor is open; this second owner lets go of it, whatever happens.
+    let fd = unsafe { OwnedFd::from_raw_fd(held.fd) };
+    if let Some(peer) = accepted {
+        return Ok((ManuallyDrop::new(OsStream::accepted(fd)), peer));
+    }
+    let stream = OsStream::adopt(fd).map_err(|(fd, error)| {
+        std::mem::forget(fd);
+        refused(error)
+    })?;
+    let stream = ManuallyDrop::new(stream);
+    let peer = stream.connected_peer().ok_or_else(|| Failure::state("the socket is not connected"))?;
+    Ok((stream, peer))
 }
 
 /// Adds a socket to a pool, which owns it if that succeeds.
-pub(super) fn add(pool: *mut sp_pool, socket: u64) -> Result<u64, Failure> {
-    let held = handles::hold_socket(socket, Kind::Socket)
-        .map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
-    if handles::connection_of(socket).is_some() {
-        return Err(Failure::state("the socket is in a pool already"));
+pub(super) fn add(function: &str, pool: *mut sp_pool, socket: u64) -> u64 {
+    let mut ends = Ends::None;
+    let added = attempt(|| {
+        let held = handles::hold_socket(socket, Kind::Socket)
+            .map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+        shared::with_due(pool, |inner| {
+            let added = take_in(inner, socket, &held);
+            ends = inner.ends_to_tell();
+            added
+        })
+    });
+    if let Ok(name) = added {
+        // It may have been polled before it was added.
+        super::poll::has_joined(name);
     }
-    // SAFETY: the socket is held, so its descriptor is open; this second owner lets go of it below, whatever happens.
-    let fd = unsafe { OwnedFd::from_raw_fd(held.fd) };
-    let stream = match OsStream::adopt(fd) {
-        Ok(stream) => stream,
-        Err((fd, error)) => {
-            std::mem::forget(fd);
-            return Err(Failure::system("socket cannot be taken in", &error));
-        }
+    shared::tell_and_answer(function, 0, added, ends)
+}
+
+fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Failure> {
+    let in_a_pool = || Failure::state("the socket is in a pool already");
+    if handles::connection_of(socket).is_some() {
+        return Err(in_a_pool());
+    }
+    if inner.stage == Stage::Freed {
+        return Err(Failure::state("the pool is being freed"));
+    }
+    let origin = held.origin();
+    let listener = origin.and_then(|(listener, _)| listener);
+    let (stream, peer) = stream_of(held, origin.map(|(_, peer)| peer))?;
+    let stream = ManuallyDrop::into_inner(stream);
+    let (driver, admitted) = match inner.stage {
+        Stage::Turned => (Driver::Pool, inner.pool.add_stream(stream, peer)),
+        _ => (Driver::Application, inner.pool.lend(stream, peer)),
     };
-    let stream = ManuallyDrop::new(stream);
-    let Some(peer) = stream.connected_peer() else {
-        return Err(Failure::state("the socket is not connected"));
-    };
-    let listener = handles::listener_of(socket);
-    let added = shared::with_due(pool, |inner| {
-        if inner.stage == Stage::Freed {
-            return Err(Failure::state("the pool is being freed"));
+    let id = admitted.map_err(|refused| {
+        std::mem::forget(refused.stream);
+        if let (Refusal::Full, Some(listener)) = (&refused.reason, listener) {
+            waiting::refused(listener, inner.own_name);
         }
-        let stream = ManuallyDrop::into_inner(stream);
-        let (driver, admitted) = match inner.stage {
-            Stage::Turned => (Driver::Pool, inner.pool.add_stream(stream, peer)),
-            _ => (Driver::Application, inner.pool.lend(stream, peer)),
-        };
-        let id = admitted.map_err(|refused| {
-            std::mem::forget(refused.stream);
-            if let (Refusal::Full, Some(listener)) = (&refused.reason, listener) {
-                waiting::refused(listener, inner.own_name);
-            }
-            Failure::refused(refused.reason)
-        })?;
-        let now = inner.pool.now().as_millis();
-        let name = handles::join(socket, inner.own_name, id.as_u64(), now, driver).ok().and_then(Name::new);
-        let Some(name) = name else {
-            inner.pool.withdraw(id);
-            return Err(Failure::state("the socket is in a pool already"));
-        };
-        inner.pool.hang(id, name);
-        if let Some(listener) = listener
-            && !inner.listeners.contains(&listener)
-        {
-            inner.listeners.retain(|listener| handles::hold_socket(*listener, Kind::Socket).is_ok());
-            inner.listeners.push(listener);
-            if handles::fed_by(listener).is_some_and(|other| other != inner.own_name) {
-                waiting::feeds_several(listener);
-            }
-            handles::feed(listener, inner.own_name);
-        }
-        Ok(name)
+        Failure::refused(refused.reason)
     })?;
-    by_fd().get_or_insert_default().insert(held.fd, added);
-    // It may have been polled before it was added.
-    super::poll::has_joined(added.get());
-    Ok(added.get())
+    let now = inner.pool.time_of_tick().as_millis();
+    let name = handles::join(socket, inner.own_name, id.as_u64(), now, driver).ok().and_then(Name::new);
+    let Some(name) = name else {
+        inner.pool.withdraw(id);
+        return Err(in_a_pool());
+    };
+    inner.pool.hang(id, name);
+    if let Some(listener) = listener
+        && !inner.listeners.contains(&listener)
+    {
+        inner.is_fed_by(listener);
+    }
+    Ok(name.get())
 }
 
-/// A connection by its name, and its pool.
-fn find(connection: u64) -> Result<(Pinned<Shared>, handles::Facts), Failure> {
-    let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
-    let pool = handles::pin::<Shared>(facts.owner).map_err(bad)?;
-    Ok((pool, facts))
+impl Inner {
+    /// Notes that a listener feeds this pool.
+    #[cold]
+    fn is_fed_by(&mut self, listener: u64) {
+        self.listeners.retain(|listener| handles::hold_socket(*listener, Kind::Socket).is_ok());
+        self.listeners.push(listener);
+        if handles::fed_by(listener).is_some_and(|other| other != self.own_name) {
+            waiting::feeds_several(listener);
+        }
+        handles::feed(listener, self.own_name);
+    }
 }
 
+#[cold]
 fn bad(reason: handles::Bad) -> Failure {
     Failure::handle("connection", Kind::Connection, reason)
 }
 
-/// Runs a call on a connection that the program drives, alone with its pool. `ended` is the answer when the pool has ended it
-/// and the program has not removed it yet.
+/// Runs a call on a connection that the program drives, alone with its pool. The pool may have ended it, and the program not
+/// have removed it yet: then there is `None`.
+#[inline(always)]
+pub(super) fn with_or_ended<T>(
+    connection: u64,
+    run: impl FnOnce(Option<&mut Conn<'_>>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    with_member(&handles::member(connection).map_err(bad)?, connection, run)
+}
+
+#[inline(always)]
+fn with_member<T>(
+    member: &Member<Shared>,
+    connection: u64,
+    run: impl FnOnce(Option<&mut Conn<'_>>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut inner = member.owner.lock()?;
+    // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
+    if let Some(id) = ConnId::from_u64(member.id) {
+        if let Some(mut conn) = inner.pool.driven(id) {
+            let answer = run(Some(&mut conn));
+            member.set_active_ms(conn.last_active().as_millis());
+            drop(inner);
+            member.owner.hurry();
+            return answer;
+        }
+        is_gone(&inner, id, connection)?;
+    }
+    run(None)
+}
+
+/// Why a connection cannot be driven, unless the pool has ended it.
+#[cold]
+fn is_gone(inner: &Inner, id: ConnId, connection: u64) -> Result<(), Failure> {
+    if inner.pool.drives(id) {
+        return Err(Failure::state("the pool's own loop moves its bytes: see sp_connection_receive"));
+    }
+    handles::facts(connection, Kind::Connection).map(|_| ()).map_err(bad)
+}
+
+/// The same with what to answer for one that has ended.
+#[inline]
 pub(super) fn with<T>(
     connection: u64,
     ended: impl FnOnce() -> Result<T, Failure>,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let (pool, facts) = find(connection)?;
-    let mut inner = pool.lock()?;
-    // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
-    let Some(id) = ConnId::from_u64(facts.id) else { return ended() };
-    if let Some(mut conn) = inner.pool.driven(id) {
-        let answer = run(&mut conn);
-        handles::set_active_ms(connection, conn.last_active().as_millis());
-        drop(inner);
-        pool.hurry();
-        return answer;
-    }
-    if inner.pool.drives(id) {
-        return Err(Failure::state("the pool's own loop moves its bytes: see sp_connection_receive"));
-    }
-    handles::facts(connection, Kind::Connection).map_err(bad)?;
-    ended()
+    with_or_ended(connection, |conn| match conn {
+        Some(conn) => run(conn),
+        None => ended(),
+    })
 }
 
-/// The same, for one that must be of this pool, and live.
+/// The same for one that must be of this pool, and live.
+#[inline]
 pub(super) fn of<T>(
     pool: *mut sp_pool,
     connection: u64,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    belongs(pool, connection)?;
-    with(connection, || Err(Failure::state("the pool has ended the connection")), run)
+    let member = member_of(pool, connection)?;
+    with_member(&member, connection, |conn| match conn {
+        Some(conn) => run(conn),
+        None => Err(Failure::state("the pool has ended the connection")),
+    })
 }
 
-/// Whether a connection is of this pool.
-fn belongs(pool: *mut sp_pool, connection: u64) -> Result<(), Failure> {
-    let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
-    if facts.owner == pool.addr() as u64 {
-        return Ok(());
+/// A connection that must be of this pool.
+#[inline(always)]
+fn member_of(pool: *mut sp_pool, connection: u64) -> Result<Member<Shared>, Failure> {
+    if let Some(member) = handles::member_of(pool.addr() as u64, connection).map_err(bad)? {
+        return Ok(member);
     }
     shared::pin(pool)?;
     Err(Failure::argument("connection", "is another pool's"))
@@ -163,17 +222,6 @@ fn belongs(pool: *mut sp_pool, connection: u64) -> Result<(), Failure> {
 pub(super) fn connection_of(socket: u64) -> Result<u64, Failure> {
     handles::hold_socket(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
     handles::connection_of(socket).ok_or_else(|| Failure::state("the socket is in no pool"))
-}
-
-/// The connection that a socket is in a pool; NULL if it is in no pool, or in another.
-pub(super) fn get(pool: *mut sp_pool, socket: u64) -> Result<*mut sp_connection, Failure> {
-    handles::check(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
-    handles::check(pool.addr() as u64, Kind::Pool).map_err(|bad| Failure::handle("pool", Kind::Pool, bad))?;
-    let connection = handles::connection_of(socket).filter(|connection| {
-        let owner = handles::facts(*connection, Kind::Connection).map_or(0, |facts| facts.owner);
-        owner == pool.addr() as u64
-    });
-    Ok(std::ptr::without_provenance_mut(connection.unwrap_or(0) as usize))
 }
 
 /// Does something with the socket of a connection, whose pool is locked.
@@ -288,24 +336,25 @@ pub(super) fn tick(pools: &[u64]) {
     }
 }
 
-/// Removes a connection from the pool that it must be of, if one is named, and closes it. The close callback is to be told.
-pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64, Failure> {
-    if let Some(pool) = pool {
-        belongs(pool, connection)?;
-    }
-    let (owner, _) = find(connection)?;
-    let mut inner = owner.lock()?;
-    let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
+/// Removes a connection from the pool that it must be of, if one is named, and closes it. Its end may be to be told.
+pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends, Failure> {
+    let member = match pool {
+        Some(pool) => member_of(pool, connection)?,
+        None => handles::member(connection).map_err(bad)?,
+    };
+    let mut inner = member.owner.lock()?;
+    let id = member.id_now(connection).map_err(bad)?;
     // Only now: what was good before the lock was taken may be a newcomer's descriptor, and so may be the number of one that
     // the pool has closed itself and told of.
-    if handles::closes_descriptor(connection) || ConnId::from_u64(facts.id).is_some() {
-        super::poll::forget_everywhere(facts.fd);
+    if member.closes_descriptor() || ConnId::from_u64(id).is_some() {
+        super::poll::forget_everywhere(member.fd());
     }
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
-    inner.remove(name).map_err(bad)?;
+    inner.remove(&member, name).map_err(bad)?;
+    let ends = inner.ends_to_tell();
     drop(inner);
     shortage::descriptor_is_free();
-    Ok(facts.owner)
+    Ok(ends)
 }
 
 /// What has come unread of a connection that was ended is dropped, so that its close does not reset what was sent.

@@ -8,10 +8,13 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
+use super::alone;
+use super::lock::{Guard, Lock};
 use crate::connection::Driver;
+use crate::peer::Peer;
 
 /// What a handle names. A slot is of one kind; some kinds of handle are other views of the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,16 +66,14 @@ impl Kind {
         Self::Protection,
     ];
 
-    /// Whether a handle of this kind may name a slot of the kind in `state`.
+    /// Of which kind the slots are that handles of this kind name. A socket's may be a connection as well.
     #[inline]
-    const fn views(self, state: u64) -> bool {
-        let slot = state >> KIND_SHIFT & KIND_MASK;
-        let wanted = match self {
+    const fn of_slot(self) -> Self {
+        match self {
             Self::Input | Self::Output => Self::Connection,
             Self::Health => Self::Pool,
             kind => kind,
-        };
-        slot == wanted as u64 || (matches!(self, Self::Socket) && slot == Self::Connection as u64)
+        }
     }
 }
 
@@ -121,8 +122,10 @@ struct Slot {
     created_ms: AtomicU64,
     active_ms: AtomicU64,
     fd: AtomicI32,
-    /// In which process of a chain of forks it was made; the highest bit: whether the slot closes `fd`.
-    process: AtomicU32,
+    /// Whether the slot closes `fd`.
+    closes: AtomicBool,
+    /// Whether it is a socket that we have accepted ourselves: then its peer is known, see [`Slot::peer`].
+    accepted: AtomicBool,
 }
 
 impl Slot {
@@ -136,7 +139,8 @@ impl Slot {
             created_ms: AtomicU64::new(0),
             active_ms: AtomicU64::new(0),
             fd: AtomicI32::new(-1),
-            process: AtomicU32::new(0),
+            closes: AtomicBool::new(false),
+            accepted: AtomicBool::new(false),
         }
     }
 }
@@ -150,24 +154,38 @@ pub(super) struct Facts {
     pub(super) fd: i32,
 }
 
-/// Slots that were used and are free, and the first that was never used.
+/// Slots that were used and are free, the first that was never used, and how many forks ago that was noted.
 #[derive(Debug)]
 struct Free {
     slots: Vec<u32>,
     unused: u32,
+    forks: u32,
 }
 
 /// Those that are made stay for as long as the process.
 static SEGMENTS: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
     [const { AtomicPtr::new(ptr::null_mut()) }; MOST_SLOTS / SEGMENT];
-static FREE: Mutex<Free> = Mutex::new(Free { slots: Vec::new(), unused: 0 });
+/// Segments of the processes from which this one was forked off, so that what looks for leaks finds them.
+static HIDDEN: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; MOST_SLOTS / SEGMENT];
+static FREE: Lock<Free> = Lock::new(Free { slots: Vec::new(), unused: 0, forks: 0 });
 
+/// Slots below this were made by the processes from which this one was forked off, and are not to be found.
+static INHERITED: AtomicU32 = AtomicU32::new(0);
+/// Slots below this have been made.
+static MADE: AtomicU32 = AtomicU32::new(0);
 /// Which process of a chain of forks this is.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-fn free_slots() -> MutexGuard<'static, Free> {
-    // Nothing that holds it can panic half way.
-    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+fn free_slots() -> Guard<'static, Free> {
+    let mut free = FREE.lock().expect("nothing that holds it can panic half way, or be called again");
+    let forks = FORKS.load(Ordering::Relaxed);
+    if free.forks != forks {
+        free.forks = forks;
+        free.slots.clear();
+        free.unused = INHERITED.load(Ordering::Relaxed);
+    }
+    free
 }
 
 #[inline]
@@ -187,6 +205,7 @@ fn take_slot() -> Option<(u32, &'static Slot)> {
     let place = free.unused;
     let segment = SEGMENTS.get(place as usize / SEGMENT)?;
     if segment.load(Ordering::Acquire).is_null() {
+        get_ready();
         // As many as there are slots in it can be given back without an allocation.
         let room = free.unused as usize + SEGMENT - free.slots.len();
         free.slots.try_reserve(room).ok()?;
@@ -195,14 +214,15 @@ fn take_slot() -> Option<(u32, &'static Slot)> {
         slots.resize_with(SEGMENT, Slot::new);
         let slots: Box<[Slot; SEGMENT]> = slots.into_boxed_slice().try_into().ok()?;
         segment.store(Box::into_raw(slots), Ordering::Release);
+        MADE.store(place + SEGMENT as u32, Ordering::Relaxed);
     }
     free.unused += 1;
     Some((place, slot(place).expect("its segment has just been made")))
 }
 
 /// Makes the slot name something from now on. Whatever it holds must have been stored before.
-fn publish(place: u32, slot: &Slot, kind: Kind, closes: u32) -> u64 {
-    slot.process.store(this_process() | closes, Ordering::Relaxed);
+fn publish(place: u32, slot: &Slot, kind: Kind, closes: bool) -> u64 {
+    slot.closes.store(closes, Ordering::Relaxed);
     let generation = (slot.state.load(Ordering::Relaxed) >> GENERATION_SHIFT) + 1;
     slot.state.store(generation << GENERATION_SHIFT | (kind as u64) << KIND_SHIFT, Ordering::Release);
     generation << GENERATION_SHIFT | (kind as u64) << KIND_SHIFT | u64::from(place)
@@ -212,7 +232,7 @@ fn publish(place: u32, slot: &Slot, kind: Kind, closes: u32) -> u64 {
 pub(super) fn name<T: Object>(object: Box<T>) -> Option<u64> {
     let (place, slot) = take_slot()?;
     slot.object.store(Box::into_raw(object).cast(), Ordering::Relaxed);
-    Some(publish(place, slot, T::KIND, 0))
+    Some(publish(place, slot, T::KIND, false))
 }
 
 /// Gives a connection its name whose descriptor the pool closes. `None` if there is no room for another.
@@ -220,15 +240,29 @@ pub(super) fn name_connection(facts: Facts) -> Option<u64> {
     let (place, slot) = take_slot()?;
     slot.belong(facts.owner, facts.id, facts.created_ms);
     slot.fd.store(facts.fd, Ordering::Relaxed);
-    Some(publish(place, slot, Kind::Connection, 0))
+    Some(publish(place, slot, Kind::Connection, false))
 }
 
 /// Gives a socket its name, with which it is closed. The descriptor comes back if there is no room for another.
 pub(super) fn name_socket(fd: OwnedFd) -> Result<u64, OwnedFd> {
+    name_with_origin(fd, 0, None)
+}
+
+/// The same for one that was accepted at this listener.
+pub(super) fn name_accepted(fd: OwnedFd, listener: u64, peer: Peer) -> Result<u64, OwnedFd> {
+    name_with_origin(fd, listener, Some(peer))
+}
+
+fn name_with_origin(fd: OwnedFd, listener: u64, peer: Option<Peer>) -> Result<u64, OwnedFd> {
     let Some((place, slot)) = take_slot() else { return Err(fd) };
     slot.fd.store(fd.into_raw_fd(), Ordering::Relaxed);
-    slot.owner.store(0, Ordering::Relaxed);
-    Ok(publish(place, slot, Kind::Socket, CLOSES))
+    slot.owner.store(listener, Ordering::Relaxed);
+    slot.accepted.store(peer.is_some(), Ordering::Relaxed);
+    let words = peer.map_or([0; 3], Peer::to_words);
+    for (place, word) in slot.peer().into_iter().zip(words) {
+        place.store(word, Ordering::Relaxed);
+    }
+    Ok(publish(place, slot, Kind::Socket, true))
 }
 
 /// Makes a socket that is in no pool a connection of one, whose descriptor is closed by its driver. Its name as a connection
@@ -246,12 +280,17 @@ pub(super) fn join(socket: u64, owner: u64, id: u64, now_ms: u64, driver: Driver
         (state & !PINS_MASK == alone).then_some(view(state, Kind::Connection))
     });
     if joined.is_ok() && driver == Driver::Pool {
-        slot.process.fetch_and(!CLOSES, Ordering::Relaxed);
+        slot.closes.store(false, Ordering::Relaxed);
     }
     joined.map(|_| view(socket, Kind::Connection)).map_err(|_| Bad::Stale)
 }
 
 impl Slot {
+    /// Where the peer of a socket is kept that was accepted: what a connection keeps there, one that is in no pool has not.
+    const fn peer(&self) -> [&AtomicU64; 3] {
+        [&self.id, &self.created_ms, &self.active_ms]
+    }
+
     fn belong(&self, owner: u64, id: u64, created_ms: u64) {
         self.owner.store(owner, Ordering::Relaxed);
         self.id.store(id, Ordering::Relaxed);
@@ -259,19 +298,6 @@ impl Slot {
         self.active_ms.store(created_ms, Ordering::Relaxed);
         self.userdata.store(ptr::null_mut(), Ordering::Relaxed);
     }
-}
-
-/// Notes at which listener a socket was accepted.
-pub(super) fn set_listener(socket: u64, listener: u64) {
-    if let Ok(slot) = find(socket, Kind::Socket) {
-        slot.owner.store(listener, Ordering::Relaxed);
-    }
-}
-
-/// At which listener a socket that is in no pool was accepted.
-pub(super) fn listener_of(socket: u64) -> Option<u64> {
-    let listener = find(socket, Kind::Socket).ok()?.owner.load(Ordering::Relaxed);
-    find(listener, Kind::Socket).is_ok().then_some(listener)
 }
 
 /// Notes which pool gets what a listener accepts.
@@ -311,26 +337,27 @@ pub(super) fn lives(handle: u64) -> bool {
 /// Whether `handle` names something of this kind at this moment; then, where.
 #[inline]
 fn find(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
-    if let Some(slot) = slot(handle as u32 & PLACE_MASK)
-        && handle >> KIND_SHIFT & KIND_MASK == kind as u64
-        && is_named(slot.state.load(Ordering::Acquire), handle, kind)
-        && slot.process.load(Ordering::Relaxed) & !CLOSES == FORKS.load(Ordering::Relaxed)
-    {
-        return Ok(slot);
-    }
-    Err(why_not(handle, kind))
+    find_with_state(handle, kind).map(|(slot, _)| slot)
 }
 
-/// Whether `handle` names something of this kind at this moment.
+/// The same, and the state in which it was found.
 #[inline]
-pub(super) fn check(handle: u64, kind: Kind) -> Result<(), Bad> {
-    find(handle, kind).map(|_| ())
+fn find_with_state(handle: u64, kind: Kind) -> Result<(&'static Slot, u64), Bad> {
+    if let Some(slot) = slot(handle as u32 & PLACE_MASK) {
+        let state = slot.state.load(Ordering::Acquire);
+        if is_named(state, handle, kind) {
+            return Ok((slot, state));
+        }
+    }
+    Err(why_not(handle, kind))
 }
 
 /// Whether the slot with this state is what the handle names as this kind.
 #[inline]
 fn is_named(state: u64, handle: u64, kind: Kind) -> bool {
-    (state ^ handle) >> GENERATION_SHIFT == 0 && kind.views(state)
+    let is_a_slot_of = |of| (state ^ view(handle, of)) >> KIND_SHIFT == 0;
+    handle >> KIND_SHIFT & KIND_MASK == kind as u64
+        && (is_a_slot_of(kind.of_slot()) || kind == Kind::Socket && is_a_slot_of(Kind::Connection))
 }
 
 #[cold]
@@ -338,32 +365,33 @@ fn why_not(handle: u64, kind: Kind) -> Bad {
     if handle == 0 {
         return Bad::Null;
     }
-    let Some(slot) = slot(handle as u32 & PLACE_MASK) else { return Bad::Stale };
+    let place = handle as u32 & PLACE_MASK;
+    let Some(slot) = slot(place) else {
+        return if place < INHERITED.load(Ordering::Relaxed) { Bad::Forked } else { Bad::Stale };
+    };
     let state = slot.state.load(Ordering::Acquire);
     let is_there = (state ^ handle) >> GENERATION_SHIFT == 0 && state >> KIND_SHIFT & KIND_MASK != 0;
-    if !is_there {
-        Bad::Stale
-    } else if handle >> KIND_SHIFT & KIND_MASK != kind as u64 {
-        Bad::Kind
-    } else if !kind.views(state) {
-        Bad::Stale
-    } else {
-        Bad::Forked
-    }
+    if is_there && handle >> KIND_SHIFT & KIND_MASK != kind as u64 { Bad::Kind } else { Bad::Stale }
 }
 
 /// Raises the count of those who use a slot.
-#[inline]
+#[inline(always)]
 fn hold(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
-    let slot = find(handle, kind)?;
-    let mut state = slot.state.load(Ordering::Relaxed);
-    while is_named(state, handle, kind) && state & PINS_MASK < PINS_MASK {
-        match slot.state.compare_exchange_weak(state, state + 1, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => return Ok(slot),
-            Err(now) => state = now,
-        }
+    let (slot, state) = find_with_state(handle, kind)?;
+    if alone::is_alone() && state & PINS_MASK < PINS_MASK {
+        slot.state.store(state + 1, Ordering::Relaxed);
+        return Ok(slot);
     }
-    Err(Bad::Stale)
+    hold_among_threads(slot, handle, kind)
+}
+
+/// Not inlined, for it would make every call larger.
+#[inline(never)]
+fn hold_among_threads(slot: &'static Slot, handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
+    let held = slot.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
+        (is_named(state, handle, kind) && state & PINS_MASK < PINS_MASK).then_some(state + 1)
+    });
+    held.map(|_| slot).map_err(|_| Bad::Stale)
 }
 
 /// Takes the kind away from a slot that is held and of this kind itself: from now on it names nothing. A socket that a pool
@@ -378,8 +406,16 @@ fn retire(slot: &Slot, handle: u64, kind: Kind) -> Result<(), Bad> {
 }
 
 /// Lets go of a slot; `true` for the last one after it has been retired.
+#[inline]
 fn let_go(slot: &Slot) -> bool {
-    let before = slot.state.fetch_sub(1, Ordering::AcqRel);
+    let before = match alone::is_alone() {
+        true => {
+            let state = slot.state.load(Ordering::Relaxed);
+            slot.state.store(state - 1, Ordering::Relaxed);
+            state
+        }
+        false => slot.state.fetch_sub(1, Ordering::AcqRel),
+    };
     before & PINS_MASK == 1 && before >> KIND_SHIFT & KIND_MASK == 0
 }
 
@@ -409,18 +445,26 @@ impl<T: Object> std::ops::Deref for Pinned<T> {
 }
 
 impl<T: Object> Drop for Pinned<T> {
+    #[inline]
     fn drop(&mut self) {
         if let_go(self.slot) {
-            let object = self.slot.object.swap(ptr::null_mut(), Ordering::AcqRel);
-            give_back_slot(self.slot, self.place);
-            // SAFETY: it came from a `Box<T>`, as above; its name is gone and nobody uses it any more.
-            drop(unsafe { Box::from_raw(object.cast::<T>()) });
+            self.drop_object();
         }
     }
 }
 
+impl<T: Object> Pinned<T> {
+    #[cold]
+    fn drop_object(&self) {
+        let object = self.slot.object.swap(ptr::null_mut(), Ordering::AcqRel);
+        give_back_slot(self.slot, self.place);
+        // SAFETY: it came from a `Box<T>`, as in `deref`; its name is gone and nobody uses it any more.
+        drop(unsafe { Box::from_raw(object.cast::<T>()) });
+    }
+}
+
 /// Takes hold of what a handle names.
-#[inline]
+#[inline(always)]
 pub(super) fn pin<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
     let slot = hold(handle, T::KIND)?;
     Ok(Pinned { slot, place: handle as u32 & PLACE_MASK, object: PhantomData })
@@ -457,13 +501,30 @@ impl Drop for HeldSocket {
     fn drop(&mut self) {
         if let_go(self.slot) {
             let fd = self.slot.fd.swap(-1, Ordering::AcqRel);
-            let closes = self.slot.process.load(Ordering::Relaxed) & CLOSES != 0;
+            let closes = self.slot.closes.load(Ordering::Relaxed);
             give_back_slot(self.slot, self.place);
             if closes {
                 // SAFETY: `name_socket` took it from its owner, and the swap gives it to one caller only.
                 drop(unsafe { OwnedFd::from_raw_fd(fd) });
             }
         }
+    }
+}
+
+impl HeldSocket {
+    /// Where a socket comes from that is in no pool: at which listener it was accepted, if that still listens, and who is on
+    /// the other side. `None`: we have not accepted it.
+    pub(super) fn origin(&self) -> Option<(Option<u64>, Peer)> {
+        if !self.slot.accepted.load(Ordering::Relaxed) {
+            return None;
+        }
+        let listener = self.slot.owner.load(Ordering::Relaxed);
+        let peer = Peer::from_words(self.slot.peer().map(|word| word.load(Ordering::Relaxed)));
+        fence(Ordering::Acquire);
+        // If a pool has taken it meanwhile, what was read is something else.
+        let state = self.slot.state.load(Ordering::Relaxed);
+        let listener = find(listener, Kind::Socket).is_ok().then_some(listener);
+        (state >> KIND_SHIFT & KIND_MASK == Kind::Socket as u64).then_some((listener, peer))
     }
 }
 
@@ -506,12 +567,83 @@ pub(super) fn set_left(connection: u64, how: u64) {
 /// Of which pool and connection a socket is, if of any; else only its descriptor is good.
 pub(super) fn connection_of(socket: u64) -> Option<u64> {
     let state = find(socket, Kind::Socket).ok()?.state.load(Ordering::Acquire);
-    Kind::Connection.views(state).then(|| view(socket, Kind::Connection))
+    let connection = view(socket, Kind::Connection);
+    is_named(state, connection, Kind::Connection).then_some(connection)
+}
+
+/// The connection that a socket is, if `pool` has it. Fails with what is wrong with which of the two.
+#[inline]
+pub(super) fn connection_in(pool: u64, socket: u64) -> Result<Option<u64>, (Kind, Bad)> {
+    let of_socket = |bad| (Kind::Socket, bad);
+    let slot = find(socket, Kind::Socket).map_err(of_socket)?;
+    let owner = slot.owner.load(Ordering::Relaxed);
+    fence(Ordering::Acquire);
+    let state = slot.state.load(Ordering::Relaxed);
+    find(pool, Kind::Pool).map_err(|bad| (Kind::Pool, bad))?;
+    let connection = view(socket, Kind::Connection);
+    if owner == pool && is_named(state, connection, Kind::Connection) {
+        return Ok(Some(connection));
+    }
+    if is_named(state, socket, Kind::Socket) { Ok(None) } else { Err(of_socket(Bad::Stale)) }
 }
 
 /// Whether the descriptor of a connection is closed with its name, and not by the pool.
 pub(super) fn closes_descriptor(connection: u64) -> bool {
-    read(connection, Kind::Connection, |slot| slot.process.load(Ordering::Relaxed) & CLOSES != 0) == Ok(true)
+    read(connection, Kind::Connection, |slot| slot.closes.load(Ordering::Relaxed)) == Ok(true)
+}
+
+/// A connection and what owns it, for one call.
+#[derive(Debug)]
+pub(super) struct Member<T: Object> {
+    slot: &'static Slot,
+    pub(super) owner: Pinned<T>,
+    /// What its owner knows it by.
+    pub(super) id: u64,
+}
+
+impl<T: Object> Member<T> {
+    /// What its slot says now.
+    pub(super) fn fd(&self) -> RawFd {
+        self.slot.fd.load(Ordering::Relaxed)
+    }
+
+    /// Whether its descriptor is closed with its name, and not by the pool.
+    pub(super) fn closes_descriptor(&self) -> bool {
+        self.slot.closes.load(Ordering::Relaxed)
+    }
+
+    /// What its owner knows it by now; `Err` if its name has ended since.
+    pub(super) fn id_now(&self, connection: u64) -> Result<u64, Bad> {
+        let id = self.slot.id.load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        let state = self.slot.state.load(Ordering::Relaxed);
+        if is_named(state, connection, Kind::Connection) { Ok(id) } else { Err(Bad::Stale) }
+    }
+
+    /// When it was last active. Whoever calls this keeps its name from ending meanwhile, as all who change it do.
+    pub(super) fn set_active_ms(&self, now_ms: u64) {
+        self.slot.active_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+/// Takes hold of the owner of a connection.
+#[inline(always)]
+pub(super) fn member<T: Object>(connection: u64) -> Result<Member<T>, Bad> {
+    let slot = find(connection, Kind::Connection)?;
+    let (owner, id) = (slot.owner.load(Ordering::Relaxed), slot.id.load(Ordering::Relaxed));
+    fence(Ordering::Acquire);
+    if !is_named(slot.state.load(Ordering::Relaxed), connection, Kind::Connection) {
+        return Err(Bad::Stale);
+    }
+    Ok(Member { slot, owner: pin(owner)?, id })
+}
+
+/// Takes hold of the owner of a connection, if it is this one.
+#[inline(always)]
+pub(super) fn member_of<T: Object>(owner: u64, connection: u64) -> Result<Option<Member<T>>, Bad> {
+    let member = member::<T>(connection)?;
+    let is_the_owner = member.slot.owner.load(Ordering::Relaxed) == owner;
+    Ok(is_the_owner.then_some(member))
 }
 
 #[inline]
@@ -530,13 +662,6 @@ pub(super) fn set_userdata(connection: u64, userdata: *mut c_void) -> Result<(),
     find(connection, Kind::Connection).map(|slot| slot.userdata.store(userdata, Ordering::Release))
 }
 
-/// As `set_userdata`.
-pub(super) fn set_active_ms(connection: u64, now_ms: u64) {
-    if let Ok(slot) = find(connection, Kind::Connection) {
-        slot.active_ms.store(now_ms, Ordering::Relaxed);
-    }
-}
-
 /// Reads what belongs together: what was read counts only if the slot still names the same thing afterwards.
 #[inline]
 fn read<T>(handle: u64, kind: Kind, read: impl FnOnce(&Slot) -> T) -> Result<T, Bad> {
@@ -546,21 +671,28 @@ fn read<T>(handle: u64, kind: Kind, read: impl FnOnce(&Slot) -> T) -> Result<T, 
     if is_named(slot.state.load(Ordering::Relaxed), handle, kind) { Ok(value) } else { Err(Bad::Stale) }
 }
 
-/// Which process of a chain of forks this is.
-fn this_process() -> u32 {
-    static WATCHED: OnceLock<()> = OnceLock::new();
+/// What must be known before there is a first handle: who is alone, and when a process is forked off. In the child the
+/// handles of its parent name nothing any more.
+fn get_ready() {
+    static READY: OnceLock<()> = OnceLock::new();
     extern "C" fn in_child() {
+        let made = MADE.load(Ordering::Relaxed);
+        for place in INHERITED.load(Ordering::Relaxed) as usize / SEGMENT..made as usize / SEGMENT {
+            let segment = SEGMENTS[place].swap(ptr::null_mut(), Ordering::Relaxed);
+            HIDDEN[place].store(segment, Ordering::Relaxed);
+        }
+        INHERITED.store(made, Ordering::Relaxed);
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
     type Handler = Option<extern "C" fn()>;
     unsafe extern "C" {
         fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> std::ffi::c_int;
     }
-    WATCHED.get_or_init(|| {
-        // SAFETY: the handler only counts, in an atomic. Where it cannot be set, nobody notices a fork.
+    READY.get_or_init(|| {
+        alone::find_out();
+        // SAFETY: the handler only stores to atomics. Where it cannot be set, nobody notices a fork.
         unsafe { pthread_atfork(None, None, Some(in_child)) };
     });
-    FORKS.load(Ordering::Relaxed)
 }
 
 const MOST_SLOTS: usize = 1 << 28;
@@ -572,8 +704,6 @@ const PINS_MASK: u64 = PLACE_MASK as u64;
 const KIND_SHIFT: u32 = 28;
 const KIND_MASK: u64 = 0xf;
 const GENERATION_SHIFT: u32 = 32;
-/// Of `Slot::process`: the slot closes its descriptor.
-const CLOSES: u32 = 1 << 31;
 
 #[cfg(test)]
 mod tests {

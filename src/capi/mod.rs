@@ -12,6 +12,7 @@
 #![allow(clippy::not_unsafe_ptr_arg_deref, reason = "a handle looks like a pointer and is never followed")]
 
 mod address;
+mod alone;
 mod arena;
 mod buffer;
 mod connection;
@@ -22,6 +23,7 @@ mod guide;
 mod handed;
 mod handles;
 mod limbo;
+mod lock;
 mod machine;
 mod nesting;
 mod poll;

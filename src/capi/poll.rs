@@ -106,6 +106,9 @@ pub(super) fn unmute_reading(fd: RawFd) {
 
 /// A socket has become a connection of a pool. It may be in polls already. Whoever calls this holds no pool.
 pub(super) fn has_joined(connection: u64) {
+    if LIVE.load(Ordering::Acquire) == 0 {
+        return;
+    }
     let Ok(facts) = handles::facts(connection, Kind::Connection) else { return };
     let registered = AtomicUsize::new(0);
     everywhere(|set| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::event::sp_event;
 use super::handles;
-use super::shared::{self, Inner, Shared, Stage};
+use super::shared::{self, Ends, Inner, Shared, Stage};
 use super::status::{Failure, SP_BAD_HANDLE, SP_OK, SP_SYSTEM, call, set_errno, store};
 use crate::drain::State;
 use crate::net::Wake;
@@ -153,6 +153,7 @@ pub extern "C" fn sp_pool_turn(pool: *mut sp_pool, timeout_ms: c_int) -> c_int {
         pinned.waits.store(false, Ordering::Release);
         // What was due is done even if the wait has failed.
         let mut inner = pinned.lock()?;
+        inner.pool.end_show();
         inner.pool.process(&mut reactor);
         inner.do_what_is_due();
         waited?;
@@ -163,19 +164,29 @@ pub extern "C" fn sp_pool_turn(pool: *mut sp_pool, timeout_ms: c_int) -> c_int {
 /// Stores the next event and returns 1; returns 0 when this turn has nothing more to tell.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn sp_pool_next_event(pool: *mut sp_pool, event: *mut sp_event) -> c_int {
-    let mut is_to_tell = false;
-    let status = with_pool("sp_pool_next_event", pool, |inner| {
+    // SAFETY: the caller promises the same.
+    unsafe { next_event("sp_pool_next_event", pool, event) }
+}
+
+/// The same, for `function`.
+///
+/// # Safety
+/// `event` is NULL or may be written through.
+#[inline]
+pub(super) unsafe fn next_event(function: &str, pool: *mut sp_pool, event: *mut sp_event) -> c_int {
+    let mut ends = Ends::None;
+    let status = with_pool(function, pool, |inner| {
         // SAFETY: as the caller promises.
         unsafe { store("event", event, sp_event::none()) }?;
         let next = inner.next_event();
-        is_to_tell = inner.has_ends_to_tell();
+        ends = inner.ends_to_tell();
         let Some(next) = next else { return Ok(0) };
         // SAFETY: as above.
         unsafe { store("event", event, next) }?;
         Ok(1)
     });
-    if is_to_tell {
-        shared::tell(pool.addr() as u64);
+    if let Ends::Of(pool) = ends {
+        shared::tell(pool);
     }
     status
 }

@@ -6,15 +6,16 @@ use std::ffi::{c_int, c_void};
 use std::net::Shutdown;
 use std::num::NonZeroU64;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
-use super::handles::{self, Bad, Kind, Object, Pinned};
+use super::handles::{self, Bad, Kind, Member, Object, Pinned};
+use super::lock::{Guard, Lock, NoLock};
 use super::pool::sp_pool;
-use super::status::Failure;
+use super::status::{Failure, attempt, concluded};
 use super::{driven, limbo, nesting, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
@@ -29,7 +30,7 @@ pub(super) type Name = NonZeroU64;
 /// A pool and what its callers share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     /// Held during a turn, in whose wait `inner` is not.
     pub(super) reactor: Mutex<Reactor>,
     /// Whether a turn sleeps by what was due when it looked. Set while `inner` is locked.
@@ -155,7 +156,7 @@ impl Shared {
             handle: pool.handle(),
             waker: reactor.poller().waker(),
             fd: std::os::fd::AsRawFd::as_raw_fd(&reactor),
-            inner: Mutex::new(Inner {
+            inner: Lock::new(Inner {
                 pool,
                 own_name: 0,
                 stage: Stage::Called,
@@ -172,15 +173,18 @@ impl Shared {
         };
         let name = handles::name(Box::new(shared)).ok_or_else(|| Failure::memory("a handle"))?;
         handles::pin::<Self>(name).map_err(bad)?.lock()?.own_name = name;
+        driven::is_made(name);
         Ok(name)
     }
 
     /// The pool, for one call. A panic in an earlier call has left it in nobody knows which state.
-    pub(super) fn lock(&self) -> Result<MutexGuard<'_, Inner>, Failure> {
-        self.inner.lock().map_err(|_| Failure::state("the pool has failed before and does nothing any more"))
+    #[inline]
+    pub(super) fn lock(&self) -> Result<Guard<'_, Inner>, Failure> {
+        self.inner.lock().map_err(no_lock)
     }
 
     /// Ends the wait of a turn in another thread: it sleeps by what was due before.
+    #[inline]
     pub(super) fn hurry(&self) {
         if self.waits.load(Ordering::Acquire) {
             // It fails only when the pool is gone, or so many wait already that it is awake.
@@ -189,6 +193,15 @@ impl Shared {
     }
 }
 
+#[cold]
+fn no_lock(why: NoLock) -> Failure {
+    match why {
+        NoLock::Broken => Failure::state("the pool has failed before and does nothing any more"),
+        NoLock::Own => Failure::busy("a call is in this pool already"),
+    }
+}
+
+#[cold]
 fn bad(reason: Bad) -> Failure {
     Failure::handle("pool", Kind::Pool, reason)
 }
@@ -218,6 +231,45 @@ pub(super) fn with_due<T>(
         inner.do_what_is_due();
         run(inner)
     })
+}
+
+/// Answers a call on a pool, for `function`, and tells what has ended by it. A failure is told last: what the program's
+/// functions call meanwhile may fail as well.
+pub(super) fn answer_and_tell<T>(
+    function: &str,
+    pool: *mut sp_pool,
+    otherwise: T,
+    run: impl FnOnce(&mut Inner) -> Result<T, Failure>,
+) -> T {
+    let mut ends = Ends::None;
+    let answered = attempt(|| {
+        with(pool, |inner| {
+            let answered = run(inner);
+            ends = inner.ends_to_tell();
+            answered
+        })
+    });
+    tell_and_answer(function, otherwise, answered, ends)
+}
+
+/// Whether ends are to be told, of which pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends {
+    None,
+    Of(u64),
+}
+
+/// Tells the ends that a call has brought about, and answers it.
+pub(super) fn tell_and_answer<T>(
+    function: &str,
+    otherwise: T,
+    answered: Result<T, Failure>,
+    ends: Ends,
+) -> T {
+    if let Ends::Of(pool) = ends {
+        tell(pool);
+    }
+    concluded(function, otherwise, answered)
 }
 
 /// Tells what ends there are to be told. Nothing is locked, held or borrowed while the program's function runs: it may call
@@ -306,10 +358,16 @@ impl Inner {
     /// Does what is due in a pool that nobody turns. Ends that are decided meanwhile are told later.
     pub(super) fn do_what_is_due(&mut self) {
         limbo::sweep(|| self.pool.now());
-        if self.stage == Stage::Called {
-            self.pool.tick();
+        if self.stage == Stage::Called && self.pool.tick() {
             self.take_ends(Parting::ByProgram);
         }
+        if !self.parting.is_empty() {
+            self.close_those_who_had_their_time();
+        }
+    }
+
+    #[cold]
+    fn close_those_who_had_their_time(&mut self) {
         let now = self.pool.now();
         while let Some((until, name)) = self.parting.front().copied()
             && until <= now
@@ -341,19 +399,19 @@ impl Inner {
     }
 
     /// Takes a connection out that the program removes. One whose end is still to come as an event goes with that.
-    pub(super) fn remove(&mut self, name: Name) -> Result<(), Bad> {
-        if self.stage == Stage::Called {
+    pub(super) fn remove(&mut self, member: &Member<Shared>, name: Name) -> Result<(), Bad> {
+        if self.stage == Stage::Called && self.pool.has_ends() {
             // It may have ended without anybody having taken note of it.
             self.take_ends(Parting::ByProgram);
         }
-        let facts = handles::facts(name.get(), Kind::Connection)?;
-        if facts.id == handles::REMOVED {
+        let id = member.id_now(name.get())?;
+        if id == handles::REMOVED {
             return Err(Bad::Stale);
         }
-        match ConnId::from_u64(facts.id) {
+        match ConnId::from_u64(id) {
             None => {
-                if handles::closes_descriptor(name.get()) {
-                    driven::part(facts.fd);
+                if member.closes_descriptor() {
+                    driven::part(member.fd());
                 }
                 self.end_when_told(name);
             }
@@ -448,8 +506,16 @@ impl Inner {
         }
     }
 
-    pub(super) fn has_ends_to_tell(&self) -> bool {
-        !self.untold.is_empty()
+    /// Which connection has a descriptor, those included that have ended and that the program has not removed.
+    pub(super) fn name_of_fd(&self, fd: RawFd) -> Option<Name> {
+        let has =
+            |name: &Name| handles::facts(name.get(), Kind::Connection).is_ok_and(|facts| facts.fd == fd);
+        let live = self.pool.userdata_of_fd(fd).copied().filter(has);
+        live.or_else(|| self.parting.iter().map(|(_, name)| *name).find(has))
+    }
+
+    pub(super) fn ends_to_tell(&self) -> Ends {
+        if self.untold.is_empty() { Ends::None } else { Ends::Of(self.own_name) }
     }
 
     /// Closes every connection that has ended and that the program has not removed.
@@ -467,6 +533,7 @@ impl Inner {
     /// The next event of a pool that the program turns.
     pub(super) fn next_event(&mut self) -> Option<sp_event> {
         self.forget_told();
+        self.pool.end_show();
         loop {
             let event = self.pool.next_event()?;
             if let Some(event) = self.event(event) {
@@ -513,8 +580,7 @@ impl Inner {
             Event::Writable(id) => (event::SP_EVENT_WRITABLE, id),
             Event::ReadClosed(id) => (event::SP_EVENT_READ_CLOSED, id),
         };
-        let name = *self.pool.get(id)?.userdata()?;
-        Some(named(kind, name))
+        self.pool.userdata_of(id).map(|name| named(kind, *name))
     }
 }
 

@@ -15,26 +15,18 @@ pub(super) fn with_side<T>(
     run: impl FnOnce(&mut dyn Bytes) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let side = if kind == Kind::Input { Side::Input } else { Side::Output };
-    let mut run = Some(run);
     let mut grew = None;
-    let answer = driven::with(
-        handles::view(handle, Kind::Connection),
-        || Ok(None),
-        |conn| {
-            let (before, fd) = (conn.waiting(side), conn.fd());
-            let answer = run.take().map(|run| run(&mut SideOf { conn, side })).transpose();
-            grew = (side == Side::Output && conn.waiting(side) > before).then_some(fd);
-            answer
-        },
-    )?;
+    let answer = driven::with_or_ended(handles::view(handle, Kind::Connection), |conn| {
+        let Some(conn) = conn else { return run(&mut Nothing) };
+        let before = conn.waiting(side);
+        let answer = run(&mut SideOf { conn, side });
+        grew = (side == Side::Output && conn.waiting(side) > before).then(|| conn.fd());
+        answer
+    });
     if let Some(fd) = grew {
         poll::want_write(fd);
     }
-    match (answer, run) {
-        (Some(answer), _) => Ok(answer),
-        (None, Some(run)) => run(&mut Nothing),
-        (None, None) => Err(Failure::state("the connection has ended")),
-    }
+    answer
 }
 
 struct SideOf<'a, 'b> {

@@ -12,8 +12,9 @@ use libc::ssize_t;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::handles::{self, Bad, HeldSocket, Kind};
-use super::status::{Failure, answer, not_yet, store};
-use super::{address, driven, handed, poll, shared, shortage, waiting};
+use super::shared::{self, Ends};
+use super::status::{Failure, answer, attempt, not_yet, store};
+use super::{address, driven, handed, poll, shortage, waiting};
 use crate::net::sys;
 
 /// A socket. A pointer to it is a name, not an address.
@@ -127,16 +128,15 @@ pub unsafe extern "C-unwind" fn Socket_free(socket: *mut Socket_T) {
     }
     // SAFETY: not NULL, and the caller promises that it may be read and written.
     let name = unsafe { socket.replace(ptr::null_mut()) };
-    let pool = answer("Socket_free", None, || free(name));
-    if let Some(pool) = pool {
-        shared::tell(pool);
-    }
+    let freed = attempt(|| free(name));
+    let ends = *freed.as_ref().unwrap_or(&Ends::None);
+    shared::tell_and_answer("Socket_free", (), freed.map(|_| ()), ends);
 }
 
-/// Frees a socket. What ends by that in the pool that comes back, if one does, is to be told.
-fn free(socket: Socket_T) -> Result<Option<u64>, Failure> {
+/// Frees a socket. What ends by that may be to be told.
+fn free(socket: Socket_T) -> Result<Ends, Failure> {
     if socket.is_null() {
-        return Ok(None);
+        return Ok(Ends::None);
     }
     if pooled(socket).is_none() {
         // Whoever gets its number next is not to be taken for it.
@@ -146,11 +146,11 @@ fn free(socket: Socket_T) -> Result<Option<u64>, Failure> {
         match handles::free_socket(socket.addr() as u64, Kind::Socket) {
             // A pool has taken it in the meantime.
             Err(_) if pooled(socket).is_some() => {}
-            freed => return freed.map(|()| None).map_err(bad),
+            freed => return freed.map(|()| Ends::None).map_err(bad),
         }
     }
     let connection = pooled(socket).ok_or_else(|| bad(Bad::Stale))?;
-    driven::remove(None, connection).map(Some)
+    driven::remove(None, connection)
 }
 
 /// Gives a socket its own address. `host` is an address of this machine or a name of one; NULL, "" and "0.0.0.0" are all of
@@ -206,11 +206,12 @@ pub extern "C-unwind" fn Socket_accept(socket: Socket_T) -> Socket_T {
             return Ok(ptr::null_mut());
         }
         match sys::accept(listener.as_fd()) {
-            Ok((stream, _)) => {
-                shortage::accepted(socket.addr() as u64);
-                let accepted = name(stream)?;
-                handles::set_listener(accepted.addr() as u64, socket.addr() as u64);
-                Ok(accepted)
+            Ok((stream, peer)) => {
+                let listener = socket.addr() as u64;
+                shortage::accepted(listener);
+                let accepted = handles::name_accepted(stream, listener, peer)
+                    .map_err(|_| Failure::memory("a handle"))?;
+                Ok(ptr::without_provenance_mut(accepted as usize))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 not_yet(c"Socket_accept: nobody waits");

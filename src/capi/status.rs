@@ -29,49 +29,58 @@ pub const SP_BAD_STATE: c_int = -6;
 /// The pool turned a newcomer away; the text says why.
 pub const SP_REFUSED: c_int = -7;
 
-/// Why a call failed.
+/// Why a call failed. It is kept small, for it travels with every call that does not fail.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct Failure(Box<What>);
+
+#[derive(Debug)]
+struct What {
     status: c_int,
     errno: c_int,
     text: String,
 }
 
 impl Failure {
+    #[cold]
+    fn new(status: c_int, errno: c_int, text: String) -> Self {
+        Self(Box::new(What { status, errno, text }))
+    }
+
     pub(super) fn handle(argument: &str, kind: Kind, bad: Bad) -> Self {
         let text = format!("{argument} {}", bad.reason(kind));
-        Self { status: SP_BAD_HANDLE, errno: libc::EINVAL, text }
+        Self::new(SP_BAD_HANDLE, libc::EINVAL, text)
     }
 
     pub(super) fn argument(argument: &str, what: impl fmt::Display) -> Self {
-        Self { status: SP_BAD_ARGUMENT, errno: libc::EINVAL, text: format!("{argument} {what}") }
+        Self::new(SP_BAD_ARGUMENT, libc::EINVAL, format!("{argument} {what}"))
     }
 
-    pub(super) fn with_errno(self, errno: c_int) -> Self {
-        Self { errno, ..self }
+    pub(super) fn with_errno(mut self, errno: c_int) -> Self {
+        self.0.errno = errno;
+        self
     }
 
     pub(super) fn busy(why: &str) -> Self {
-        Self { status: SP_BUSY, errno: libc::EBUSY, text: why.to_owned() }
+        Self::new(SP_BUSY, libc::EBUSY, why.to_owned())
     }
 
     pub(super) fn state(why: &str) -> Self {
-        Self { status: SP_BAD_STATE, errno: libc::EPERM, text: why.to_owned() }
+        Self::new(SP_BAD_STATE, libc::EPERM, why.to_owned())
     }
 
     /// The pool turned a newcomer away.
     pub(super) fn refused(why: Refusal) -> Self {
-        Self { status: SP_REFUSED, errno: libc::EAGAIN, text: format!("the pool refuses it: {why}") }
+        Self::new(SP_REFUSED, libc::EAGAIN, format!("the pool refuses it: {why}"))
     }
 
     /// The operating system refused to do something.
     pub(super) fn system(what: impl fmt::Display, error: &io::Error) -> Self {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
-        Self { status: SP_SYSTEM, errno, text: format!("{what}: {error}") }
+        Self::new(SP_SYSTEM, errno, format!("{what}: {error}"))
     }
 
     pub(super) fn memory(what: &str) -> Self {
-        Self { status: SP_NO_MEMORY, errno: libc::ENOMEM, text: format!("no memory for {what}") }
+        Self::new(SP_NO_MEMORY, libc::ENOMEM, format!("no memory for {what}"))
     }
 }
 
@@ -84,7 +93,7 @@ impl From<Error> for Failure {
             Error::State { .. } => (SP_BAD_STATE, libc::EPERM),
             Error::Io { source, .. } => (SP_SYSTEM, source.raw_os_error().unwrap_or(libc::EIO)),
         };
-        Self { status, errno, text }
+        Self::new(status, errno, text)
     }
 }
 
@@ -99,7 +108,13 @@ pub(super) fn call(function: &str, run: impl FnOnce() -> Result<c_int, Failure>)
 
 /// Runs a call that answers a value, which is `otherwise` if it fails.
 pub(super) fn answer<T>(function: &str, otherwise: T, run: impl FnOnce() -> Result<T, Failure>) -> T {
-    attempt(run).unwrap_or_else(|failure| {
+    concluded(function, otherwise, attempt(run))
+}
+
+/// The value of a call that has been attempted, or `otherwise`, and then its failure is remembered.
+#[inline]
+pub(super) fn concluded<T>(function: &str, otherwise: T, attempted: Result<T, Failure>) -> T {
+    attempted.unwrap_or_else(|failure| {
         fail(function, failure);
         otherwise
     })
@@ -145,7 +160,8 @@ pub extern "C" fn sp_bad_handles() -> u64 {
 }
 
 /// Remembers a failure for the thread, errno included, and returns its status.
-fn fail(function: &str, failure: Failure) -> c_int {
+#[cold]
+fn fail(function: &str, Failure(failure): Failure) -> c_int {
     if failure.status == SP_BAD_HANDLE {
         BAD_HANDLES.fetch_add(1, Ordering::Relaxed);
     }
@@ -156,19 +172,25 @@ fn fail(function: &str, failure: Failure) -> c_int {
 
 /// What a function answers for which another does the work: that one's status. A failure is told under the name by which the
 /// program has called.
+#[inline]
 pub(super) fn called_as(function: &str, status: c_int) -> c_int {
     if status < 0 {
-        let renamed = LAST.try_with(|place| {
-            let place = place.borrow();
-            let (text, errno) = place.as_ref()?;
-            let told = text.to_str().ok()?.split_once(": ").map(|(_, what)| format!("{function}: {what}"))?;
-            Some((CString::new(told).ok()?, *errno))
-        });
-        if let Some((text, errno)) = renamed.ok().flatten() {
-            remember(text.into(), errno);
-        }
+        rename(function);
     }
     status
+}
+
+#[cold]
+fn rename(function: &str) {
+    let renamed = LAST.try_with(|place| {
+        let place = place.borrow();
+        let (text, errno) = place.as_ref()?;
+        let told = text.to_str().ok()?.split_once(": ").map(|(_, what)| format!("{function}: {what}"))?;
+        Some((CString::new(told).ok()?, *errno))
+    });
+    if let Some((text, errno)) = renamed.ok().flatten() {
+        remember(text.into(), errno);
+    }
 }
 
 /// Remembers that there is nothing to do yet. It is no fault and happens often, so its text is ready.

@@ -70,7 +70,7 @@ impl OsStream {
     }
 
     /// A socket that `accept4` has made non-blocking and close-on-exec already.
-    pub(super) fn accepted(fd: OwnedFd) -> Self {
+    pub(crate) fn accepted(fd: OwnedFd) -> Self {
         Self(Socket::from(fd))
     }
 

@@ -112,6 +112,15 @@ pub(crate) fn is_close_on_exec(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(flags & libc::FD_CLOEXEC != 0)
 }
 
+/// Makes a descriptor non-blocking in one call, however it was.
+#[cfg(feature = "capi")]
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut on: libc::c_int = 1;
+    // SAFETY: this request reads an int through the pointer.
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut on) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// How many descriptors this process may have open (the soft RLIMIT_NOFILE); `None` for no limit.
 pub(crate) fn descriptor_limit() -> io::Result<Option<u64>> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

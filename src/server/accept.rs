@@ -448,7 +448,7 @@ impl<U, N: Net> SocketPool<U, N> {
         let Some(record) = self.table.get_mut(id) else { return };
         record.driver = Driver::Application;
         record.muted = Muted::APPLICATION;
-        self.core.arm(id, record);
+        self.core.arm_newcomer(id, record);
         if let Some(delay) = delay {
             self.core.health.counters.delayed += 1;
             self.core.mute_until(id, record, Muted::DELAYED, self.core.now + delay);

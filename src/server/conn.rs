@@ -115,6 +115,19 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.inbox.open_view().0
     }
 
+    /// Bytes of input that wait, whether a rate lets them be seen or not.
+    #[cfg(feature = "capi")]
+    pub(crate) fn input_len(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// The same as [`input`](Self::input) for somebody who keeps its address until this connection is asked for something or the next event is.
+    #[cfg(feature = "capi")]
+    pub(crate) fn show_input(&mut self) -> &[u8] {
+        self.inbox.show(self.id);
+        self.input()
+    }
+
     /// Uses up the first `n` bytes of the input, whether a rate lets them be seen or not; all of it if there is less. What
     /// is left stays and is there again, behind it what comes then, when more has arrived: take everything that is
     /// complete, or ask to be told [`again`](Self::again).

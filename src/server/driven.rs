@@ -38,25 +38,23 @@ pub(super) struct Space {
 
 impl<U, N: Net> SocketPool<U, N> {
     /// Takes a stream in that the application reads and writes itself. It is told of its end only, and closes the
-    /// descriptor.
+    /// descriptor. Comes after a [`tick`](Self::tick).
     ///
     /// # Errors
     /// As [`add_stream`](Self::add_stream).
     pub(crate) fn lend(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
-        self.settle_handled();
-        self.core.read_clock();
         let seat = self.seat();
         self.admit(stream, peer, Origin::Lent, seat)
     }
 
-    /// A connection that the application drives; `None` if it is gone, or the pool drives it.
+    /// A connection that the application drives; `None` if it is gone, or the pool drives it. The clock is read by what it
+    /// is told, not for what it is asked.
     pub(crate) fn driven(&mut self, id: ConnId) -> Option<Driven<'_, U, N>> {
         self.settle_handled();
         let record = self.table.get_mut(id)?;
         if record.driver != Driver::Application || record.is_ending() {
             return None;
         }
-        self.core.read_clock();
         Some(Driven { id, record, core: &mut self.core, spaces: &mut self.spaces })
     }
 
@@ -69,6 +67,11 @@ impl<U, N: Net> SocketPool<U, N> {
     pub(crate) fn userdata_at(&self, slot: u32) -> Option<&U> {
         let (_, record) = self.table.at(slot)?;
         record.userdata.as_ref().filter(|_| !record.is_ending())
+    }
+
+    /// What hangs on the connection with this descriptor.
+    pub(crate) fn userdata_of_fd(&self, fd: i32) -> Option<&U> {
+        self.table.get(self.table.id_by_fd(fd)?)?.userdata.as_ref()
     }
 
     /// Makes buffers for so many connections.
@@ -109,11 +112,15 @@ impl<U, N: Net> SocketPool<U, N> {
             return None;
         }
         self.end(id, reason);
-        // Usually it has just become the last.
-        let place = self.core.ending.iter().rposition(|other| *other == id)?;
-        self.core.ending.remove(place);
+        if self.core.ending.back() == Some(&id) {
+            self.core.ending.pop_back();
+        } else {
+            let place = self.core.ending.iter().position(|other| *other == id)?;
+            self.core.ending.remove(place);
+        }
         let reason = self.table.get(id)?.ends_for();
         let _ = self.carry_out(id);
+        self.note_last_closed();
         reason
     }
 
@@ -148,11 +155,26 @@ impl<U, N: Net> SocketPool<U, N> {
         Some(self.next_evictable())
     }
 
-    /// Does what is due, as a turn does, for a pool that nobody turns.
-    pub(crate) fn tick(&mut self) {
+    /// Does what is due, as a turn does, for a pool that nobody turns. `false` if nothing is, and there is nothing to tell.
+    pub(crate) fn tick(&mut self) -> bool {
         self.settle_handled();
-        self.begin_work();
-        self.work();
+        self.core.read_clock();
+        let is_due = self.has_work() || self.next_deadline() <= self.core.now;
+        if is_due {
+            self.begin_work();
+            self.work();
+        }
+        is_due
+    }
+
+    /// Whether ends are decided of which nobody has been told.
+    pub(crate) fn has_ends(&self) -> bool {
+        self.has_ends_to_tell() || self.is_being_handled()
+    }
+
+    /// The time of the last [`tick`](Self::tick), or of a later call that has looked at the clock.
+    pub(crate) fn time_of_tick(&self) -> Nanos {
+        self.core.now
     }
 
     /// The application has waited: what it has an address of may be used for others from now on.
@@ -201,6 +223,7 @@ impl<U, N: Net> Driven<'_, U, N> {
 
     /// From now on the application hears when something comes: its silence is the peer's.
     pub(crate) fn observe(&mut self) {
+        self.core.read_clock();
         if self.record.standing == Standing::Unobserved {
             self.core.observe(self.id, self.record);
         }
@@ -208,6 +231,7 @@ impl<U, N: Net> Driven<'_, U, N> {
 
     /// Something has come, and the application may read it without telling.
     pub(crate) fn leave_unobserved(&mut self) {
+        self.core.read_clock();
         if self.record.standing == Standing::Unproven && self.record.received_bytes == 0 {
             self.record.standing = Standing::Unobserved;
             self.core.order.remove(self.id.slot());
@@ -216,6 +240,7 @@ impl<U, N: Net> Driven<'_, U, N> {
 
     /// The application has received `n` bytes, of more than none.
     pub(crate) fn received(&mut self, n: usize) {
+        self.core.read_clock();
         if self.record.operation == Operation::Answered {
             // It was news, or the word to go on.
             self.record.operation = Operation::Open;
@@ -226,6 +251,7 @@ impl<U, N: Net> Driven<'_, U, N> {
 
     /// The application has sent `n` bytes, of more than none. Without input in the buffer they answer what was received.
     pub(crate) fn sent(&mut self, n: usize) {
+        self.core.read_clock();
         let left = self.record.waiting_in();
         if left == 0 && self.record.operation == Operation::Open {
             self.record.operation = Operation::Consumed;
@@ -240,12 +266,14 @@ impl<U, N: Net> Driven<'_, U, N> {
 
     /// Activity, which completes the open operation.
     pub(crate) fn touch(&mut self) {
+        self.core.read_clock();
         self.core.touch(self.record);
         self.core.finish_operation(self.id, self.record, self.record.waiting_in());
         self.settle();
     }
 
     pub(crate) fn check_operation(&mut self) -> bool {
+        self.core.read_clock();
         self.core.check_operation(self.record).is_ok()
     }
 
@@ -328,6 +356,7 @@ impl<U, N: Net> Driven<'_, U, N> {
         if n > self.room(side) {
             return Ok(false);
         }
+        self.core.read_clock();
         if self.waiting(side) == 0 {
             let id = self.id;
             let place = self.spaces.iter().rposition(|space| space.id == id && space.side == side);
@@ -375,6 +404,7 @@ impl<U, N: Net> Driven<'_, U, N> {
         if n == 0 {
             return true;
         }
+        self.core.read_clock();
         match side {
             Side::Input => {
                 if let Some(mut ring) = self.record.input.take() {

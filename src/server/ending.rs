@@ -74,7 +74,10 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.forget(id, record);
         let driver = record.driver;
         if record.flags.has(Flags::PARTING) && driver == Driver::Pool && self.inbox.owner().is_none() {
-            record.stream.part(self.inbox.scratch());
+            match self.inbox.scratch() {
+                Some(scratch) => record.stream.part(scratch),
+                None => record.stream.part(&mut [0; FEW]),
+            }
         }
         if record.flags.has(Flags::SHARED) {
             self.core.registry.forget(&record.stream);
@@ -97,6 +100,9 @@ impl<U, N: Net> SocketPool<U, N> {
         announced.then_some(Event::Closed { id, reason, userdata })
     }
 }
+
+/// Bytes that are dropped at a time when the scratch buffer is not to be had.
+const FEW: usize = 4096;
 
 /// Ends carried out in one turn: some 8 µs each, so about half a millisecond. Now and then the kernel runs its timers inside of
 /// one close, and that one takes up to two: a smaller number would not help.

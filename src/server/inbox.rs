@@ -25,18 +25,9 @@ pub(super) struct Inbox {
     turn_share: usize,
     ring: Option<Lent<Ring>>,
     taken: Taken,
-    /// Where fresh bytes come to lie.
-    fresh: Fresh,
-}
-
-/// Where bytes come to lie that are received while nothing waits before them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fresh {
-    /// In the scratch buffer of the pool, until the next connection is read from.
-    InScratch,
-    /// In a ring of the connection's own, so that they stay where they are.
+    /// Whose input in `scratch` somebody looks at, so that nobody else's may come to lie there.
     #[cfg(feature = "capi")]
-    InRing,
+    shown: Option<ConnId>,
 }
 
 /// Bytes from the front of the input that are used up.
@@ -91,14 +82,31 @@ impl Inbox {
             turn_share: SHARE_BYTES,
             ring: None,
             taken: Taken::default(),
-            fresh: Fresh::InScratch,
+            #[cfg(feature = "capi")]
+            shown: None,
         })
     }
 
-    /// From now on bytes stay where they are received, whoever else is read from.
+    /// The input of `id`, which is open, stays where it is until [`end_show`](Self::end_show), or until more is received for
+    /// it.
     #[cfg(feature = "capi")]
-    pub(super) fn keep_in_place(&mut self) {
-        self.fresh = Fresh::InRing;
+    pub(super) fn show(&mut self, id: ConnId) {
+        self.shown = Some(id);
+    }
+
+    /// Nobody looks at any input any more.
+    #[cfg(feature = "capi")]
+    pub(super) fn end_show(&mut self) {
+        self.shown = None;
+    }
+
+    /// Whether somebody looks at the input of another connection than the owner, in the scratch buffer.
+    #[inline]
+    fn is_occupied(&self) -> bool {
+        #[cfg(feature = "capi")]
+        return self.shown.is_some() && self.shown != self.owner;
+        #[cfg(not(feature = "capi"))]
+        false
     }
 
     /// A turn begins in which so many connections have something to tell.
@@ -168,7 +176,7 @@ impl Inbox {
     /// input is as it was. `most` is not 0, and no more than the share. Whatever was used up has been told.
     #[inline]
     pub(super) fn space(&mut self, most: usize, store: &mut ChunkStore) -> &mut [u8] {
-        if self.ring.is_none() && self.taken.bytes.get() == self.all && self.fresh == Fresh::InScratch {
+        if self.ring.is_none() && self.taken.bytes.get() == self.all && !self.is_occupied() {
             self.all = 0;
             self.taken.reset();
             return &mut self.scratch[..most];
@@ -257,10 +265,11 @@ impl Inbox {
         self.share = share;
     }
 
-    /// The scratch buffer, for reading into what nobody wants to see. Its owner must have been put back.
-    pub(super) fn scratch(&mut self) -> &mut [u8] {
+    /// The scratch buffer, for reading into what nobody wants to see, unless somebody looks at it. Its owner must have been put
+    /// back.
+    pub(super) fn scratch(&mut self) -> Option<&mut [u8]> {
         debug_assert!(self.owner.is_none(), "somebody's input lies there");
-        &mut self.scratch
+        if self.is_occupied() { None } else { Some(&mut self.scratch) }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -223,8 +223,19 @@ impl<U, N: Net> SocketPool<U, N> {
     /// connection is asked for something or a turn begins.
     #[cfg(feature = "capi")]
     pub(crate) fn lend_addresses(&mut self) {
-        self.inbox.keep_in_place();
         self.core.store.let_rest();
+    }
+
+    /// Addresses of inputs that were given out mean nothing any more.
+    #[cfg(feature = "capi")]
+    pub(crate) fn end_show(&mut self) {
+        self.inbox.end_show();
+    }
+
+    /// What hangs on a connection.
+    #[cfg(feature = "capi")]
+    pub(crate) fn userdata_of(&self, id: ConnId) -> Option<&U> {
+        self.table.get(id)?.userdata.as_ref()
     }
 
     fn own_reactor(&mut self, reactor: Reactor<N>) {

@@ -127,32 +127,40 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     pub(super) fn sleep_at_most(&self, timeout: Option<Duration>) -> Option<Duration> {
+        if self.has_work() {
+            return Some(Duration::ZERO);
+        }
+        match self.next_deadline() {
+            Nanos::MAX => timeout,
+            deadline => {
+                let left = deadline.since(self.core.clock.now());
+                Some(timeout.map_or(left, |timeout| timeout.min(left)))
+            }
+        }
+    }
+
+    /// Whether there is something to do, or to tell, whatever the time.
+    pub(super) fn has_work(&self) -> bool {
         let core = &self.core;
-        let work_left = !core.run.is_empty()
+        !core.run.is_empty()
             || !core.ending.is_empty()
             || !self.closed.is_empty()
             || self.is_being_handled()
             || self.has_sliced_work()
             || self.commands.are_waiting()
             || core.drain.has_news()
-            || self.is_under_pressure();
-        if work_left {
-            return Some(Duration::ZERO);
-        }
-        match core
-            .timers
+            || self.is_under_pressure()
+    }
+
+    /// When there is something to do by itself.
+    pub(super) fn next_deadline(&self) -> Nanos {
+        let core = &self.core;
+        core.timers
             .next()
             .min(self.accept_deadline())
             .min(core.drain.deadline)
             .min(core.pressure.look_at)
             .min(core.line_deadline())
-        {
-            Nanos::MAX => timeout,
-            deadline => {
-                let left = deadline.since(core.clock.now());
-                Some(timeout.map_or(left, |timeout| timeout.min(left)))
-            }
-        }
     }
 
     fn after_wait(&mut self, reactor: &mut Reactor<N>) {
@@ -311,11 +319,17 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// The same outside of a turn, where what was put aside may leave long after the turn began.
+    #[inline]
     pub(super) fn settle_handled(&mut self) {
         if self.is_being_handled() {
-            self.core.read_clock();
-            self.settle_touched();
+            self.settle_now();
         }
+    }
+
+    #[cold]
+    fn settle_now(&mut self) {
+        self.core.read_clock();
+        self.settle_touched();
     }
 
     #[cold]

@@ -1,7 +1,7 @@
 //! `SocketPool_…`: a pool whose sockets the program accepts, adds, reads and writes itself.
 
 use std::ffi::{c_int, c_void};
-use std::ptr::null_mut;
+use std::ptr::{null_mut, without_provenance_mut};
 use std::time::Duration;
 
 use super::super::arena::Arena_T;
@@ -9,9 +9,9 @@ use super::super::connection::sp_connection;
 use super::super::handles::{self, Kind};
 use super::super::pool::{self, SP_STATE_ACTIVE, SP_STATE_DRAINED, SP_STATE_DRAINING, sp_pool};
 use super::super::protection::{self, SocketSYNProtect_T};
-use super::super::shared::{self, Callback, Inner, Shared, SocketPool_CloseCallback};
+use super::super::shared::{self, Callback, Ends, Inner, Shared, SocketPool_CloseCallback};
 use super::super::socket::Socket_T;
-use super::super::status::{Failure, answer};
+use super::super::status::{Failure, answer, attempt, found};
 use super::super::{arena, driven, poll, shortage, waiting};
 use super::millis_or_off;
 use crate::bucket::Rate;
@@ -37,7 +37,7 @@ pub extern "C" fn SocketPool_new(
         let max_connections = connections(max_connections)?;
         let builder = SocketPool::builder().max_connections(max_connections);
         let name = Shared::make(builder.max_input(buffer_bytes).max_output(buffer_bytes))?;
-        let made = std::ptr::without_provenance_mut(name as usize);
+        let made = without_provenance_mut(name as usize);
         if let Err(failure) = arena::adopt(arena, name) {
             let _ = pool::free_named("SocketPool_new", made);
             return Err(failure);
@@ -71,9 +71,8 @@ pub unsafe extern "C-unwind" fn SocketPool_free(pool: *mut SocketPool_T) {
 /// else `Socket_GetLastError` says; then the socket is the caller's as before.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn SocketPool_add(pool: SocketPool_T, socket: Socket_T) -> Connection_T {
-    let added = answer("SocketPool_add", 0, || driven::add(pool, socket.addr() as u64));
-    shared::tell(pool.addr() as u64);
-    std::ptr::without_provenance_mut(added as usize)
+    let added = driven::add("SocketPool_add", pool, socket.addr() as u64);
+    without_provenance_mut(added as usize)
 }
 
 /// Removes a connection of this pool: tells the close callback, closes the socket and frees the buffers. Returns 0; -1 if
@@ -92,18 +91,18 @@ pub extern "C-unwind" fn sp_pool_remove_socket(pool: SocketPool_T, socket: Socke
 }
 
 fn remove(pool: SocketPool_T, connection: u64, function: &str) -> c_int {
-    let owner = answer(function, 0, || driven::remove(Some(pool), connection));
-    if owner == 0 {
-        return -1;
-    }
-    shared::tell(owner);
-    0
+    let removed = attempt(|| driven::remove(Some(pool), connection));
+    let ends = *removed.as_ref().unwrap_or(&Ends::None);
+    shared::tell_and_answer(function, -1, removed.map(|_| 0), ends)
 }
 
 /// The connection that a socket is in this pool; NULL if it is in none, or in another.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketPool_get(pool: SocketPool_T, socket: Socket_T) -> Connection_T {
-    answer("SocketPool_get", null_mut(), || driven::get(pool, socket.addr() as u64))
+    match handles::connection_in(pool.addr() as u64, socket.addr() as u64) {
+        Ok(connection) => without_provenance_mut(connection.unwrap_or(0) as usize),
+        Err((kind, bad)) => found("SocketPool_get", null_mut(), Err(bad), kind),
+    }
 }
 
 /// Runs a change of limits: 0, or -1 and nothing is changed.
@@ -112,25 +111,22 @@ fn change(
     pool: SocketPool_T,
     change: impl FnOnce(&mut Config) -> Result<(), Failure>,
 ) -> c_int {
-    let status = answer(function, -1, || {
-        shared::with(pool, |inner| {
-            let mut changed = inner.pool.config().clone();
-            change(&mut changed)?;
-            inner.pool.reconfigure(|config| *config = changed)?;
-            // Whoever is over a limit now goes at once.
-            inner.do_what_is_due();
-            Ok(0)
-        })
-    });
-    shared::tell(pool.addr() as u64);
-    status
+    shared::answer_and_tell(function, pool, -1, |inner| {
+        let mut changed = inner.pool.config().clone();
+        change(&mut changed)?;
+        inner.pool.reconfigure(|config| *config = changed)?;
+        // Whoever is over a limit now goes at once.
+        inner.do_what_is_due();
+        Ok(0)
+    })
 }
 
 /// Runs a question to a pool, after what is due has been done, and tells what ended by that.
 fn ask<T>(function: &str, pool: SocketPool_T, otherwise: T, ask: impl FnOnce(&mut Inner) -> T) -> T {
-    let value = answer(function, otherwise, || shared::with_due(pool, |inner| Ok(ask(inner))));
-    shared::tell(pool.addr() as u64);
-    value
+    shared::answer_and_tell(function, pool, otherwise, |inner| {
+        inner.do_what_is_due();
+        Ok(ask(inner))
+    })
 }
 
 /// How long a connection may be idle, in milliseconds; 0: for ever. 0 is returned, or -1 for a bad argument.

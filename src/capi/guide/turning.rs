@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_void};
 use super::super::connection as conn;
 use super::super::event::sp_event;
 use super::super::pool as loops;
-use super::super::status::{called_as, sp_last_error};
+use super::super::status::{answer, called_as, sp_last_error, store};
 use super::pool::{Connection_T, SocketPool_T};
 
 fn or_minus_one(function: &str, status: c_int) -> c_int {
@@ -38,7 +38,7 @@ pub extern "C" fn SocketPool_turn(pool: SocketPool_T, timeout_ms: c_int) -> c_in
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn SocketPool_next_event(pool: SocketPool_T, event: *mut sp_event) -> c_int {
     // SAFETY: the caller promises the same.
-    or_minus_one("SocketPool_next_event", unsafe { loops::sp_pool_next_event(pool, event) })
+    unsafe { loops::next_event("SocketPool_next_event", pool, event) }.max(-1)
 }
 
 /// A descriptor that is readable when the pool has something to do; it belongs to the pool. -1 on failure.
@@ -77,30 +77,25 @@ pub extern "C" fn SocketPool_last_error() -> *const c_char {
 /// Receives what has arrived on a connection that the pool's loop drives: how many bytes came; -1 on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_receive(connection: Connection_T) -> isize {
-    let mut count = 0;
-    // SAFETY: it points at a local.
-    let status = unsafe { conn::sp_connection_receive(connection, &raw mut count) };
-    match called_as("Connection_receive", status) {
-        0 => count.cast_signed(),
-        _ => -1,
-    }
+    answer("Connection_receive", -1, || Ok(conn::receive(connection)?.cast_signed()))
 }
 
 /// Where the bytes are that have been received and not consumed, in one piece, and through `length` how many; NULL on
 /// failure. They stay there until the next call with this connection, or the next event or turn of its pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn Connection_input(connection: Connection_T, length: *mut usize) -> *const c_void {
-    let mut data = std::ptr::null();
-    // SAFETY: the first points at a local, and the caller promises the rest of the second.
-    let status = unsafe { conn::sp_connection_input(connection, &raw mut data, length) };
-    called_as("Connection_input", status);
-    data
+    answer("Connection_input", std::ptr::null(), || {
+        let (data, count) = conn::input(connection)?;
+        // SAFETY: as the caller promises.
+        unsafe { store("length", length, count) }?;
+        Ok(data)
+    })
 }
 
 /// Says that so many bytes from the front of the input are used up. 0 is returned; -1 if there are not so many.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_consume(connection: Connection_T, length: usize) -> c_int {
-    or_minus_one("Connection_consume", conn::sp_connection_consume(connection, length))
+    answer("Connection_consume", -1, || conn::consume(connection, length))
 }
 
 /// Sends bytes: 0 if the kernel has taken them, 1 if some of them wait in the pool, 2 if they do not fit behind what waits
@@ -112,5 +107,5 @@ pub unsafe extern "C" fn Connection_send(
     length: usize,
 ) -> c_int {
     // SAFETY: the caller promises the same.
-    or_minus_one("Connection_send", unsafe { conn::sp_connection_send(connection, data, length) })
+    answer("Connection_send", -1, || unsafe { conn::send(connection, data, length) })
 }

@@ -1,0 +1,149 @@
+//! The lock of a pool. While the process has one thread it costs two stores; std's costs two locked instructions, which are
+//! most of a short call.
+
+use std::cell::UnsafeCell;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::alone;
+
+/// Something that one call at a time may use.
+#[derive(Debug)]
+pub(super) struct Lock<T> {
+    state: AtomicU8,
+    /// In which order threads come to use it, if there are several.
+    queue: Mutex<()>,
+    value: UnsafeCell<T>,
+}
+
+const FREE: u8 = 0;
+const TAKEN: u8 = 1;
+/// A call has panicked while it was using it.
+const BROKEN: u8 = 2;
+
+// SAFETY: `lock` lets one thread at a time have the value.
+unsafe impl<T: Send> Sync for Lock<T> {}
+
+/// Why a lock cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoLock {
+    /// A call has panicked while it had it.
+    Broken,
+    /// This thread has it already.
+    Own,
+}
+
+impl<T> Lock<T> {
+    pub(super) const fn new(value: T) -> Self {
+        Self { state: AtomicU8::new(FREE), queue: Mutex::new(()), value: UnsafeCell::new(value) }
+    }
+
+    /// Waits until nobody else uses it.
+    #[inline]
+    pub(super) fn lock(&self) -> Result<Guard<'_, T>, NoLock> {
+        let turn = if alone::is_alone() { None } else { Some(self.wait_for_turn()) };
+        if self.state.load(Ordering::Acquire) != FREE {
+            self.wait_for_whoever_was_alone(turn.is_some())?;
+        }
+        self.state.store(TAKEN, Ordering::Relaxed);
+        Ok(Guard { lock: self, _turn: turn })
+    }
+
+    fn wait_for_turn(&self) -> MutexGuard<'_, ()> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever took it when the process had one thread stands in no queue.
+    #[cold]
+    fn wait_for_whoever_was_alone(&self, has_turn: bool) -> Result<(), NoLock> {
+        loop {
+            match self.state.load(Ordering::Acquire) {
+                FREE => return Ok(()),
+                BROKEN => return Err(NoLock::Broken),
+                _ if !has_turn => return Err(NoLock::Own),
+                _ => thread::yield_now(),
+            }
+        }
+    }
+}
+
+/// The use of what is locked.
+#[derive(Debug)]
+pub(super) struct Guard<'a, T> {
+    lock: &'a Lock<T>,
+    _turn: Option<MutexGuard<'a, ()>>,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: whoever has the guard is the only one to use the value.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let left = if thread::panicking() { BROKEN } else { FREE };
+        self.lock.state.store(left, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_has_it() {
+        let lock = Lock::new(0_u64);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..100_000).for_each(|_| *lock.lock().expect("nobody panics") += 1));
+            }
+        });
+        assert_eq!(*lock.lock().expect("nobody has it"), 400_000);
+    }
+
+    #[test]
+    fn a_second_thread_waits_for_whoever_was_alone() {
+        let lock = Lock::new(0);
+        let mut alone = Guard { lock: &lock, _turn: None };
+        lock.state.store(TAKEN, Ordering::Relaxed);
+        thread::scope(|scope| {
+            let other = scope.spawn(|| *lock.lock().expect("it comes free"));
+            *alone = 7;
+            thread::yield_now();
+            drop(alone);
+            assert_eq!(other.join().expect("it has ended"), 7);
+        });
+        assert_eq!(lock.wait_for_whoever_was_alone(false), Ok(()));
+        lock.state.store(TAKEN, Ordering::Relaxed);
+        assert_eq!(lock.wait_for_whoever_was_alone(false), Err(NoLock::Own));
+    }
+
+    #[test]
+    fn nobody_has_what_a_panic_has_left() {
+        let lock = Lock::new(());
+        let left = catch_unwind(AssertUnwindSafe(|| {
+            let _guard = lock.lock().expect("nobody has it");
+            panic!("half way");
+        }));
+        assert!(left.is_err());
+        assert_eq!(lock.lock().err(), Some(NoLock::Broken));
+    }
+}
