@@ -17,7 +17,7 @@ use super::handles::{self, Kind, Pinned};
 use super::pool::sp_pool;
 use super::shared::{self, Name, Shared, Stage};
 use super::status::{Failure, attempt};
-use super::{shortage, socket, waiting};
+use super::{socket, waiting};
 use crate::connection::Driver;
 use crate::id::ConnId;
 use crate::net::{OsStream, is_shortage};
@@ -304,7 +304,6 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64,
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
     inner.remove(name).map_err(bad)?;
     drop(inner);
-    shortage::descriptor_is_free();
     Ok(facts.owner)
 }
 

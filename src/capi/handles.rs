@@ -476,8 +476,8 @@ pub(super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
 /// Ends the name of a socket or a connection, and closes its descriptor, unless that is the pool's, as soon as nobody uses
 /// it.
 pub(super) fn free_socket(handle: u64, kind: Kind) -> Result<(), Bad> {
-    let held = hold_socket(handle, kind)?;
-    retire(held.slot, handle, kind)
+    let retired = retire(hold_socket(handle, kind)?.slot, handle, kind);
+    retired.inspect(|()| super::shortage::descriptor_is_free())
 }
 
 /// What a connection's slot says, without a lock, by any handle of it.

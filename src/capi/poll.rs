@@ -19,7 +19,7 @@ use super::handles::{self, HeldSocket, Kind, Object, Pinned};
 use super::socket::Socket_T;
 use super::status::{Failure, answer};
 use crate::net::epoll::{ERROR, HANGUP, READ, WRITE};
-use set::{Member, Set};
+use set::{FOR_GOOD, Member, Set};
 
 /// A level-triggered set of descriptors. A pointer to it is a name, not an address.
 #[derive(Debug)]
@@ -91,15 +91,15 @@ pub(super) fn want_write(fd: RawFd) {
     everywhere(|set| set.want_write(fd));
 }
 
-/// Withholds POLL_READ of a descriptor wherever it is registered, until that time (CLOCK_MONOTONIC, in milliseconds) or else
-/// until [`unmute_reading`]. `false`: it is registered nowhere.
+/// Withholds POLL_READ of a descriptor wherever it is registered: until that time (CLOCK_MONOTONIC, in milliseconds) or
+/// [`unmute_reading`], or else for good. `false`: it is registered nowhere.
 pub(super) fn mute_reading(fd: RawFd, until: Option<u64>) -> bool {
     let muted = Cell::new(false);
-    everywhere(|set| muted.set(set.mute(fd, until.unwrap_or(u64::MAX)) || muted.get()));
+    everywhere(|set| muted.set(set.mute(fd, until.unwrap_or(FOR_GOOD)) || muted.get()));
     muted.get()
 }
 
-/// Tells POLL_READ of that descriptor again.
+/// Tells POLL_READ of that descriptor again, unless it is withheld for good.
 pub(super) fn unmute_reading(fd: RawFd) {
     everywhere(|set| set.unmute(fd));
 }

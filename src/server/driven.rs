@@ -148,6 +148,11 @@ impl<U, N: Net> SocketPool<U, N> {
         Some(self.next_evictable())
     }
 
+    /// When somebody may have to go for a newcomer if nobody can now.
+    pub(crate) fn look_again_at(&self) -> Nanos {
+        self.next_evictable()
+    }
+
     /// Does what is due, as a turn does, for a pool that nobody turns.
     pub(crate) fn tick(&mut self) {
         self.settle_handled();

@@ -17,7 +17,7 @@ mod driven;
 mod ending;
 mod event;
 mod eviction;
-mod exhaustion;
+pub(crate) mod exhaustion;
 mod inbox;
 mod line;
 mod listen;

@@ -309,7 +309,7 @@ pub extern "C-unwind" fn SocketPool_drain(pool: SocketPool_T) -> c_int {
                 if let Ok(held) = handles::hold_socket(listener, Kind::Socket) {
                     // Nothing that ends meanwhile may have it looked at again.
                     waiting::forget(listener);
-                    shortage::accepted(listener);
+                    shortage::forget(listener);
                     poll::mute_reading(held.fd, None);
                 }
             }

@@ -68,7 +68,7 @@ struct Entry {
     asked: u32,
     /// It is in `changed`.
     changed: bool,
-    /// Until when POLL_READ is withheld, in milliseconds; 0 is the past.
+    /// Until when POLL_READ is withheld, in milliseconds, or [`FOR_GOOD`]; 0 is the past.
     muted_until: u64,
     /// The pool, if it is a connection; else 0.
     owner: u64,
@@ -243,9 +243,12 @@ impl Set {
         }
     }
 
-    /// Withholds POLL_READ until then; `false` if it is not registered.
+    /// Withholds POLL_READ until then, or for as long as it is withheld for good; `false` if it is not registered.
     pub(super) fn mute(&mut self, fd: RawFd, until_ms: u64) -> bool {
         let Some(entry) = self.entries.get_mut(&fd) else { return false };
+        if entry.muted_until == FOR_GOOD {
+            return true;
+        }
         entry.muted_until = until_ms;
         self.muted_until = self.muted_until.min(until_ms);
         let _ = self.settle_later(fd);
@@ -254,7 +257,9 @@ impl Set {
     }
 
     pub(super) fn unmute(&mut self, fd: RawFd) {
-        let Some(entry) = self.entries.get_mut(&fd) else { return };
+        let Some(entry) = self.entries.get_mut(&fd).filter(|entry| entry.muted_until != FOR_GOOD) else {
+            return;
+        };
         entry.muted_until = 0;
         let _ = self.settle_later(fd);
     }
@@ -427,6 +432,8 @@ fn this_thread() -> usize {
     PLACE.with(|place| std::ptr::from_ref(place).addr())
 }
 
+/// A silence that nothing ends but that the entry goes.
+pub(super) const FOR_GOOD: u64 = u64::MAX;
 const DEFAULT_TIMEOUT_MS: c_int = 1000;
 /// What is taken out while a wait ends may be found by that wait, and by the one that began before, but by no third.
 const MOST_HAUNTED: u32 = 3;
