@@ -161,7 +161,7 @@ fn belongs(pool: *mut sp_pool, connection: u64) -> Result<(), Failure> {
 
 /// The connection that a socket is, which must be in a pool.
 pub(super) fn connection_of(socket: u64) -> Result<u64, Failure> {
-    handles::hold_socket(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+    handles::check(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
     handles::connection_of(socket).ok_or_else(|| Failure::state("the socket is in no pool"))
 }
 
@@ -297,9 +297,9 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64,
     let mut inner = owner.lock()?;
     let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
     // Only now: what was good before the lock was taken may be a newcomer's descriptor, and so may be the number of one that
-    // the pool has closed itself and told of.
-    if handles::closes_descriptor(connection) || ConnId::from_u64(facts.id).is_some() {
-        super::poll::forget_everywhere(facts.fd);
+    // the pool has closed itself.
+    if let Ok(held) = handles::hold_socket(connection, Kind::Connection) {
+        super::poll::forget_everywhere(held.fd);
     }
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
     inner.remove(name).map_err(bad)?;

@@ -4,12 +4,16 @@
 //! A handle looks like a pointer and is none: 32 bits of generation, 4 of kind, 28 of slot. What a connection's getters
 //! read lies in the slot itself, in atomics, so that they need no lock: they check the slot, read, and check again.
 
+mod held;
+
 use std::ffi::c_void;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+pub(super) use held::{HeldSocket, closes_descriptor, free_socket, give_up, hold_socket};
 
 use crate::connection::Driver;
 
@@ -357,7 +361,7 @@ fn why_not(handle: u64, kind: Kind) -> Bad {
 fn hold(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
     let slot = find(handle, kind)?;
     let mut state = slot.state.load(Ordering::Relaxed);
-    while is_named(state, handle, kind) && state & PINS_MASK < PINS_MASK {
+    while is_named(state, handle, kind) && state & USERS_MASK < USERS_MASK {
         match slot.state.compare_exchange_weak(state, state + 1, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => return Ok(slot),
             Err(now) => state = now,
@@ -438,48 +442,6 @@ pub(super) fn free<T: Object>(handle: u64) -> Result<(), Bad> {
     retire(pinned.slot, handle, T::KIND)
 }
 
-/// A socket whose descriptor is not closed before this is dropped.
-#[derive(Debug)]
-pub(super) struct HeldSocket {
-    slot: &'static Slot,
-    place: u32,
-    pub(super) fd: RawFd,
-}
-
-impl AsFd for HeldSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: we do not close it before `self` is dropped. A program that closes it behind our back gets errors.
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
-    }
-}
-
-impl Drop for HeldSocket {
-    fn drop(&mut self) {
-        if let_go(self.slot) {
-            let fd = self.slot.fd.swap(-1, Ordering::AcqRel);
-            let closes = self.slot.process.load(Ordering::Relaxed) & CLOSES != 0;
-            give_back_slot(self.slot, self.place);
-            if closes {
-                // SAFETY: `name_socket` took it from its owner, and the swap gives it to one caller only.
-                drop(unsafe { OwnedFd::from_raw_fd(fd) });
-            }
-        }
-    }
-}
-
-/// Takes hold of a socket, or of a connection, by a handle of that kind.
-pub(super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
-    let slot = hold(handle, kind)?;
-    Ok(HeldSocket { slot, place: handle as u32 & PLACE_MASK, fd: slot.fd.load(Ordering::Relaxed) })
-}
-
-/// Ends the name of a socket or a connection, and closes its descriptor, unless that is the pool's, as soon as nobody uses
-/// it.
-pub(super) fn free_socket(handle: u64, kind: Kind) -> Result<(), Bad> {
-    let retired = retire(hold_socket(handle, kind)?.slot, handle, kind);
-    retired.inspect(|()| super::shortage::descriptor_is_free())
-}
-
 /// What a connection's slot says, without a lock, by any handle of it.
 #[inline]
 pub(super) fn facts(handle: u64, kind: Kind) -> Result<Facts, Bad> {
@@ -507,11 +469,6 @@ pub(super) fn set_left(connection: u64, how: u64) {
 pub(super) fn connection_of(socket: u64) -> Option<u64> {
     let state = find(socket, Kind::Socket).ok()?.state.load(Ordering::Acquire);
     Kind::Connection.views(state).then(|| view(socket, Kind::Connection))
-}
-
-/// Whether the descriptor of a connection is closed with its name, and not by the pool.
-pub(super) fn closes_descriptor(connection: u64) -> bool {
-    read(connection, Kind::Connection, |slot| slot.process.load(Ordering::Relaxed) & CLOSES != 0) == Ok(true)
 }
 
 #[inline]
@@ -567,34 +524,13 @@ const MOST_SLOTS: usize = 1 << 28;
 /// Slots are made so many at a time.
 const SEGMENT: usize = 4096;
 const PLACE_MASK: u32 = (1 << KIND_SHIFT) - 1;
-/// The lower bits of a state count its users; of a handle they are its place.
+/// The lower bits of a state count its users, and of a handle they are its place.
 const PINS_MASK: u64 = PLACE_MASK as u64;
+/// But for the highest of them, of a connection whose descriptor its pool has given up: see [`give_up`].
+const GIVEN_UP: u64 = USERS_MASK + 1;
+const USERS_MASK: u64 = PINS_MASK >> 1;
 const KIND_SHIFT: u32 = 28;
 const KIND_MASK: u64 = 0xf;
 const GENERATION_SHIFT: u32 = 32;
 /// Of `Slot::process`: the slot closes its descriptor.
 const CLOSES: u32 = 1 << 31;
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-
-    #[test]
-    fn a_socket_that_a_pool_has_taken_ends_as_its_connection() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let socket = name_socket(ours.into()).unwrap();
-        assert!(lives(socket) && connection_of(socket).is_none());
-        let connection = join(socket, 1, 2, 3, Driver::Application).unwrap();
-        assert_eq!(connection_of(socket), Some(connection));
-        assert_eq!((kind(socket), kind(connection)), (Some(Kind::Socket), Some(Kind::Connection)));
-        assert_eq!(free_socket(socket, Kind::Socket), Err(Bad::Stale), "the pool would not hear of it");
-        assert!(lives(socket) && lives(view(socket, Kind::Input)));
-        free_socket(connection, Kind::Connection).unwrap();
-        assert!(!lives(socket) && !lives(connection));
-        assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "it is closed");
-        assert_eq!((kind(0), lives(0), kind(0xf << KIND_SHIFT)), (None, false, None));
-    }
-}

@@ -19,7 +19,7 @@ use super::{driven, limbo, nesting, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
 use crate::id::ConnId;
-use crate::net::{OsWaker, Poller, Reactor, sys};
+use crate::net::{OsStream, OsWaker, Poller, Reactor, Stream, sys};
 use crate::reason::Reason;
 use crate::server::{Builder, Event, Handle, SocketPool};
 
@@ -126,6 +126,7 @@ impl Drop for Inner {
         self.forget_told();
         let mut names = Vec::new();
         self.pool.for_each(|connection| names.extend(connection.userdata().copied()));
+        self.pool.let_streams_go();
         while let Some((until, name)) = self.parting.pop_front() {
             self.forget_in_polls(name);
             match self.telling.contains(&name) {
@@ -151,6 +152,7 @@ impl Shared {
         // The program compares what it is told with its own CLOCK_MONOTONIC (DECISIONS 20).
         let mut pool = builder.clock(Clock::showing(sys::monotonic_nanos)).build_on(&mut reactor)?;
         pool.lend_addresses();
+        pool.close_by(close);
         let shared = Self {
             handle: pool.handle(),
             waker: reactor.poller().waker(),
@@ -191,6 +193,12 @@ impl Shared {
 
 fn bad(reason: Bad) -> Failure {
     Failure::handle("pool", Kind::Pool, reason)
+}
+
+/// The pool is done with the stream of a connection that it drives.
+fn close(name: &Name, stream: OsStream) {
+    super::poll::forget_everywhere(stream.fd());
+    handles::give_up(name.get(), stream.into());
 }
 
 /// Finds a pool.
@@ -443,8 +451,8 @@ impl Inner {
     }
 
     fn forget_in_polls(&self, name: Name) {
-        if let Ok(facts) = handles::facts(name.get(), Kind::Connection) {
-            super::poll::forget_everywhere(facts.fd);
+        if let Ok(held) = handles::hold_socket(name.get(), Kind::Connection) {
+            super::poll::forget_everywhere(held.fd);
         }
     }
 
