@@ -8,7 +8,6 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -18,6 +17,7 @@ use super::pool::sp_pool;
 use super::shared::{self, Name, Shared, Stage};
 use super::status::{Failure, attempt};
 use super::{socket, waiting};
+use crate::clock::Nanos;
 use crate::connection::Driver;
 use crate::id::ConnId;
 use crate::net::{OsStream, is_shortage};
@@ -267,10 +267,11 @@ pub(super) fn is_told(connection: u64) {
     }
 }
 
-/// For how long a wait may last in which connections of these pools are.
-pub(super) fn next_timeout(pools: &[u64]) -> Option<Duration> {
-    let due = |pool: &u64| handles::pin::<Shared>(*pool).ok()?.lock().ok()?.next_timeout();
-    pools.iter().filter_map(due).min()
+/// Until when a wait may last in which connections of a pool are (CLOCK_MONOTONIC, in nanoseconds). Whoever makes that
+/// earlier has those hurry who wait.
+pub(super) fn next_deadline(pool: u64) -> u64 {
+    let due = || Some(handles::pin::<Shared>(pool).ok()?.lock().ok()?.told_deadline());
+    due().map_or(u64::MAX, Nanos::as_nanos)
 }
 
 /// A wait is over in which connections of these pools were: does what is due in them, and tells it.
@@ -282,6 +283,8 @@ pub(super) fn tick(pools: &[u64]) {
             let mut inner = pinned.lock()?;
             inner.pool.let_rest_end();
             inner.do_what_is_due();
+            drop(inner);
+            pinned.hurry();
             Ok(())
         });
         shared::tell(*pool);

@@ -65,6 +65,9 @@ static POLLS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 /// How many there are: programs without one pay nothing.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
+/// How many wait in them: programs in which nobody does pay nothing for what those are to hear of.
+static WAITERS: AtomicUsize = AtomicUsize::new(0);
+
 fn polls() -> MutexGuard<'static, Vec<u64>> {
     POLLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -79,6 +82,18 @@ fn everywhere(run: impl Fn(&mut Set)) {
             run(&mut poll.lock());
         }
     }
+}
+
+/// Whether somebody waits in a poll, or is about to.
+#[inline]
+pub(super) fn somebody_waits() -> bool {
+    WAITERS.load(Ordering::Acquire) > 0
+}
+
+/// Something is due in a pool at that time (CLOCK_MONOTONIC, in nanoseconds): whoever waits in a poll in which a connection
+/// of it is registered waits no longer.
+pub(super) fn hurry(pool: u64, due: u64) {
+    everywhere(|set| set.hurry(pool, due));
 }
 
 /// A descriptor is about to be closed, or is nobody's any more: no poll has it from now on.

@@ -15,7 +15,7 @@ use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
 use super::pool::sp_pool;
 use super::status::Failure;
-use super::{driven, limbo, nesting, waiting};
+use super::{driven, limbo, nesting, poll, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
 use crate::id::ConnId;
@@ -58,6 +58,8 @@ pub(super) struct Inner {
     /// The listeners from which connections have come.
     pub(super) listeners: Vec<u64>,
     pub(super) snapshot: Option<Box<Snapshot>>,
+    /// When something is due as the last who waits in a `SocketPoll` was told; nobody sleeps longer for this pool's sake.
+    told_deadline: Nanos,
 }
 
 /// Who turns a pool, and how long there is one.
@@ -168,6 +170,7 @@ impl Shared {
                 close_callback: None,
                 listeners: Vec::new(),
                 snapshot: None,
+                told_deadline: Nanos::ZERO,
             }),
             reactor: Mutex::new(reactor),
             waits: AtomicBool::new(false),
@@ -182,11 +185,28 @@ impl Shared {
         self.inner.lock().map_err(|_| Failure::state("the pool has failed before and does nothing any more"))
     }
 
-    /// Ends the wait of a turn in another thread: it sleeps by what was due before.
+    /// Ends the wait of a turn in another thread, and of a `SocketPoll` if something is due sooner: they sleep by what was
+    /// due before. The caller does not hold the lock.
     pub(super) fn hurry(&self) {
+        if poll::somebody_waits() {
+            self.hurry_polls();
+        }
         if self.waits.load(Ordering::Acquire) {
             // It fails only when the pool is gone, or so many wait already that it is awake.
             let _ = self.handle.wake();
+        }
+    }
+}
+
+impl Shared {
+    #[cold]
+    fn hurry_polls(&self) {
+        let Ok(mut inner) = self.inner.lock() else { return };
+        let deadline = inner.deadline();
+        // One and the same is read a little later now and then.
+        if deadline + SAME < inner.told_deadline {
+            inner.told_deadline = deadline;
+            poll::hurry(inner.own_name, deadline.as_nanos());
         }
     }
 }
@@ -197,7 +217,7 @@ fn bad(reason: Bad) -> Failure {
 
 /// The pool is done with the stream of a connection that it drives.
 fn close(name: &Name, stream: OsStream) {
-    super::poll::forget_everywhere(stream.fd());
+    poll::forget_everywhere(stream.fd());
     handles::give_up(name.get(), stream.into());
 }
 
@@ -334,6 +354,17 @@ impl Inner {
         due.into_iter().chain(parting).min()
     }
 
+    /// When the next thing is due; never: the last of all times.
+    fn deadline(&self) -> Nanos {
+        self.next_timeout().map_or(Nanos::MAX, |timeout| self.pool.now() + timeout)
+    }
+
+    /// The same, for one who waits until then and is to hear of an earlier one.
+    pub(super) fn told_deadline(&mut self) -> Nanos {
+        self.told_deadline = self.deadline();
+        self.told_deadline
+    }
+
     /// Takes note of the ends of connections in a pool that nobody turns.
     fn take_ends(&mut self, parting: Parting) {
         while let Some(event) = self.pool.next_event() {
@@ -452,7 +483,7 @@ impl Inner {
 
     fn forget_in_polls(&self, name: Name) {
         if let Ok(held) = handles::hold_socket(name.get(), Kind::Connection) {
-            super::poll::forget_everywhere(held.fd);
+            poll::forget_everywhere(held.fd);
         }
     }
 
@@ -547,3 +578,5 @@ pub(super) fn code(reason: Reason) -> c_int {
 
 /// How long the program has to remove a connection that the pool has ended (DECISIONS 17).
 const PARTING_TIME: Duration = Duration::from_secs(1);
+/// Waits are in milliseconds.
+const SAME: Duration = Duration::from_millis(1);

@@ -34,6 +34,8 @@ pub(super) struct Set {
     changed: Vec<RawFd>,
     /// What a wait works with; whoever waits has it.
     batch: Option<Batch>,
+    /// Until when a wait that goes on sleeps, in nanoseconds; while that is being decided, for ever, and without a wait 0.
+    sleeps_until: u64,
     /// How many waits there have been.
     waits: u64,
     /// What the last wait has told. Invariant: its memory does not move.
@@ -102,6 +104,7 @@ impl Set {
             owners: Vec::new(),
             changed: Vec::new(),
             batch: Some(Batch { found, told }),
+            sleeps_until: 0,
             waits: 0,
             events,
             reader: 0,
@@ -327,6 +330,7 @@ impl Set {
             let _ = self.settle(fd);
         }
         self.waits += 1;
+        self.sleeps_until = u64::MAX;
         self.events.clear();
         Some((Arc::clone(&self.epoll), batch))
     }
@@ -350,7 +354,22 @@ impl Set {
         if wait == self.waits { self.batch.take() } else { None }
     }
 
+    /// A wait that has begun sleeps until then, unless somebody is in a hurry.
+    pub(super) fn sleep_until(&mut self, wake: u64) {
+        self.sleeps_until = self.sleeps_until.min(wake);
+    }
+
+    /// Something is due in a pool at that time, and who waits may not know.
+    pub(super) fn hurry(&mut self, pool: u64, due: u64) {
+        let is_in = self.owners.binary_search_by_key(&pool, |(owner, _)| *owner).is_ok();
+        if is_in && self.sleeps_until > due {
+            self.sleeps_until = due;
+            self.ring();
+        }
+    }
+
     pub(super) fn give_back(&mut self, batch: Batch) {
+        self.sleeps_until = 0;
         self.batch = Some(batch);
     }
 
