@@ -14,7 +14,7 @@ use super::connection::sp_connection;
 use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
 use super::pool::sp_pool;
-use super::status::Failure;
+use super::status::{self, Failure};
 use super::{driven, limbo, nesting, poll, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
@@ -264,10 +264,20 @@ pub(super) fn tell(pool: u64) {
 
 /// The same, however deep.
 pub(super) fn tell_all(pool: u64) {
+    let here = 0_u8;
+    let frame = (&raw const here).addr();
+    let mut is_first = true;
     while let Some(Telling { call, connection, userdata, reason, argument, then }) = next_to_tell(pool) {
+        if is_first {
+            status::put_aside(frame);
+            is_first = false;
+        }
         // SAFETY: the program gave the function for this, and vouches for what it does.
         unsafe { call(connection, userdata, reason, argument) };
         told(pool, connection, then);
+    }
+    if !is_first {
+        status::take_back(frame);
     }
 }
 
