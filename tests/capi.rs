@@ -343,5 +343,5 @@ fn a_program_drives_the_connections_that_it_has_added() {
 
 #[test]
 fn newcomers_to_a_full_pool_wait_where_that_helps() {
-    check("tests/c/newcomers.c", &[]);
+    check("tests/c/newcomers.c", &["full"]);
 }

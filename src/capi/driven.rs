@@ -7,15 +7,16 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use socket2::SockRef;
 
 use super::handles::{self, HeldSocket, Kind, Member};
 use super::pool::sp_pool;
-use super::shared::{self, Ends, Inner, Name, Shared, Stage};
+use super::shared::{self, Inner, Name, Shared, Stage};
 use super::status::{Failure, attempt};
-use super::{shortage, socket, waiting};
+use super::telling::{self, Ends};
+use super::{socket, waiting};
+use crate::clock::Nanos;
 use crate::connection::Driver;
 use crate::id::ConnId;
 use crate::net::{OsStream, is_shortage, sys};
@@ -82,7 +83,7 @@ pub(super) fn add(function: &str, pool: *mut sp_pool, socket: u64) -> u64 {
         // It may have been polled before it was added.
         super::poll::has_joined(name);
     }
-    shared::tell_and_answer(function, 0, added, ends)
+    telling::tell_and_answer(function, 0, added, ends)
 }
 
 fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Failure> {
@@ -220,7 +221,7 @@ fn member_of(pool: *mut sp_pool, connection: u64) -> Result<Member<Shared>, Fail
 
 /// The connection that a socket is, which must be in a pool.
 pub(super) fn connection_of(socket: u64) -> Result<u64, Failure> {
-    handles::hold_socket(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+    handles::check(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
     handles::connection_of(socket).ok_or_else(|| Failure::state("the socket is in no pool"))
 }
 
@@ -315,10 +316,11 @@ pub(super) fn is_told(connection: u64) {
     }
 }
 
-/// For how long a wait may last in which connections of these pools are.
-pub(super) fn next_timeout(pools: &[u64]) -> Option<Duration> {
-    let due = |pool: &u64| handles::pin::<Shared>(*pool).ok()?.lock().ok()?.next_timeout();
-    pools.iter().filter_map(due).min()
+/// Until when a wait may last in which connections of a pool are (CLOCK_MONOTONIC, in nanoseconds). Whoever makes that
+/// earlier has those hurry who wait.
+pub(super) fn next_deadline(pool: u64) -> u64 {
+    let due = || Some(handles::pin::<Shared>(pool).ok()?.lock().ok()?.told_deadline());
+    due().map_or(u64::MAX, Nanos::as_nanos)
 }
 
 /// A wait is over in which connections of these pools were: does what is due in them, and tells it.
@@ -330,9 +332,11 @@ pub(super) fn tick(pools: &[u64]) {
             let mut inner = pinned.lock()?;
             inner.pool.let_rest_end();
             inner.do_what_is_due();
+            drop(inner);
+            pinned.hurry();
             Ok(())
         });
-        shared::tell(*pool);
+        telling::tell(*pool);
     }
 }
 
@@ -343,17 +347,18 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends
         None => handles::member(connection).map_err(bad)?,
     };
     let mut inner = member.owner.lock()?;
-    let id = member.id_now(connection).map_err(bad)?;
+    member.id_now(connection).map_err(bad)?;
     // Only now: what was good before the lock was taken may be a newcomer's descriptor, and so may be the number of one that
-    // the pool has closed itself and told of.
-    if member.closes_descriptor() || ConnId::from_u64(id).is_some() {
-        super::poll::forget_everywhere(member.fd());
+    // the pool has closed itself.
+    if super::poll::are_there()
+        && let Ok(held) = handles::hold_socket(connection, Kind::Connection)
+    {
+        super::poll::forget_everywhere(held.fd);
     }
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
     inner.remove(&member, name).map_err(bad)?;
     let ends = inner.ends_to_tell();
     drop(inner);
-    shortage::descriptor_is_free();
     Ok(ends)
 }
 

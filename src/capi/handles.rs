@@ -4,15 +4,20 @@
 //! A handle looks like a pointer and is none: 32 bits of generation, 4 of kind, 28 of slot. What a connection's getters
 //! read lies in the slot itself, in atomics, so that they need no lock: they check the slot, read, and check again.
 
+mod held;
+mod slots;
+
 use std::ffi::c_void;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use slots::{Slot, free_slots, give_back_slot, slot, take_slot};
 
 use super::alone;
-use super::lock::{Guard, Lock};
+pub(super) use held::{HeldSocket, closes_descriptor, free_socket, give_up, hold_socket};
+
 use crate::connection::Driver;
 use crate::peer::Peer;
 
@@ -105,46 +110,6 @@ pub(super) trait Object: Send + Sync + 'static {
     const KIND: Kind;
 }
 
-/// One thing that has a name.
-///
-/// `state` is the generation, the kind, and how many calls are using it at this moment. Whoever retires it takes the kind
-/// away; whoever is the last to let go of it then, frees what it holds.
-#[derive(Debug)]
-struct Slot {
-    state: AtomicU64,
-    /// What it owns, if its kind is one of an [`Object`].
-    object: AtomicPtr<c_void>,
-    /// The handle of the pool to which a connection belongs.
-    owner: AtomicU64,
-    /// The connection's id in its pool.
-    id: AtomicU64,
-    userdata: AtomicPtr<c_void>,
-    created_ms: AtomicU64,
-    active_ms: AtomicU64,
-    fd: AtomicI32,
-    /// Whether the slot closes `fd`.
-    closes: AtomicBool,
-    /// Whether it is a socket that we have accepted ourselves: then its peer is known, see [`Slot::peer`].
-    accepted: AtomicBool,
-}
-
-impl Slot {
-    const fn new() -> Self {
-        Self {
-            state: AtomicU64::new(0),
-            object: AtomicPtr::new(ptr::null_mut()),
-            owner: AtomicU64::new(0),
-            id: AtomicU64::new(0),
-            userdata: AtomicPtr::new(ptr::null_mut()),
-            created_ms: AtomicU64::new(0),
-            active_ms: AtomicU64::new(0),
-            fd: AtomicI32::new(-1),
-            closes: AtomicBool::new(false),
-            accepted: AtomicBool::new(false),
-        }
-    }
-}
-
 /// What a connection's slot says about it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
@@ -152,72 +117,6 @@ pub(super) struct Facts {
     pub(super) id: u64,
     pub(super) created_ms: u64,
     pub(super) fd: i32,
-}
-
-/// Slots that were used and are free, the first that was never used, and how many forks ago that was noted.
-#[derive(Debug)]
-struct Free {
-    slots: Vec<u32>,
-    unused: u32,
-    forks: u32,
-}
-
-/// Those that are made stay for as long as the process.
-static SEGMENTS: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
-    [const { AtomicPtr::new(ptr::null_mut()) }; MOST_SLOTS / SEGMENT];
-/// Segments of the processes from which this one was forked off, so that what looks for leaks finds them.
-static HIDDEN: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
-    [const { AtomicPtr::new(ptr::null_mut()) }; MOST_SLOTS / SEGMENT];
-static FREE: Lock<Free> = Lock::new(Free { slots: Vec::new(), unused: 0, forks: 0 });
-
-/// Slots below this were made by the processes from which this one was forked off, and are not to be found.
-static INHERITED: AtomicU32 = AtomicU32::new(0);
-/// Slots below this have been made.
-static MADE: AtomicU32 = AtomicU32::new(0);
-/// Which process of a chain of forks this is.
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-fn free_slots() -> Guard<'static, Free> {
-    let mut free = FREE.lock().expect("nothing that holds it can panic half way, or be called again");
-    let forks = FORKS.load(Ordering::Relaxed);
-    if free.forks != forks {
-        free.forks = forks;
-        free.slots.clear();
-        free.unused = INHERITED.load(Ordering::Relaxed);
-    }
-    free
-}
-
-#[inline]
-fn slot(place: u32) -> Option<&'static Slot> {
-    let segment = SEGMENTS.get(place as usize / SEGMENT)?.load(Ordering::Acquire);
-    // SAFETY: it is null, or `take_slot` has leaked it.
-    let segment = unsafe { segment.as_ref() }?;
-    Some(&segment[place as usize % SEGMENT])
-}
-
-/// Takes a free slot out, with the generation that its next handle will have.
-fn take_slot() -> Option<(u32, &'static Slot)> {
-    let mut free = free_slots();
-    if let Some(place) = free.slots.pop() {
-        return Some((place, slot(place).expect("it was used before")));
-    }
-    let place = free.unused;
-    let segment = SEGMENTS.get(place as usize / SEGMENT)?;
-    if segment.load(Ordering::Acquire).is_null() {
-        get_ready();
-        // As many as there are slots in it can be given back without an allocation.
-        let room = free.unused as usize + SEGMENT - free.slots.len();
-        free.slots.try_reserve(room).ok()?;
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(SEGMENT).ok()?;
-        slots.resize_with(SEGMENT, Slot::new);
-        let slots: Box<[Slot; SEGMENT]> = slots.into_boxed_slice().try_into().ok()?;
-        segment.store(Box::into_raw(slots), Ordering::Release);
-        MADE.store(place + SEGMENT as u32, Ordering::Relaxed);
-    }
-    free.unused += 1;
-    Some((place, slot(place).expect("its segment has just been made")))
 }
 
 /// Makes the slot name something from now on. Whatever it holds must have been stored before.
@@ -352,6 +251,12 @@ fn find_with_state(handle: u64, kind: Kind) -> Result<(&'static Slot, u64), Bad>
     Err(why_not(handle, kind))
 }
 
+/// Whether `handle` names something of this kind at this moment.
+#[inline]
+pub(super) fn check(handle: u64, kind: Kind) -> Result<(), Bad> {
+    find(handle, kind).map(|_| ())
+}
+
 /// Whether the slot with this state is what the handle names as this kind.
 #[inline]
 fn is_named(state: u64, handle: u64, kind: Kind) -> bool {
@@ -367,7 +272,7 @@ fn why_not(handle: u64, kind: Kind) -> Bad {
     }
     let place = handle as u32 & PLACE_MASK;
     let Some(slot) = slot(place) else {
-        return if place < INHERITED.load(Ordering::Relaxed) { Bad::Forked } else { Bad::Stale };
+        return if slots::is_inherited(place) { Bad::Forked } else { Bad::Stale };
     };
     let state = slot.state.load(Ordering::Acquire);
     let is_there = (state ^ handle) >> GENERATION_SHIFT == 0 && state >> KIND_SHIFT & KIND_MASK != 0;
@@ -378,7 +283,7 @@ fn why_not(handle: u64, kind: Kind) -> Bad {
 #[inline(always)]
 fn hold(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
     let (slot, state) = find_with_state(handle, kind)?;
-    if alone::is_alone() && state & PINS_MASK < PINS_MASK {
+    if alone::is_alone() && state & USERS_MASK < USERS_MASK {
         slot.state.store(state + 1, Ordering::Relaxed);
         return Ok(slot);
     }
@@ -389,7 +294,7 @@ fn hold(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
 #[inline(never)]
 fn hold_among_threads(slot: &'static Slot, handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
     let held = slot.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
-        (is_named(state, handle, kind) && state & PINS_MASK < PINS_MASK).then_some(state + 1)
+        (is_named(state, handle, kind) && state & USERS_MASK < USERS_MASK).then_some(state + 1)
     });
     held.map(|_| slot).map_err(|_| Bad::Stale)
 }
@@ -417,13 +322,6 @@ fn let_go(slot: &Slot) -> bool {
         false => slot.state.fetch_sub(1, Ordering::AcqRel),
     };
     before & PINS_MASK == 1 && before >> KIND_SHIFT & KIND_MASK == 0
-}
-
-fn give_back_slot(slot: &Slot, place: u32) {
-    // One whose generations are used up names nothing again.
-    if slot.state.load(Ordering::Relaxed) >> GENERATION_SHIFT < u64::from(u32::MAX) {
-        free_slots().slots.push(place);
-    }
 }
 
 /// Something that is not freed before this is dropped.
@@ -482,65 +380,6 @@ pub(super) fn free<T: Object>(handle: u64) -> Result<(), Bad> {
     retire(pinned.slot, handle, T::KIND)
 }
 
-/// A socket whose descriptor is not closed before this is dropped.
-#[derive(Debug)]
-pub(super) struct HeldSocket {
-    slot: &'static Slot,
-    place: u32,
-    pub(super) fd: RawFd,
-}
-
-impl AsFd for HeldSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: we do not close it before `self` is dropped. A program that closes it behind our back gets errors.
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
-    }
-}
-
-impl Drop for HeldSocket {
-    fn drop(&mut self) {
-        if let_go(self.slot) {
-            let fd = self.slot.fd.swap(-1, Ordering::AcqRel);
-            let closes = self.slot.closes.load(Ordering::Relaxed);
-            give_back_slot(self.slot, self.place);
-            if closes {
-                // SAFETY: `name_socket` took it from its owner, and the swap gives it to one caller only.
-                drop(unsafe { OwnedFd::from_raw_fd(fd) });
-            }
-        }
-    }
-}
-
-impl HeldSocket {
-    /// Where a socket comes from that is in no pool: at which listener it was accepted, if that still listens, and who is on
-    /// the other side. `None`: we have not accepted it.
-    pub(super) fn origin(&self) -> Option<(Option<u64>, Peer)> {
-        if !self.slot.accepted.load(Ordering::Relaxed) {
-            return None;
-        }
-        let listener = self.slot.owner.load(Ordering::Relaxed);
-        let peer = Peer::from_words(self.slot.peer().map(|word| word.load(Ordering::Relaxed)));
-        fence(Ordering::Acquire);
-        // If a pool has taken it meanwhile, what was read is something else.
-        let state = self.slot.state.load(Ordering::Relaxed);
-        let listener = find(listener, Kind::Socket).is_ok().then_some(listener);
-        (state >> KIND_SHIFT & KIND_MASK == Kind::Socket as u64).then_some((listener, peer))
-    }
-}
-
-/// Takes hold of a socket, or of a connection, by a handle of that kind.
-pub(super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
-    let slot = hold(handle, kind)?;
-    Ok(HeldSocket { slot, place: handle as u32 & PLACE_MASK, fd: slot.fd.load(Ordering::Relaxed) })
-}
-
-/// Ends the name of a socket or a connection, and closes its descriptor, unless that is the pool's, as soon as nobody uses
-/// it.
-pub(super) fn free_socket(handle: u64, kind: Kind) -> Result<(), Bad> {
-    let held = hold_socket(handle, kind)?;
-    retire(held.slot, handle, kind)
-}
-
 /// What a connection's slot says, without a lock, by any handle of it.
 #[inline]
 pub(super) fn facts(handle: u64, kind: Kind) -> Result<Facts, Bad> {
@@ -587,11 +426,6 @@ pub(super) fn connection_in(pool: u64, socket: u64) -> Result<Option<u64>, (Kind
     if is_named(state, socket, Kind::Socket) { Ok(None) } else { Err(of_socket(Bad::Stale)) }
 }
 
-/// Whether the descriptor of a connection is closed with its name, and not by the pool.
-pub(super) fn closes_descriptor(connection: u64) -> bool {
-    read(connection, Kind::Connection, |slot| slot.closes.load(Ordering::Relaxed)) == Ok(true)
-}
-
 /// A connection and what owns it, for one call.
 #[derive(Debug)]
 pub(super) struct Member<T: Object> {
@@ -609,7 +443,7 @@ impl<T: Object> Member<T> {
 
     /// Whether its descriptor is closed with its name, and not by the pool.
     pub(super) fn closes_descriptor(&self) -> bool {
-        self.slot.closes.load(Ordering::Relaxed)
+        self.slot.closes.load(Ordering::Relaxed) && self.slot.state.load(Ordering::Relaxed) & GIVEN_UP == 0
     }
 
     /// What its owner knows it by now; `Err` if its name has ended since.
@@ -671,60 +505,12 @@ fn read<T>(handle: u64, kind: Kind, read: impl FnOnce(&Slot) -> T) -> Result<T, 
     if is_named(slot.state.load(Ordering::Relaxed), handle, kind) { Ok(value) } else { Err(Bad::Stale) }
 }
 
-/// What must be known before there is a first handle: who is alone, and when a process is forked off. In the child the
-/// handles of its parent name nothing any more.
-fn get_ready() {
-    static READY: OnceLock<()> = OnceLock::new();
-    extern "C" fn in_child() {
-        let made = MADE.load(Ordering::Relaxed);
-        for place in INHERITED.load(Ordering::Relaxed) as usize / SEGMENT..made as usize / SEGMENT {
-            let segment = SEGMENTS[place].swap(ptr::null_mut(), Ordering::Relaxed);
-            HIDDEN[place].store(segment, Ordering::Relaxed);
-        }
-        INHERITED.store(made, Ordering::Relaxed);
-        FORKS.fetch_add(1, Ordering::Relaxed);
-    }
-    type Handler = Option<extern "C" fn()>;
-    unsafe extern "C" {
-        fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> std::ffi::c_int;
-    }
-    READY.get_or_init(|| {
-        alone::find_out();
-        // SAFETY: the handler only stores to atomics. Where it cannot be set, nobody notices a fork.
-        unsafe { pthread_atfork(None, None, Some(in_child)) };
-    });
-}
-
-const MOST_SLOTS: usize = 1 << 28;
-/// Slots are made so many at a time.
-const SEGMENT: usize = 4096;
 const PLACE_MASK: u32 = (1 << KIND_SHIFT) - 1;
-/// The lower bits of a state count its users; of a handle they are its place.
+/// The lower bits of a state count its users, and of a handle they are its place.
 const PINS_MASK: u64 = PLACE_MASK as u64;
+/// But for the highest of them, of a connection whose descriptor its pool has given up: see [`give_up`].
+const GIVEN_UP: u64 = USERS_MASK + 1;
+const USERS_MASK: u64 = PINS_MASK >> 1;
 const KIND_SHIFT: u32 = 28;
 const KIND_MASK: u64 = 0xf;
 const GENERATION_SHIFT: u32 = 32;
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read;
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-
-    #[test]
-    fn a_socket_that_a_pool_has_taken_ends_as_its_connection() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let socket = name_socket(ours.into()).unwrap();
-        assert!(lives(socket) && connection_of(socket).is_none());
-        let connection = join(socket, 1, 2, 3, Driver::Application).unwrap();
-        assert_eq!(connection_of(socket), Some(connection));
-        assert_eq!((kind(socket), kind(connection)), (Some(Kind::Socket), Some(Kind::Connection)));
-        assert_eq!(free_socket(socket, Kind::Socket), Err(Bad::Stale), "the pool would not hear of it");
-        assert!(lives(socket) && lives(view(socket, Kind::Input)));
-        free_socket(connection, Kind::Connection).unwrap();
-        assert!(!lives(socket) && !lives(connection));
-        assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "it is closed");
-        assert_eq!((kind(0), lives(0), kind(0xf << KIND_SHIFT)), (None, false, None));
-    }
-}

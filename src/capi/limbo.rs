@@ -21,8 +21,8 @@ pub(super) fn end(connection: u64) {
     if let Ok(held) = handles::hold_socket(connection, Kind::Connection) {
         // As long as it is held its descriptor is nobody else's.
         super::poll::forget_everywhere(held.fd);
-        let _ = handles::free_socket(connection, Kind::Connection);
     }
+    let _ = handles::free_socket(connection, Kind::Connection);
 }
 
 /// Closes those whose time is over. Whichever pool does what is due calls this.

@@ -36,6 +36,7 @@ mod socket;
 mod socket_facts;
 mod status;
 mod storage;
+mod telling;
 mod texts;
 mod waiting;
 
@@ -49,7 +50,7 @@ pub use machine::*;
 pub use poll::*;
 pub use pool::*;
 pub use protection::*;
-pub use shared::SocketPool_CloseCallback;
 pub use socket::*;
 pub use socket_facts::*;
 pub use status::*;
+pub use telling::SocketPool_CloseCallback;

@@ -19,7 +19,7 @@ use super::handles::{self, HeldSocket, Kind, Object, Pinned};
 use super::socket::Socket_T;
 use super::status::{Failure, answer};
 use crate::net::epoll::{ERROR, HANGUP, READ, WRITE};
-use set::{Member, Set};
+use set::{FOR_GOOD, Member, Set};
 
 /// A level-triggered set of descriptors. A pointer to it is a name, not an address.
 #[derive(Debug)]
@@ -65,6 +65,9 @@ static POLLS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 /// How many there are: programs without one pay nothing.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
+/// How many wait in them: programs in which nobody does pay nothing for what those are to hear of.
+static WAITERS: AtomicUsize = AtomicUsize::new(0);
+
 fn polls() -> MutexGuard<'static, Vec<u64>> {
     POLLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -81,6 +84,23 @@ fn everywhere(run: impl Fn(&mut Set)) {
     }
 }
 
+/// Whether somebody waits in a poll, or is about to.
+#[inline]
+pub(super) fn somebody_waits() -> bool {
+    WAITERS.load(Ordering::Acquire) > 0
+}
+
+/// Something is due in a pool at that time (CLOCK_MONOTONIC, in nanoseconds): whoever waits in a poll in which a connection
+/// of it is registered waits no longer.
+pub(super) fn hurry(pool: u64, due: u64) {
+    everywhere(|set| set.hurry(pool, due));
+}
+
+/// Whether there is a poll that could have a descriptor.
+pub(super) fn are_there() -> bool {
+    LIVE.load(Ordering::Acquire) > 0
+}
+
 /// A descriptor is about to be closed, or is nobody's any more: no poll has it from now on.
 pub(super) fn forget_everywhere(fd: RawFd) {
     everywhere(|set| set.remove(fd));
@@ -91,22 +111,22 @@ pub(super) fn want_write(fd: RawFd) {
     everywhere(|set| set.want_write(fd));
 }
 
-/// Withholds POLL_READ of a descriptor wherever it is registered, until that time (CLOCK_MONOTONIC, in milliseconds) or else
-/// until [`unmute_reading`]. `false`: it is registered nowhere.
+/// Withholds POLL_READ of a descriptor wherever it is registered: until that time (CLOCK_MONOTONIC, in milliseconds) or
+/// [`unmute_reading`], or else for good. `false`: it is registered nowhere.
 pub(super) fn mute_reading(fd: RawFd, until: Option<u64>) -> bool {
     let muted = Cell::new(false);
-    everywhere(|set| muted.set(set.mute(fd, until.unwrap_or(u64::MAX)) || muted.get()));
+    everywhere(|set| muted.set(set.mute(fd, until.unwrap_or(FOR_GOOD)) || muted.get()));
     muted.get()
 }
 
-/// Tells POLL_READ of that descriptor again.
+/// Tells POLL_READ of that descriptor again, unless it is withheld for good.
 pub(super) fn unmute_reading(fd: RawFd) {
     everywhere(|set| set.unmute(fd));
 }
 
 /// A socket has become a connection of a pool. It may be in polls already. Whoever calls this holds no pool.
 pub(super) fn has_joined(connection: u64) {
-    if LIVE.load(Ordering::Acquire) == 0 {
+    if !are_there() {
         return;
     }
     let Ok(facts) = handles::facts(connection, Kind::Connection) else { return };

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::event::sp_event;
 use super::handles;
-use super::shared::{self, Ends, Inner, Shared, Stage};
+use super::shared::{self, Inner, Shared, Stage};
 use super::status::{Failure, SP_BAD_HANDLE, SP_OK, SP_SYSTEM, call, set_errno, store};
+use super::telling::{self, Ends};
 use crate::drain::State;
 use crate::net::Wake;
 use crate::reason::Reason;
@@ -72,7 +73,7 @@ pub(super) fn free_named(function: &str, pool: *mut sp_pool) -> c_int {
         })
     });
     if status == SP_OK {
-        shared::tell_all(pool.addr() as u64);
+        telling::tell_all(pool.addr() as u64);
         if let Ok(waiting) = shared::pin(pool) {
             // What was told may have freed it.
             let _ = handles::free::<Shared>(pool.addr() as u64);
@@ -186,7 +187,7 @@ pub(super) unsafe fn next_event(function: &str, pool: *mut sp_pool, event: *mut 
         Ok(1)
     });
     if let Ends::Of(pool) = ends {
-        shared::tell(pool);
+        telling::tell(pool);
     }
     status
 }

@@ -15,12 +15,13 @@ use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Member, Object, Pinned};
 use super::lock::{Guard, Lock, NoLock};
 use super::pool::sp_pool;
-use super::status::{Failure, attempt, concluded};
-use super::{driven, limbo, nesting, waiting};
+use super::status::Failure;
+use super::telling::{Callback, End, Ends, Then};
+use super::{driven, limbo, poll, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
 use crate::id::ConnId;
-use crate::net::{OsWaker, Poller, Reactor, sys};
+use crate::net::{OsStream, OsWaker, Poller, Reactor, Stream, sys};
 use crate::reason::Reason;
 use crate::server::{Builder, Event, Handle, SocketPool};
 
@@ -49,9 +50,9 @@ pub(super) struct Inner {
     /// The connection whose end was told last by an event: its name answers until the next event is asked for.
     told_closed: Option<Name>,
     /// Ends to be told by the callback.
-    untold: VecDeque<End>,
+    pub(super) untold: VecDeque<End>,
     /// Ends that are being told, by functions that have not returned: those names go on answering, even if the pool does not.
-    telling: Vec<Name>,
+    pub(super) telling: Vec<Name>,
     /// Connections that the program drives, that have ended, and that it has not removed yet: when they are closed all the
     /// same, the first of them first.
     parting: VecDeque<(Nanos, Name)>,
@@ -59,6 +60,8 @@ pub(super) struct Inner {
     /// The listeners from which connections have come.
     pub(super) listeners: Vec<u64>,
     pub(super) snapshot: Option<Box<Snapshot>>,
+    /// When something is due as the last who waits in a `SocketPoll` was told; nobody sleeps longer for this pool's sake.
+    told_deadline: Nanos,
 }
 
 /// Who turns a pool, and how long there is one.
@@ -81,43 +84,6 @@ enum Parting {
     AtOnce,
 }
 
-/// What is called with every connection that ends: which, what hangs on it, why, and what was given with the function.
-/// NULL: nothing is called.
-pub type SocketPool_CloseCallback =
-    Option<unsafe extern "C-unwind" fn(*mut sp_connection, *mut c_void, c_int, *mut c_void)>;
-
-/// That function.
-pub(super) type CloseCallback =
-    unsafe extern "C-unwind" fn(*mut sp_connection, *mut c_void, c_int, *mut c_void);
-
-/// A function of the program's, with what it gave to be called with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Callback {
-    pub(super) call: CloseCallback,
-    pub(super) argument: *mut c_void,
-}
-
-// SAFETY: the argument is not looked at here; what the program makes of it in which thread is its own business.
-unsafe impl Send for Callback {}
-
-/// The end of a connection, to be told.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    name: Name,
-    /// `None`: it was told before, or is further in front. Now its name goes.
-    reason: Option<Reason>,
-    then: Then,
-}
-
-/// What becomes of a name when its end has been told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    /// It goes.
-    Free,
-    /// It goes with the next event, or when the program removes it.
-    Keep,
-}
-
 impl Object for Shared {
     const KIND: Kind = Kind::Pool;
 }
@@ -127,6 +93,7 @@ impl Drop for Inner {
         self.forget_told();
         let mut names = Vec::new();
         self.pool.for_each(|connection| names.extend(connection.userdata().copied()));
+        self.pool.let_streams_go();
         while let Some((until, name)) = self.parting.pop_front() {
             self.forget_in_polls(name);
             match self.telling.contains(&name) {
@@ -141,7 +108,7 @@ impl Drop for Inner {
 }
 
 /// Ends the name of a connection, if it has not ended yet.
-fn end_name(name: Name) {
+pub(super) fn end_name(name: Name) {
     let _ = handles::free_socket(name.get(), Kind::Connection);
 }
 
@@ -152,6 +119,7 @@ impl Shared {
         // The program compares what it is told with its own CLOCK_MONOTONIC (DECISIONS 20).
         let mut pool = builder.clock(Clock::showing(sys::monotonic_nanos)).build_on(&mut reactor)?;
         pool.lend_addresses();
+        pool.close_by(close);
         let shared = Self {
             handle: pool.handle(),
             waker: reactor.poller().waker(),
@@ -167,6 +135,7 @@ impl Shared {
                 close_callback: None,
                 listeners: Vec::new(),
                 snapshot: None,
+                told_deadline: Nanos::ZERO,
             }),
             reactor: Mutex::new(reactor),
             waits: AtomicBool::new(false),
@@ -183,12 +152,29 @@ impl Shared {
         self.inner.lock().map_err(no_lock)
     }
 
-    /// Ends the wait of a turn in another thread: it sleeps by what was due before.
+    /// Ends the wait of a turn in another thread, and of a `SocketPoll` if something is due sooner: they sleep by what was
+    /// due before. The caller does not hold the lock.
     #[inline]
     pub(super) fn hurry(&self) {
+        if poll::somebody_waits() {
+            self.hurry_polls();
+        }
         if self.waits.load(Ordering::Acquire) {
             // It fails only when the pool is gone, or so many wait already that it is awake.
             let _ = self.handle.wake();
+        }
+    }
+}
+
+impl Shared {
+    #[cold]
+    fn hurry_polls(&self) {
+        let Ok(mut inner) = self.inner.lock() else { return };
+        let deadline = inner.deadline();
+        // One and the same is read a little later now and then.
+        if deadline + SAME < inner.told_deadline {
+            inner.told_deadline = deadline;
+            poll::hurry(inner.own_name, deadline.as_nanos());
         }
     }
 }
@@ -204,6 +190,12 @@ fn no_lock(why: NoLock) -> Failure {
 #[cold]
 fn bad(reason: Bad) -> Failure {
     Failure::handle("pool", Kind::Pool, reason)
+}
+
+/// The pool is done with the stream of a connection that it drives.
+fn close(name: &Name, stream: OsStream) {
+    poll::forget_everywhere(stream.fd());
+    handles::give_up(name.get(), stream.into());
 }
 
 /// Finds a pool.
@@ -231,127 +223,6 @@ pub(super) fn with_due<T>(
         inner.do_what_is_due();
         run(inner)
     })
-}
-
-/// Answers a call on a pool, for `function`, and tells what has ended by it. A failure is told last: what the program's
-/// functions call meanwhile may fail as well.
-pub(super) fn answer_and_tell<T>(
-    function: &str,
-    pool: *mut sp_pool,
-    otherwise: T,
-    run: impl FnOnce(&mut Inner) -> Result<T, Failure>,
-) -> T {
-    let mut ends = Ends::None;
-    let answered = attempt(|| {
-        with(pool, |inner| {
-            let answered = run(inner);
-            ends = inner.ends_to_tell();
-            answered
-        })
-    });
-    tell_and_answer(function, otherwise, answered, ends)
-}
-
-/// Whether ends are to be told, of which pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ends {
-    None,
-    Of(u64),
-}
-
-/// Tells the ends that a call has brought about, and answers it.
-pub(super) fn tell_and_answer<T>(
-    function: &str,
-    otherwise: T,
-    answered: Result<T, Failure>,
-    ends: Ends,
-) -> T {
-    if let Ends::Of(pool) = ends {
-        tell(pool);
-    }
-    concluded(function, otherwise, answered)
-}
-
-/// Tells what ends there are to be told. Nothing is locked, held or borrowed while the program's function runs: it may call
-/// anything, free the pool, throw, or jump out of it.
-///
-/// A function that is told of an end and calls the pool is told of the next one in that call, and so on: that goes only so
-/// deep, and the rest is left to whoever is further up.
-pub(super) fn tell(pool: u64) {
-    let here = 0_u8;
-    let frame = (&raw const here).addr();
-    if nesting::enter(frame) {
-        tell_all(pool);
-        nesting::leave(frame);
-    }
-}
-
-/// The same, however deep.
-pub(super) fn tell_all(pool: u64) {
-    while let Some(Telling { call, connection, userdata, reason, argument, then }) = next_to_tell(pool) {
-        // SAFETY: the program gave the function for this, and vouches for what it does.
-        unsafe { call(connection, userdata, reason, argument) };
-        told(pool, connection, then);
-    }
-}
-
-/// The program's function has returned.
-fn told(pool: u64, connection: *mut sp_connection, then: Then) {
-    let name = connection.addr() as u64;
-    match handles::pin::<Shared>(pool) {
-        Ok(pinned) => {
-            if let Ok(mut inner) = pinned.lock() {
-                inner.telling.retain(|other| other.get() != name);
-            }
-            if then == Then::Free {
-                let _ = handles::free_socket(name, Kind::Connection);
-            }
-        }
-        // It was freed meanwhile, and there is nobody else to whom the connection belongs.
-        Err(_) => limbo::end(name),
-    }
-}
-
-/// One call of the program's function.
-#[derive(Clone, Copy)]
-struct Telling {
-    call: CloseCallback,
-    connection: *mut sp_connection,
-    userdata: *mut c_void,
-    reason: c_int,
-    argument: *mut c_void,
-    then: Then,
-}
-
-fn next_to_tell(pool: u64) -> Option<Telling> {
-    let pinned = handles::pin::<Shared>(pool).ok()?;
-    let mut inner = pinned.lock().ok()?;
-    loop {
-        let End { name, reason, then } = inner.untold.pop_front()?;
-        let Some(reason) = reason else {
-            end_name(name);
-            continue;
-        };
-        let Some(Callback { call, argument }) = inner.close_callback else {
-            if then == Then::Free {
-                end_name(name);
-            }
-            continue;
-        };
-        inner.telling.push(name);
-        if then == Then::Free {
-            // If the function never returns, its time is over soon all the same.
-            inner.part_with(name);
-        }
-        return Some(Telling {
-            call,
-            connection: std::ptr::without_provenance_mut(name.get() as usize),
-            userdata: handles::userdata(name.get()).unwrap_or(std::ptr::null_mut()),
-            reason: code(reason),
-            argument,
-            then,
-        });
-    }
 }
 
 impl Inner {
@@ -382,6 +253,17 @@ impl Inner {
         let parting = self.parting.front().map(|(until, _)| until.since(self.pool.now()));
         let due = if self.stage == Stage::Called { self.pool.next_timeout() } else { None };
         due.into_iter().chain(parting).min()
+    }
+
+    /// When the next thing is due; never: the last of all times.
+    fn deadline(&self) -> Nanos {
+        self.next_timeout().map_or(Nanos::MAX, |timeout| self.pool.now() + timeout)
+    }
+
+    /// The same, for one who waits until then and is to hear of an earlier one.
+    pub(super) fn told_deadline(&mut self) -> Nanos {
+        self.told_deadline = self.deadline();
+        self.told_deadline
     }
 
     /// Takes note of the ends of connections in a pool that nobody turns.
@@ -449,7 +331,7 @@ impl Inner {
         self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
     }
 
-    fn part_with(&mut self, name: Name) {
+    pub(super) fn part_with(&mut self, name: Name) {
         self.parting.push_back((self.pool.now() + PARTING_TIME, name));
     }
 
@@ -501,8 +383,8 @@ impl Inner {
     }
 
     fn forget_in_polls(&self, name: Name) {
-        if let Ok(facts) = handles::facts(name.get(), Kind::Connection) {
-            super::poll::forget_everywhere(facts.fd);
+        if let Ok(held) = handles::hold_socket(name.get(), Kind::Connection) {
+            poll::forget_everywhere(held.fd);
         }
     }
 
@@ -605,3 +487,5 @@ pub(super) fn code(reason: Reason) -> c_int {
 
 /// How long the program has to remove a connection that the pool has ended (DECISIONS 17).
 const PARTING_TIME: Duration = Duration::from_secs(1);
+/// Waits are in milliseconds.
+const SAME: Duration = Duration::from_millis(1);

@@ -1,7 +1,7 @@
 //! Sockets of a C program: made, bound, connected, accepted, read, written and freed. What is asked of one and set on one is
 //! in `socket_facts`; what a socket does that a pool has taken is in `driven`.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
@@ -12,9 +12,10 @@ use libc::ssize_t;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::handles::{self, Bad, HeldSocket, Kind};
-use super::shared::{self, Ends};
+use super::shortage::{self, Prospect};
 use super::status::{Failure, answer, attempt, not_yet, store};
-use super::{address, driven, handed, poll, shortage, waiting};
+use super::telling::{self, Ends};
+use super::{address, driven, handed, poll, waiting};
 use crate::net::sys;
 
 /// A socket. A pointer to it is a name, not an address.
@@ -130,7 +131,7 @@ pub unsafe extern "C-unwind" fn Socket_free(socket: *mut Socket_T) {
     let name = unsafe { socket.replace(ptr::null_mut()) };
     let freed = attempt(|| free(name));
     let ends = *freed.as_ref().unwrap_or(&Ends::None);
-    shared::tell_and_answer("Socket_free", (), freed.map(|_| ()), ends);
+    telling::tell_and_answer("Socket_free", (), freed.map(|_| ()), ends);
 }
 
 /// Frees a socket. What ends by that may be to be told.
@@ -195,39 +196,55 @@ pub extern "C" fn Socket_listen(socket: Socket_T, backlog: c_int) -> c_int {
 /// full, nobody is taken while there is no place in it: whoever comes waits, and is told of when there is one.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn Socket_accept(socket: Socket_T) -> Socket_T {
-    let mut short_of_room = None;
-    let mut is_full = None;
-    let accepted = answer("Socket_accept", ptr::null_mut(), || {
-        let listener = held(socket)?;
-        let (wait, asked) = waiting::hold_back(socket.addr() as u64, listener.fd);
-        is_full = asked;
-        if wait {
-            not_yet(c"Socket_accept: the pool is full, whoever comes waits");
+    let listener = socket.addr() as u64;
+    // A handle that is no socket's is told by the call itself.
+    let (prospect, pools) =
+        attempt(|| held(socket).map(|held| prospect(listener, held))).unwrap_or((Prospect::Good, [None; 2]));
+    // Whoever goes for the newcomer has gone once that is told, and nothing is held while it is.
+    pools.into_iter().flatten().for_each(telling::tell);
+    answer("Socket_accept", ptr::null_mut(), || {
+        let held = held(socket)?;
+        let none = match prospect {
+            Prospect::Full => Some(c"Socket_accept: the pool is full, whoever comes waits"),
+            // A blocking one waits until somebody comes.
+            Prospect::Nobody if SockRef::from(&held).nonblocking().unwrap_or(true) => Some(NOBODY),
+            Prospect::Bad => {
+                return Err(Failure::system("accept", &io::Error::from_raw_os_error(libc::EMFILE)));
+            }
+            Prospect::Good | Prospect::Nobody => None,
+        };
+        if let Some(why) = none {
+            not_yet(why);
             return Ok(ptr::null_mut());
         }
-        match sys::accept(listener.as_fd()) {
+        match sys::accept(held.as_fd()) {
             Ok((stream, peer)) => {
-                let listener = socket.addr() as u64;
-                shortage::accepted(listener);
+                shortage::accepted(listener, true);
                 let accepted = handles::name_accepted(stream, listener, peer)
                     .map_err(|_| Failure::memory("a handle"))?;
                 Ok(ptr::without_provenance_mut(accepted as usize))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                not_yet(c"Socket_accept: nobody waits");
+                shortage::accepted(listener, false);
+                not_yet(NOBODY);
                 Ok(ptr::null_mut())
             }
             Err(error) => {
-                short_of_room = shortage::accept_failed(socket.addr() as u64, listener.fd, &error);
+                shortage::accept_failed(listener, held.fd, &error);
                 Err(Failure::system("accept", &error))
             }
         }
-    });
-    for pool in [short_of_room, is_full].into_iter().flatten() {
-        shared::tell(pool);
-    }
-    accepted
+    })
 }
+
+/// What the next accept at a listener would do. What there is to tell of the pools that come back must be told.
+fn prospect(listener: u64, held: HeldSocket) -> (Prospect, [Option<u64>; 2]) {
+    let (prospect, short) = shortage::before_accept(listener, held.fd);
+    let (is_full, full) = waiting::hold_back(listener, held.fd);
+    (if is_full { Prospect::Full } else { prospect }, [short, full])
+}
+
+const NOBODY: &CStr = c"Socket_accept: nobody waits";
 
 /// Connects a socket with an address or a name, of which each address is tried; asking for a name takes time. 0, or -1: with
 /// the errno EINPROGRESS a non-blocking socket has begun to, and is writable when that is decided.

@@ -1,11 +1,11 @@
 //! What a call answers: a status, and for a failure a text and an errno that the calling thread can ask for.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::handles::{Bad, Kind};
@@ -97,8 +97,29 @@ impl From<Error> for Failure {
     }
 }
 
+/// What a failure says. Its address is good for as long as it is the last one, put aside or not.
+#[derive(Clone, Debug)]
+enum Text {
+    Ready(&'static CStr),
+    Made(Rc<CStr>),
+}
+
+impl Text {
+    fn as_c_str(&self) -> &CStr {
+        match self {
+            Self::Ready(text) => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+/// The last failure of a thread; `None`: there was none.
+type Last = Option<(Text, c_int)>;
+
 thread_local! {
-    static LAST: RefCell<Option<(Cow<'static, CStr>, c_int)>> = const { RefCell::new(None) };
+    static LAST: RefCell<Last> = const { RefCell::new(None) };
+    /// Failures that are put aside while functions of the program run, with their errno, and in which frames that was done.
+    static ASIDE: RefCell<Vec<(usize, Last, c_int)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs a call that answers a status: what it fails with is remembered, and no panic leaves it.
@@ -166,7 +187,7 @@ fn fail(function: &str, Failure(failure): Failure) -> c_int {
         BAD_HANDLES.fetch_add(1, Ordering::Relaxed);
     }
     let text = format!("{function}: {}", failure.text).replace('\0', " ");
-    remember(CString::new(text).unwrap_or_default().into(), failure.errno);
+    remember(Text::Made(CString::new(text).unwrap_or_default().into()), failure.errno);
     failure.status
 }
 
@@ -185,20 +206,51 @@ fn rename(function: &str) {
     let renamed = LAST.try_with(|place| {
         let place = place.borrow();
         let (text, errno) = place.as_ref()?;
-        let told = text.to_str().ok()?.split_once(": ").map(|(_, what)| format!("{function}: {what}"))?;
+        let text = text.as_c_str().to_str().ok()?;
+        let told = text.split_once(": ").map(|(_, what)| format!("{function}: {what}"))?;
         Some((CString::new(told).ok()?, *errno))
     });
     if let Some((text, errno)) = renamed.ok().flatten() {
-        remember(text.into(), errno);
+        remember(Text::Made(text.into()), errno);
     }
 }
 
 /// Remembers that there is nothing to do yet. It is no fault and happens often, so its text is ready.
 pub(super) fn not_yet(text: &'static CStr) {
-    remember(text.into(), libc::EAGAIN);
+    remember(Text::Ready(text), libc::EAGAIN);
 }
 
-fn remember(text: Cow<'static, CStr>, errno: c_int) {
+/// Functions of the program's are about to run in this frame: what fails in them is not the failure of the call that runs
+/// them. They may jump away, so nothing of this is on the stack, and frames that are over are forgotten. (Stacks grow down.)
+pub(super) fn put_aside(frame: usize) {
+    let last = LAST.try_with(|place| place.borrow().clone());
+    let _ = ASIDE.try_with(|aside| {
+        let mut aside = aside.borrow_mut();
+        let alive = aside.iter().take_while(|(other, ..)| *other > frame).count();
+        aside.truncate(alive);
+        aside.push((frame, last.ok().flatten(), errno()));
+    });
+}
+
+/// They have returned.
+pub(super) fn take_back(frame: usize) {
+    let _ = ASIDE.try_with(|aside| {
+        let mut aside = aside.borrow_mut();
+        while let Some((other, last, errno)) = aside.pop() {
+            if other == frame {
+                let _ = LAST.try_with(|place| place.replace(last));
+                set_errno(errno);
+                return;
+            }
+        }
+    });
+}
+
+fn errno() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+fn remember(text: Text, errno: c_int) {
     // A thread that is ending has no last error any more.
     let _ = LAST.try_with(|place| place.replace(Some((text, errno))));
     set_errno(errno);
@@ -214,7 +266,7 @@ pub(super) fn set_errno(errno: c_int) {
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_last_error() -> *const c_char {
     const NONE: &CStr = c"";
-    let last = LAST.try_with(|place| place.borrow().as_ref().map(|(text, _)| text.as_ptr()));
+    let last = LAST.try_with(|place| place.borrow().as_ref().map(|(text, _)| text.as_c_str().as_ptr()));
     last.ok().flatten().unwrap_or(NONE.as_ptr())
 }
 

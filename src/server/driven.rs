@@ -11,10 +11,10 @@ use super::{SocketPool, WhenFull};
 use crate::admission::Origin;
 use crate::buffer::{Lent, Ring};
 use crate::clock::Nanos;
-use crate::connection::{Driver, Operation, Record, Standing};
+use crate::connection::{Driver, Flags, Operation, Record, Standing};
 use crate::drain::State;
 use crate::id::ConnId;
-use crate::net::{Net, Stream};
+use crate::net::{Net, Registry, Stream};
 use crate::peer::Peer;
 use crate::reason::Reason;
 use crate::server::AddError;
@@ -155,6 +155,11 @@ impl<U, N: Net> SocketPool<U, N> {
         Some(self.next_evictable())
     }
 
+    /// When somebody may have to go for a newcomer if nobody can now.
+    pub(crate) fn look_again_at(&self) -> Nanos {
+        self.next_evictable()
+    }
+
     /// Does what is due, as a turn does, for a pool that nobody turns. `false` if nothing is, and there is nothing to tell.
     pub(crate) fn tick(&mut self) -> bool {
         self.settle_handled();
@@ -185,14 +190,28 @@ impl<U, N: Net> SocketPool<U, N> {
         self.core.store.begin_turn();
     }
 
-    pub(super) fn leave_driven_open(&mut self) {
-        let is_driven = |(id, record): (ConnId, &Record<N::Stream, U>)| {
-            (record.driver == Driver::Application).then_some((id, record.stream.fd()))
-        };
-        let driven: Vec<_> = self.table.iter().filter_map(is_driven).collect();
-        for (id, fd) in driven {
-            if let Some(record) = self.table.remove(id, fd) {
-                std::mem::forget(record.stream);
+    /// From now on the stream of a connection that the pool drives, and on which something hangs, is closed by this function.
+    pub(crate) fn close_by(&mut self, close: fn(&U, N::Stream)) {
+        self.closer = Some(close);
+    }
+
+    /// Lets go of every stream that it does not close itself. The pool does nothing any more.
+    pub(crate) fn let_streams_go(&mut self) {
+        let all: Vec<_> = self.table.iter().map(|(id, record)| (id, record.stream.fd())).collect();
+        for (id, fd) in all {
+            let Some(record) = self.table.get(id) else { continue };
+            let (driver, is_shared) = (record.driver, record.flags.has(Flags::SHARED));
+            let closer = self.closer.filter(|_| record.userdata.is_some());
+            if driver == Driver::Pool && closer.is_none() {
+                continue;
+            }
+            let Some(Record { stream, userdata, .. }) = self.table.remove(id, fd) else { continue };
+            if is_shared {
+                self.core.registry.forget(&stream);
+            }
+            match (driver, closer, &userdata) {
+                (Driver::Pool, Some(close), Some(userdata)) => close(userdata, stream),
+                _ => std::mem::forget(stream),
             }
         }
     }

@@ -90,9 +90,10 @@ impl<U, N: Net> SocketPool<U, N> {
         let Record { stream, permit, peer, muted, userdata, .. } = self.table.remove(id, fd)?;
         self.core.gate.release(permit, &peer, proof, self.core.now);
         self.core.health.closed(reason, self.core.now);
-        match driver {
-            Driver::Pool => drop(stream),
-            Driver::Application => std::mem::forget(stream),
+        match (driver, self.closer, &userdata) {
+            (Driver::Application, ..) => std::mem::forget(stream),
+            (Driver::Pool, Some(close), Some(userdata)) => close(userdata, stream),
+            (Driver::Pool, ..) => drop(stream),
         }
         self.core.exhaustion.closed(self.core.now);
         self.wake_accepting();

@@ -21,7 +21,7 @@ use crate::clock::Nanos;
 /// Each failure with some known to be free makes the next `Pausing` of that kind longer: where no close helps, whoever goes
 /// goes for nothing, and fewer and fewer do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exhaustion {
+pub(crate) enum Exhaustion {
     Enough,
     Pausing { until: Nanos, free: u32, in_vain: Duration },
     Short { free: u32, probe_at: Nanos, delay: Duration, in_vain: Duration },
@@ -29,7 +29,7 @@ pub(super) enum Exhaustion {
 
 /// What accepting may do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Advice {
+pub(crate) enum Advice {
     /// Try.
     Try,
     /// Wait until then; a close ends the wait.
@@ -39,7 +39,7 @@ pub(super) enum Advice {
 }
 
 impl Exhaustion {
-    pub(super) fn advice(self, now: Nanos) -> Advice {
+    pub(crate) fn advice(self, now: Nanos) -> Advice {
         match self {
             Self::Enough => Advice::Try,
             Self::Pausing { until, .. } if now < until => Advice::Wait(until),
@@ -50,7 +50,7 @@ impl Exhaustion {
     }
 
     /// An accept failed though somebody waits.
-    pub(super) fn failed(&mut self, now: Nanos) {
+    pub(crate) fn failed(&mut self, now: Nanos) {
         *self = match *self {
             Self::Enough => {
                 Self::Pausing { until: now + FIRST_PAUSE, free: 0, in_vain: PROBE_WHILE_EVICTING }
@@ -71,7 +71,7 @@ impl Exhaustion {
     }
 
     /// An accept succeeded.
-    pub(super) fn accepted(&mut self) {
+    pub(crate) fn accepted(&mut self) {
         match self {
             Self::Enough => {}
             Self::Short { free: free @ 1.., in_vain, .. } => {
@@ -83,17 +83,17 @@ impl Exhaustion {
     }
 
     /// An accept found nobody. It takes a descriptor before it looks, so there was one to be had.
-    pub(super) fn found_nobody(&mut self) {
+    pub(crate) fn found_nobody(&mut self) {
         *self = Self::Enough;
     }
 
     /// Whether there are none to be had, as far as is known.
-    pub(super) fn pauses_accepting(self) -> bool {
+    pub(crate) fn pauses_accepting(self) -> bool {
         matches!(self, Self::Pausing { .. } | Self::Short { free: 0, .. })
     }
 
     /// A descriptor of ours was closed.
-    pub(super) fn closed(&mut self, now: Nanos) {
+    pub(crate) fn closed(&mut self, now: Nanos) {
         match self {
             Self::Enough => {}
             Self::Pausing { until, free, .. } => {

@@ -17,7 +17,7 @@ mod driven;
 mod ending;
 mod event;
 mod eviction;
-mod exhaustion;
+pub(crate) mod exhaustion;
 mod inbox;
 mod line;
 mod listen;
@@ -115,6 +115,8 @@ pub struct SocketPool<U, N: Net = Os> {
     reactor: Option<Reactor<N>>,
     /// Its number at the reactor, for as long as it lives.
     place: Place,
+    /// Who closes the stream of a connection on which something hangs, in place of the pool.
+    closer: Option<fn(&U, N::Stream)>,
     /// What the application has an address of and may fill.
     #[cfg(feature = "capi")]
     spaces: Vec<driven::Space>,
@@ -212,6 +214,7 @@ impl<U, N: Net> SocketPool<U, N> {
             ground,
             reactor: None,
             place,
+            closer: None,
             #[cfg(feature = "capi")]
             spaces: Vec::new(),
             #[cfg(feature = "audit")]
@@ -549,7 +552,7 @@ impl<U, N: Net> Drop for SocketPool<U, N> {
     fn drop(&mut self) {
         self.leave_protection();
         #[cfg(feature = "capi")]
-        self.leave_driven_open();
+        self.let_streams_go();
         if self.reactor.is_some() {
             return;
         }

@@ -1,6 +1,7 @@
 /* Connections that the program drives: added, read, written, limited, drained and removed, and what is told of their ends. */
 #define _POSIX_C_SOURCE 200809L
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <sys/socket.h>
@@ -422,6 +423,55 @@ static void a_number_that_the_pool_has_closed_is_somebody_elses(void)
     close(pair[1]);
 }
 
+static void fail_at_will(Connection_T conn, void *userdata, int reason, void *calls)
+{
+    char byte;
+
+    (void)conn, (void)userdata, (void)reason;
+    CHECK(strstr(Socket_GetLastError(), "SocketPool_add") != NULL);
+    CHECK(Socket_recv(NULL, &byte, 1, 0) == -1 && strstr(Socket_GetLastError(), "Socket_recv") != NULL);
+    errno = ENOTTY;
+    *(int *)calls += 1;
+}
+
+/* What a call fails with is still to be read when it has told the close callback of somebody. */
+static void a_callback_leaves_the_failure_of_its_caller_alone(void)
+{
+    SocketPool_T pool = make(10);
+    Socket_T server = Socket_new(AF_INET, SOCK_STREAM, 0), clients[3], third;
+    Connection_T conns[2];
+    const char *text;
+    int i, calls = 0;
+
+    CHECK(Socket_bind(server, "127.0.0.1", 0) == 0 && Socket_listen(server, 9) == 0);
+    for (i = 0; i < 3; i++) {
+        clients[i] = Socket_new(AF_INET, SOCK_STREAM, 0);
+        CHECK(Socket_connect(clients[i], "127.0.0.1", Socket_getlocalport(server)) == 0);
+    }
+    CHECK(SocketPool_setmaxperip(pool, 2) == 0);
+    for (i = 0; i < 2; i++)
+        conns[i] = SocketPool_add(pool, Socket_accept(server));
+    third = Socket_accept(server);
+    CHECK(SocketPool_setmaxperip(pool, 1) == 0 && SocketPool_set_idle_timeout(pool, 200) == 0);
+    CHECK(SocketPool_set_close_callback(pool, fail_at_will, &calls) == 0);
+    sleep_ms(150);
+    CHECK(Connection_touch(conns[1]) == 0);
+    sleep_ms(100);
+    errno = 0;
+    /* The first one's time is over, and the second one is one of that address too many. */
+    CHECK(SocketPool_add(pool, third) == NULL && calls == 1);
+    CHECK(errno == EAGAIN && Socket_geterrno() == EAGAIN);
+    text = Socket_GetLastError();
+    CHECK(strstr(text, "SocketPool_add: the pool refuses it") != NULL);
+    SocketPool_set_close_callback(pool, NULL, NULL);
+    SocketPool_free(&pool);
+    CHECK(text == Socket_GetLastError());
+    Socket_free(&third);
+    Socket_free(&server);
+    for (i = 0; i < 3; i++)
+        Socket_free(&clients[i]);
+}
+
 static void bounds(void)
 {
     CHECK(SocketPool_new(NULL, 0, 4096) == NULL && strstr(Socket_GetLastError(), "max_connections is 0") != NULL);
@@ -446,5 +496,6 @@ int main(void)
     an_arena_ends_its_pools();
     a_pooled_socket_is_freed();
     a_number_that_the_pool_has_closed_is_somebody_elses();
+    a_callback_leaves_the_failure_of_its_caller_alone();
     return failures;
 }

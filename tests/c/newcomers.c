@@ -1,6 +1,7 @@
-/* Newcomers that come to a full pool: they wait in the backlog where a SocketPoll watches the listening socket and no
- * other pool may have a place for them. */
+/* Newcomers that come to a full pool, who wait in the backlog where a SocketPoll watches the listening socket and no
+ * other pool may have a place for them; and those for whom there is no descriptor. */
 #include <errno.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -201,8 +202,151 @@ static void a_drain_leaves_the_backlog_alone(void)
     end();
 }
 
-int main(void)
+static void count(Connection_T conn, void *userdata, int reason, void *argument)
 {
+    (void)conn;
+    (void)userdata;
+    CHECK(strcmp(sp_reason_name(reason), "evicted") == 0);
+    *(int *)argument += 1;
+}
+
+/* Silent for longer than the grace, so that it may be evicted. */
+static void be_silent(SocketPool_T pool)
+{
+    SocketEvent_T *events;
+    int64_t until = (int64_t)Socket_get_monotonic_ms() + 50;
+
+    while ((int64_t)Socket_get_monotonic_ms() < until)
+        SocketPoll_wait(poll, &events, 10);
+    SocketPool_tick(pool);
+}
+
+/* From now on there is none to be had. */
+static void take_all_descriptors(struct rlimit *before)
+{
+    struct rlimit limit;
+    int next = dup(0);
+
+    close(next);
+    CHECK(getrlimit(RLIMIT_NOFILE, before) == 0);
+    limit = *before;
+    limit.rlim_cur = (rlim_t)next;
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
+/* The first failure costs nobody anything. The next ones who come cost one each, as long as somebody comes. */
+static void without_descriptors_one_goes_for_each_who_comes(void)
+{
+    SocketPool_T pool = make(10);
+    struct rlimit before;
+    Connection_T conn;
+    int i, tries, taken, evicted = 0;
+
+    begin(1);
+    CHECK(SocketPool_set_close_callback(pool, count, &evicted) == 0);
+    for (i = 0; i < 4; i++) {
+        come();
+        CHECK(take(pool, NULL, &conn) == 1);
+        CHECK(SocketPoll_add(poll, Connection_fd(conn), POLL_READ, conn) == 0);
+    }
+    for (i = 0; i < 3; i++)
+        come();
+    take_all_descriptors(&before);
+
+    be_silent(pool);
+    CHECK(Socket_accept(server) == NULL && Socket_geterrno() == EMFILE);
+    CHECK(untold_ms() < 500);
+    CHECK(Socket_accept(server) == NULL && Socket_geterrno() == EMFILE && evicted == 0);
+    for (i = 1; i <= 3; i++) {
+        /* Now and then one is tried without that, and fails. */
+        for (tries = 0, taken = -1; taken == -1 && tries < 5; tries++) {
+            CHECK(untold_ms() < 500);
+            taken = take(pool, NULL, NULL);
+        }
+        CHECK(taken == 1 && evicted == i);
+    }
+    for (i = 0; i < 3; i++)
+        CHECK(Socket_accept(server) == NULL && Socket_geterrno() == EAGAIN);
+    CHECK(evicted == 3 && SocketPool_count(pool) == 4);
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    CHECK(SocketPool_set_close_callback(pool, NULL, NULL) == 0);
+    SocketPool_free(&pool);
+    end();
+}
+
+/* Nobody can go for a newcomer who comes to no pool, and the listening socket is not told all the time. */
+static void without_descriptors_and_a_pool_the_poll_sleeps(void)
+{
+    struct rlimit before;
+    int64_t until = (int64_t)Socket_get_monotonic_ms() + 300;
+    int tries = 0;
+
+    begin(1);
+    come();
+    take_all_descriptors(&before);
+    while ((int64_t)Socket_get_monotonic_ms() < until) {
+        CHECK(untold_ms() < 500);
+        CHECK(Socket_accept(server) == NULL && Socket_geterrno() == EMFILE);
+        tries++;
+    }
+    CHECK(tries <= 20);
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    end();
+}
+
+/* Nobody goes for somebody whom the pool would turn away, and what comes free is no reason to look at him. */
+static void without_descriptors_a_drain_leaves_the_backlog_alone(void)
+{
+    SocketPool_T pool = make(10);
+    SocketEvent_T *events;
+    struct rlimit before;
+    Connection_T conns[2];
+    Socket_T spare = Socket_new(AF_INET, SOCK_STREAM, 0);
+    int i, n, rounds, evicted = 0;
+
+    begin(1);
+    CHECK(SocketPool_set_close_callback(pool, count, &evicted) == 0);
+    for (i = 0; i < 2; i++) {
+        come();
+        CHECK(take(pool, NULL, &conns[i]) == 1);
+        CHECK(SocketPoll_add(poll, Connection_fd(conns[i]), POLL_READ, conns[i]) == 0);
+    }
+    /* Busy, or the drain would let them go. */
+    for (i = 0; i < 2; i++)
+        CHECK(SocketBuf_write(Connection_outbuf(conns[i]), "x", 1) == 1);
+    come();
+    take_all_descriptors(&before);
+    be_silent(pool);
+    CHECK(Socket_accept(server) == NULL && Socket_geterrno() == EMFILE);
+    CHECK(SocketPool_drain(pool) == 0);
+    for (rounds = 0; rounds < 5; rounds++) {
+        CHECK(Socket_accept(server) == NULL);
+        n = SocketPoll_wait(poll, &events, 20);
+        for (i = 0; i < n; i++)
+            CHECK(events[i].socket != server);
+    }
+    CHECK(evicted == 0 && SocketPool_count(pool) == 2);
+    Socket_free(&spare);
+    for (rounds = 0; rounds < 5; rounds++) {
+        n = SocketPoll_wait(poll, &events, 20);
+        for (i = 0; i < n; i++)
+            CHECK(events[i].socket != server);
+    }
+    CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
+    CHECK(SocketPool_set_close_callback(pool, NULL, NULL) == 0);
+    SocketPool_free(&pool);
+    end();
+}
+
+int main(int argc, char **argv)
+{
+    (void)argv;
+    /* Under valgrind an accept that fails for want of descriptors has taken somebody all the same. */
+    if (argc == 1) {
+        without_descriptors_one_goes_for_each_who_comes();
+        without_descriptors_and_a_pool_the_poll_sleeps();
+        without_descriptors_a_drain_leaves_the_backlog_alone();
+    }
     whoever_comes_waits_until_a_place_is_free();
     the_poll_sleeps_while_there_is_no_place();
     where_another_pool_may_have_a_place_nobody_waits();

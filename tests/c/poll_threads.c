@@ -1,4 +1,4 @@
-/* Threads change a poll while one waits in it, and free it while one waits in it. */
+/* Threads change a poll while one waits in it, bring what is due in its pools forward, and free it while one waits in it. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <errno.h>
@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <poll/SocketPoll.h>
+#include <pool/SocketPool.h>
 
 #include "sockets.h"
 
@@ -173,8 +174,83 @@ static void who_waits_hears_of_the_end(void)
     }
 }
 
+static void note(Connection_T connection, void *userdata, int reason, void *ended_ms)
+{
+    (void)connection, (void)userdata, (void)reason;
+    *(uint64_t *)ended_ms = Socket_get_monotonic_ms();
+}
+
+enum { LONG_MS = 3000 };
+
+static void *wait_for_an_end(void *ended_ms)
+{
+    SocketEvent_T *events;
+    uint64_t start = Socket_get_monotonic_ms();
+
+    while (*(uint64_t *)ended_ms == 0 && Socket_get_monotonic_ms() < start + LONG_MS)
+        CHECK(SocketPoll_wait(poll, &events, LONG_MS) >= 0);
+    return NULL;
+}
+
+static Connection_T come(SocketPool_T pool, Socket_T server, int *client)
+{
+    Connection_T connection;
+
+    *client = connect_to(Socket_getlocalport(server));
+    connection = SocketPool_add(pool, Socket_accept(server));
+    CHECK(connection != NULL);
+    return connection;
+}
+
+enum { IDLE, LIFETIME, NEWCOMER, WAYS };
+
+/* What another thread makes due sooner ends somebody in the wait that goes on. */
+static void a_deadline_that_comes_nearer_counts_at_once(int way)
+{
+    SocketPool_T pool = SocketPool_new(NULL, 4, 4096);
+    Socket_T server = Socket_new(AF_INET, SOCK_STREAM, 0);
+    SocketPoll_T other = SocketPoll_new(4);
+    Connection_T connection;
+    pthread_t waiter;
+    uint64_t start, ended = 0;
+    char byte;
+    int clients[2] = {-1, -1};
+
+    CHECK(Socket_bind(server, "127.0.0.1", 0) == 0 && Socket_listen(server, 9) == 0);
+    CHECK(SocketPool_set_idle_timeout(pool, 0) == 0);
+    CHECK(SocketPool_set_first_message_timeout(pool, 50) == 0);
+    CHECK(SocketPool_set_close_callback(pool, note, &ended) == 0);
+    /* One that has said something, and has all the time in the world. */
+    connection = come(pool, server, &clients[0]);
+    CHECK(write(clients[0], "x", 1) == 1 && Socket_recv(Connection_socket(connection), &byte, 1, 0) == 1);
+    CHECK(Socket_send(Connection_socket(connection), "y", 1, 0) == 1);
+    CHECK(SocketPoll_add(poll, Connection_fd(connection), POLL_READ, NULL) == 0);
+    CHECK(pthread_create(&waiter, NULL, wait_for_an_end, &ended) == 0);
+    rest();
+    start = Socket_get_monotonic_ms();
+    if (way == IDLE)
+        CHECK(SocketPool_set_idle_timeout(pool, 50) == 0);
+    if (way == LIFETIME)
+        CHECK(SocketPool_set_max_lifetime(pool, 50) == 0);
+    if (way == NEWCOMER) {
+        connection = come(pool, server, &clients[1]);
+        CHECK(SocketPoll_add(other, Connection_fd(connection), POLL_READ, NULL) == 0);
+    }
+    pthread_join(waiter, NULL);
+    CHECK(ended >= start + 30 && ended < start + 1000);
+    SocketPool_set_close_callback(pool, NULL, NULL);
+    SocketPool_free(&pool);
+    SocketPoll_free(&other);
+    Socket_free(&server);
+    close(clients[0]);
+    if (way == NEWCOMER)
+        close(clients[1]);
+}
+
 int main(int argc, char **argv)
 {
+    int way;
+
     if (argc > 1) {
         call_count = atoi(argv[1]);
         round_count = 4;
@@ -182,6 +258,8 @@ int main(int argc, char **argv)
     poll = SocketPoll_new(4);
     a_wish_counts_at_once();
     everybody_comes_and_goes();
+    for (way = 0; way < WAYS; way++)
+        a_deadline_that_comes_nearer_counts_at_once(way);
     who_waits_hears_of_the_end();
     SocketPoll_free(&poll);
     return failures != 0;

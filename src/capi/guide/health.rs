@@ -6,6 +6,7 @@ use std::ptr::{null_mut, without_provenance_mut};
 use super::super::handles::{self, Kind};
 use super::super::shared::{self, Shared};
 use super::super::status::{Failure, answer, store};
+use super::super::telling;
 use super::count;
 use super::pool::SocketPool_T;
 use crate::health::Snapshot;
@@ -31,7 +32,7 @@ pub extern "C-unwind" fn SocketPool_health(pool: SocketPool_T) -> SocketPoolHeal
             Ok(without_provenance_mut(handles::view(pool.addr() as u64, Kind::Health) as usize))
         })
     });
-    shared::tell(pool.addr() as u64);
+    telling::tell(pool.addr() as u64);
     health
 }
 
@@ -162,6 +163,6 @@ pub unsafe extern "C-unwind" fn SocketPool_get_stats(
         unsafe { store("stats", stats, found) }?;
         Ok(0)
     });
-    shared::tell(pool.addr() as u64);
+    telling::tell(pool.addr() as u64);
     status
 }

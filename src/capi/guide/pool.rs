@@ -9,9 +9,10 @@ use super::super::connection::sp_connection;
 use super::super::handles::{self, Kind};
 use super::super::pool::{self, SP_STATE_ACTIVE, SP_STATE_DRAINED, SP_STATE_DRAINING, sp_pool};
 use super::super::protection::{self, SocketSYNProtect_T};
-use super::super::shared::{self, Callback, Ends, Inner, Shared, SocketPool_CloseCallback};
+use super::super::shared::{self, Inner, Shared};
 use super::super::socket::Socket_T;
 use super::super::status::{Failure, answer, attempt, found};
+use super::super::telling::{self, Callback, Ends, SocketPool_CloseCallback};
 use super::super::{arena, driven, poll, shortage, waiting};
 use super::millis_or_off;
 use crate::bucket::Rate;
@@ -93,7 +94,7 @@ pub extern "C-unwind" fn sp_pool_remove_socket(pool: SocketPool_T, socket: Socke
 fn remove(pool: SocketPool_T, connection: u64, function: &str) -> c_int {
     let removed = attempt(|| driven::remove(Some(pool), connection));
     let ends = *removed.as_ref().unwrap_or(&Ends::None);
-    shared::tell_and_answer(function, -1, removed.map(|_| 0), ends)
+    telling::tell_and_answer(function, -1, removed.map(|_| 0), ends)
 }
 
 /// The connection that a socket is in this pool; NULL if it is in none, or in another.
@@ -111,7 +112,7 @@ fn change(
     pool: SocketPool_T,
     change: impl FnOnce(&mut Config) -> Result<(), Failure>,
 ) -> c_int {
-    shared::answer_and_tell(function, pool, -1, |inner| {
+    telling::answer_and_tell(function, pool, -1, |inner| {
         let mut changed = inner.pool.config().clone();
         change(&mut changed)?;
         inner.pool.reconfigure(|config| *config = changed)?;
@@ -123,7 +124,7 @@ fn change(
 
 /// Runs a question to a pool, after what is due has been done, and tells what ended by that.
 fn ask<T>(function: &str, pool: SocketPool_T, otherwise: T, ask: impl FnOnce(&mut Inner) -> T) -> T {
-    shared::answer_and_tell(function, pool, otherwise, |inner| {
+    telling::answer_and_tell(function, pool, otherwise, |inner| {
         inner.do_what_is_due();
         Ok(ask(inner))
     })
@@ -305,7 +306,7 @@ pub extern "C-unwind" fn SocketPool_drain(pool: SocketPool_T) -> c_int {
                 if let Ok(held) = handles::hold_socket(listener, Kind::Socket) {
                     // Nothing that ends meanwhile may have it looked at again.
                     waiting::forget(listener);
-                    shortage::accepted(listener);
+                    shortage::forget(listener);
                     poll::mute_reading(held.fd, None);
                 }
             }

@@ -34,6 +34,8 @@ pub(super) struct Set {
     changed: Vec<RawFd>,
     /// What a wait works with; whoever waits has it.
     batch: Option<Batch>,
+    /// Until when a wait that goes on sleeps, in nanoseconds; while that is being decided, for ever, and without a wait 0.
+    sleeps_until: u64,
     /// How many waits there have been.
     waits: u64,
     /// What the last wait has told. Invariant: its memory does not move.
@@ -68,7 +70,7 @@ struct Entry {
     asked: u32,
     /// It is in `changed`.
     changed: bool,
-    /// Until when POLL_READ is withheld, in milliseconds; 0 is the past.
+    /// Until when POLL_READ is withheld, in milliseconds, or [`FOR_GOOD`]; 0 is the past.
     muted_until: u64,
     /// The pool, if it is a connection; else 0.
     owner: u64,
@@ -102,6 +104,7 @@ impl Set {
             owners: Vec::new(),
             changed: Vec::new(),
             batch: Some(Batch { found, told }),
+            sleeps_until: 0,
             waits: 0,
             events,
             reader: 0,
@@ -243,9 +246,12 @@ impl Set {
         }
     }
 
-    /// Withholds POLL_READ until then; `false` if it is not registered.
+    /// Withholds POLL_READ until then, or for as long as it is withheld for good; `false` if it is not registered.
     pub(super) fn mute(&mut self, fd: RawFd, until_ms: u64) -> bool {
         let Some(entry) = self.entries.get_mut(&fd) else { return false };
+        if entry.muted_until == FOR_GOOD {
+            return true;
+        }
         entry.muted_until = until_ms;
         self.muted_until = self.muted_until.min(until_ms);
         let _ = self.settle_later(fd);
@@ -254,7 +260,9 @@ impl Set {
     }
 
     pub(super) fn unmute(&mut self, fd: RawFd) {
-        let Some(entry) = self.entries.get_mut(&fd) else { return };
+        let Some(entry) = self.entries.get_mut(&fd).filter(|entry| entry.muted_until != FOR_GOOD) else {
+            return;
+        };
         entry.muted_until = 0;
         let _ = self.settle_later(fd);
     }
@@ -322,6 +330,7 @@ impl Set {
             let _ = self.settle(fd);
         }
         self.waits += 1;
+        self.sleeps_until = u64::MAX;
         self.events.clear();
         Some((Arc::clone(&self.epoll), batch))
     }
@@ -345,7 +354,22 @@ impl Set {
         if wait == self.waits { self.batch.take() } else { None }
     }
 
+    /// A wait that has begun sleeps until then, unless somebody is in a hurry.
+    pub(super) fn sleep_until(&mut self, wake: u64) {
+        self.sleeps_until = self.sleeps_until.min(wake);
+    }
+
+    /// Something is due in a pool at that time, and who waits may not know.
+    pub(super) fn hurry(&mut self, pool: u64, due: u64) {
+        let is_in = self.owners.binary_search_by_key(&pool, |(owner, _)| *owner).is_ok();
+        if is_in && self.sleeps_until > due {
+            self.sleeps_until = due;
+            self.ring();
+        }
+    }
+
     pub(super) fn give_back(&mut self, batch: Batch) {
+        self.sleeps_until = 0;
         self.batch = Some(batch);
     }
 
@@ -427,6 +451,8 @@ fn this_thread() -> usize {
     PLACE.with(|place| std::ptr::from_ref(place).addr())
 }
 
+/// A silence that nothing ends but that the entry goes.
+pub(super) const FOR_GOOD: u64 = u64::MAX;
 const DEFAULT_TIMEOUT_MS: c_int = 1000;
 /// What is taken out while a wait ends may be found by that wait, and by the one that began before, but by no third.
 const MOST_HAUNTED: u32 = 3;

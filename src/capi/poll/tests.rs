@@ -302,7 +302,7 @@ fn who_is_mute_is_heard_when_his_time_has_come() {
     assert_eq!(scene.wait(-1), [(null_mut(), null_mut(), READ)]);
     assert!(now_ms() - start >= 50);
 
-    mute_reading(near.as_raw_fd(), None);
+    mute_reading(near.as_raw_fd(), Some(start + HOUR_MS));
     assert_eq!(scene.wait(60), []);
     unmute_reading(near.as_raw_fd());
     assert_eq!(scene.wait(-1), [(null_mut(), null_mut(), READ)]);
@@ -310,13 +310,28 @@ fn who_is_mute_is_heard_when_his_time_has_come() {
     // In the middle of a wait both count at once.
     let poll = scene.poll.addr();
     let begun = handles::pin::<Poll>(poll as u64).unwrap().lock().waits();
-    mute_reading(near.as_raw_fd(), None);
+    mute_reading(near.as_raw_fd(), Some(start + HOUR_MS));
     let waiter = std::thread::spawn(move || wait(pointer(poll as u64), -1).map(|told| told.len()));
     while handles::pin::<Poll>(poll as u64).unwrap().lock().waits() == begun {
         std::thread::yield_now();
     }
     mute_reading(near.as_raw_fd(), Some(now_ms() + 20));
     assert_eq!(waiter.join().unwrap(), Some(1));
+}
+
+#[test]
+fn who_is_mute_for_good_stays_so_until_it_is_taken_out() {
+    let scene = Scene::new();
+    let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+    far.write_all(b"x").unwrap();
+    assert_eq!(sp_poll_add_fd(scene.poll, near.as_raw_fd(), READ, null_mut()), 0);
+    mute_reading(near.as_raw_fd(), None);
+    assert!(mute_reading(near.as_raw_fd(), Some(now_ms())));
+    unmute_reading(near.as_raw_fd());
+    assert_eq!(scene.wait(5), []);
+    assert_eq!(sp_poll_del_fd(scene.poll, near.as_raw_fd()), 0);
+    assert_eq!(sp_poll_add_fd(scene.poll, near.as_raw_fd(), READ, null_mut()), 0);
+    assert_eq!(scene.wait(-1), [(null_mut(), null_mut(), READ)]);
 }
 
 #[test]
@@ -340,3 +355,5 @@ fn the_values_are_those_of_the_header() {
     }
     assert_eq!(size_of::<SocketEvent_T>(), 24);
 }
+
+const HOUR_MS: u64 = 3_600_000;

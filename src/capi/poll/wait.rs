@@ -3,12 +3,13 @@
 use std::ffi::c_int;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::super::driven;
 use super::super::handles::{self, Kind, Pinned};
 use super::super::status::{Failure, answer};
 use super::set::Batch;
-use super::{Poll, SOCKET_POLL_TIMEOUT_USE_DEFAULT, SocketEvent_T};
+use super::{Poll, SOCKET_POLL_TIMEOUT_USE_DEFAULT, SocketEvent_T, WAITERS};
 use crate::net::epoll::Epoll;
 use crate::net::sys::monotonic_nanos;
 
@@ -76,19 +77,35 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Counts who waits.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        WAITERS.fetch_add(1, Ordering::AcqRel);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        WAITERS.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 fn rest(name: u64, until: u64) -> Result<Rested, Failure> {
     let poll = pin(name)?;
     let now = monotonic_nanos();
+    let _counted = Counted::new();
     let (mut waiting, epoll, wait, muted_until) = begin(&poll, now)?;
     // From here on whoever brings an earlier deadline rings.
     let mut wake = until.min(muted_until.saturating_mul(NANOS));
     let mut pool = 0;
     while let Some(next) = next_owner(name, pool)? {
         pool = next;
-        if let Some(due) = driven::next_timeout(&[pool]) {
-            wake = wake.min(now.saturating_add(u64::try_from(due.as_nanos()).unwrap_or(u64::MAX)));
-        }
+        wake = wake.min(driven::next_deadline(pool));
     }
+    poll.lock().sleep_until(wake);
     let timeout_ms = match wake {
         u64::MAX => -1,
         wake => c_int::try_from(wake.saturating_sub(now).div_ceil(NANOS)).unwrap_or(c_int::MAX),

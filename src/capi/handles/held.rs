@@ -1,0 +1,164 @@
+//! Sockets in use: whose descriptor is closed when, and by whom.
+
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
+
+use super::{
+    Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PLACE_MASK, Slot, USERS_MASK, find, give_back_slot, hold,
+    read, retire,
+};
+use crate::peer::Peer;
+
+/// A socket whose descriptor is not closed before this is dropped.
+#[derive(Debug)]
+pub(in super::super) struct HeldSocket {
+    slot: &'static Slot,
+    place: u32,
+    pub(in super::super) fd: RawFd,
+}
+
+impl AsFd for HeldSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: we do not close it before `self` is dropped. A program that closes it behind our back gets errors.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+}
+
+impl Drop for HeldSocket {
+    fn drop(&mut self) {
+        let mut state = self.slot.state.load(Ordering::Acquire);
+        loop {
+            let is_last = state & USERS_MASK == 1;
+            if is_last && state & GIVEN_UP != 0 {
+                // Before we let go, or the slot might be another one's.
+                drop(take_descriptor(self.slot));
+            }
+            let let_go =
+                self.slot.state.compare_exchange_weak(state, state - 1, Ordering::AcqRel, Ordering::Acquire);
+            match let_go {
+                Ok(_) if is_last && state >> KIND_SHIFT & KIND_MASK == 0 => {
+                    let descriptor = take_descriptor(self.slot);
+                    give_back_slot(self.slot, self.place);
+                    drop(descriptor);
+                    return;
+                }
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+    }
+}
+
+impl HeldSocket {
+    /// Where a socket comes from that is in no pool: at which listener it was accepted, if that still listens, and who is on
+    /// the other side. `None`: we have not accepted it.
+    pub(in super::super) fn origin(&self) -> Option<(Option<u64>, Peer)> {
+        if !self.slot.accepted.load(Ordering::Relaxed) {
+            return None;
+        }
+        let listener = self.slot.owner.load(Ordering::Relaxed);
+        let peer = Peer::from_words(self.slot.peer().map(|word| word.load(Ordering::Relaxed)));
+        fence(Ordering::Acquire);
+        // If a pool has taken it meanwhile, what was read is something else.
+        let state = self.slot.state.load(Ordering::Relaxed);
+        let listener = find(listener, Kind::Socket).is_ok().then_some(listener);
+        (state >> KIND_SHIFT & KIND_MASK == Kind::Socket as u64).then_some((listener, peer))
+    }
+}
+
+/// The descriptor of a slot that nobody else uses, if the slot is to close it.
+fn take_descriptor(slot: &Slot) -> Option<OwnedFd> {
+    let closes = slot.closes.load(Ordering::Relaxed) && slot.closes.swap(false, Ordering::AcqRel);
+    // SAFETY: the slot took it from its owner with that mark, which is taken away by one caller only.
+    closes.then(|| unsafe { OwnedFd::from_raw_fd(slot.fd.load(Ordering::Relaxed)) })
+}
+
+/// Takes hold of a socket, or of a connection, by a handle of that kind. One whose descriptor was given up is as good as
+/// gone: the number may be somebody else's.
+pub(in super::super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
+    let held = hold_name(handle, kind)?;
+    match held.slot.state.load(Ordering::Acquire) & GIVEN_UP {
+        0 => Ok(held),
+        _ => Err(Bad::Stale),
+    }
+}
+
+fn hold_name(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
+    let slot = hold(handle, kind)?;
+    Ok(HeldSocket { slot, place: handle as u32 & PLACE_MASK, fd: slot.fd.load(Ordering::Relaxed) })
+}
+
+/// Closes the descriptor of a connection as soon as nobody uses it. Its name goes on answering, the number included; from now
+/// on nobody takes hold of it.
+pub(in super::super) fn give_up(connection: u64, descriptor: OwnedFd) {
+    // Without a name nobody can be using it.
+    let Ok(held) = hold_name(connection, Kind::Connection) else { return };
+    held.slot.state.fetch_or(GIVEN_UP, Ordering::AcqRel);
+    held.slot.fd.store(descriptor.into_raw_fd(), Ordering::Relaxed);
+    held.slot.closes.store(true, Ordering::Release);
+}
+
+/// Ends the name of a socket or a connection, and closes its descriptor, unless that is the pool's, as soon as nobody uses
+/// it.
+pub(in super::super) fn free_socket(handle: u64, kind: Kind) -> Result<(), Bad> {
+    let retired = retire(hold_name(handle, kind)?.slot, handle, kind);
+    retired.inspect(|()| super::super::shortage::descriptor_is_free())
+}
+
+/// Whether the descriptor of a connection is closed with its name, and not by the pool.
+pub(in super::super) fn closes_descriptor(connection: u64) -> bool {
+    let closes = |slot: &Slot| {
+        slot.closes.load(Ordering::Relaxed) && slot.state.load(Ordering::Relaxed) & GIVEN_UP == 0
+    };
+    read(connection, Kind::Connection, closes) == Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::super::{Facts, connection_of, join, kind, lives, name_connection, name_socket, view};
+    use super::*;
+    use crate::connection::Driver;
+
+    #[test]
+    fn a_socket_that_a_pool_has_taken_ends_as_its_connection() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let socket = name_socket(ours.into()).unwrap();
+        assert!(lives(socket) && connection_of(socket).is_none());
+        let connection = join(socket, 1, 2, 3, Driver::Application).unwrap();
+        assert_eq!(connection_of(socket), Some(connection));
+        assert_eq!((kind(socket), kind(connection)), (Some(Kind::Socket), Some(Kind::Connection)));
+        assert_eq!(free_socket(socket, Kind::Socket), Err(Bad::Stale), "the pool would not hear of it");
+        assert!(lives(socket) && lives(view(socket, Kind::Input)));
+        free_socket(connection, Kind::Connection).unwrap();
+        assert!(!lives(socket) && !lives(connection));
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "it is closed");
+        assert_eq!((kind(0), lives(0), kind(0xf << KIND_SHIFT)), (None, false, None));
+    }
+
+    #[test]
+    fn a_descriptor_that_is_given_up_is_refused_and_closed_by_the_last_who_uses_it() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ours = OwnedFd::from(ours);
+        let facts = Facts { owner: 1, id: 2, created_ms: 3, fd: ours.as_raw_fd() };
+        let connection = name_connection(facts).unwrap();
+        let in_use = hold_socket(connection, Kind::Connection).unwrap();
+        give_up(connection, ours);
+        assert_eq!(hold_socket(connection, Kind::Connection).err(), Some(Bad::Stale));
+        assert_eq!(hold_socket(view(connection, Kind::Socket), Kind::Socket).err(), Some(Bad::Stale));
+        assert!(lives(connection) && !closes_descriptor(connection));
+        theirs.set_nonblocking(true).unwrap();
+        assert_eq!(theirs.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it is in use");
+        drop(in_use);
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "it is closed");
+        free_socket(connection, Kind::Connection).unwrap();
+        assert!(!lives(connection));
+
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        give_up(connection, ours.into());
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "nobody can be using it");
+    }
+}
