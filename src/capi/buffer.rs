@@ -67,6 +67,7 @@ impl Buffer {
     }
 }
 
+#[cold]
 fn bad(reason: Bad) -> Failure {
     Failure::handle("buffer", Kind::Buffer, reason)
 }
@@ -82,8 +83,9 @@ fn with_buffer<T>(
         let handle = buffer.addr() as u64;
         match handles::kind(handle) {
             Some(kind @ (Kind::Input | Kind::Output)) => {
-                handles::facts(handle, kind).map_err(bad)?;
-                sides::with_side(handle, kind, run)
+                let connection = handles::view(handle, Kind::Connection);
+                let member = handles::member(connection).map_err(bad)?;
+                sides::with_side(&member, connection, kind, run)
             }
             _ => run(&mut *handles::pin::<Buffer>(handle).map_err(bad)?.lock()?),
         }

@@ -145,15 +145,7 @@ fn bad(reason: handles::Bad) -> Failure {
 /// Runs a call on a connection that the program drives, alone with its pool. The pool may have ended it, and the program not
 /// have removed it yet: then there is `None`.
 #[inline(always)]
-pub(super) fn with_or_ended<T>(
-    connection: u64,
-    run: impl FnOnce(Option<&mut Conn<'_>>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    with_member(&handles::member(connection).map_err(bad)?, connection, run)
-}
-
-#[inline(always)]
-fn with_member<T>(
+pub(super) fn with_member<T>(
     member: &Member<Shared>,
     connection: u64,
     run: impl FnOnce(Option<&mut Conn<'_>>) -> Result<T, Failure>,
@@ -182,14 +174,14 @@ fn is_gone(inner: &Inner, id: ConnId, connection: u64) -> Result<(), Failure> {
     handles::facts(connection, Kind::Connection).map(|_| ()).map_err(bad)
 }
 
-/// The same with what to answer for one that has ended.
+/// The same, for one of whom nothing but the name is known, with what to answer if it has ended.
 #[inline]
 pub(super) fn with<T>(
     connection: u64,
     ended: impl FnOnce() -> Result<T, Failure>,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    with_or_ended(connection, |conn| match conn {
+    with_member(&handles::member(connection).map_err(bad)?, connection, |conn| match conn {
         Some(conn) => run(conn),
         None => ended(),
     })

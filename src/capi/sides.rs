@@ -2,21 +2,23 @@
 
 use super::buffer::Bytes;
 use super::driven::{self, Conn};
-use super::handles::{self, Kind};
+use super::handles::{Kind, Member};
 use super::poll;
+use super::shared::Shared;
 use super::status::Failure;
 use crate::server::Side;
 
-/// Runs a call on a buffer of a connection, by its handle of this kind. In one that the pool has ended nothing waits, and
+/// Runs a call on a buffer of a connection, of this kind. In one that the pool has ended nothing waits, and
 /// nothing has room. What is added to the output wants to be written: every poll that watches the connection says when.
 pub(super) fn with_side<T>(
-    handle: u64,
+    member: &Member<Shared>,
+    connection: u64,
     kind: Kind,
     run: impl FnOnce(&mut dyn Bytes) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let side = if kind == Kind::Input { Side::Input } else { Side::Output };
     let mut grew = None;
-    let answer = driven::with_or_ended(handles::view(handle, Kind::Connection), |conn| {
+    let answer = driven::with_member(member, connection, |conn| {
         let Some(conn) = conn else { return run(&mut Nothing) };
         let before = conn.waiting(side);
         let answer = run(&mut SideOf { conn, side });
@@ -68,8 +70,7 @@ impl Bytes for SideOf<'_, '_> {
     fn push(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
         let count = bytes.len().min(self.conn.room(self.side));
         if count > 0 {
-            self.space()?[..count].copy_from_slice(&bytes[..count]);
-            self.commit(count)?;
+            self.conn.append(self.side, &bytes[..count]).map_err(no_memory)?;
         }
         Ok(count)
     }

@@ -47,8 +47,7 @@ pub(super) enum Then {
     Keep,
 }
 
-/// Answers a call on a pool, for `function`, and tells what has ended by it. A failure is told last: what the program's
-/// functions call meanwhile may fail as well.
+/// Answers a call on a pool, for `function`, and tells what has ended by it.
 pub(super) fn answer_and_tell<T>(
     function: &str,
     pool: *mut sp_pool,
@@ -80,10 +79,11 @@ pub(super) fn tell_and_answer<T>(
     answered: Result<T, Failure>,
     ends: Ends,
 ) -> T {
+    let answer = concluded(function, otherwise, answered);
     if let Ends::Of(pool) = ends {
         tell(pool);
     }
-    concluded(function, otherwise, answered)
+    answer
 }
 
 /// Tells what ends there are to be told. Nothing is locked, held or borrowed while the program's function runs: it may call

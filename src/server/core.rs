@@ -288,7 +288,8 @@ impl<N: Net> Core<N> {
         self.order.push_back(UNPROVEN, id.slot());
         // How long it was the application's says nothing of the message that begins here.
         record.resume_at = record.resume_at.max(self.now);
-        self.arm(id, record);
+        // What is due is worked out then.
+        self.timers.arm_by(id.slot(), self.now + self.policy.first_look);
     }
 
     /// It has shown that it is a client.

@@ -7,6 +7,7 @@ use super::core::Core;
 use super::eviction::Seat;
 use super::receiving;
 use super::sending;
+use super::spaces::Spaces;
 use super::{SocketPool, WhenFull};
 use crate::admission::Origin;
 use crate::buffer::{Lent, Ring};
@@ -20,20 +21,12 @@ use crate::reason::Reason;
 use crate::server::AddError;
 
 /// Which buffer of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     /// What it has received.
     Input,
     /// What it is to send.
     Output,
-}
-
-/// Memory whose address the application has, for bytes of which it has not said yet that they are there.
-#[derive(Debug)]
-pub(super) struct Space {
-    id: ConnId,
-    side: Side,
-    ring: Lent<Ring>,
 }
 
 impl<U, N: Net> SocketPool<U, N> {
@@ -184,9 +177,7 @@ impl<U, N: Net> SocketPool<U, N> {
 
     /// The application has waited: what it has an address of may be used for others from now on.
     pub(crate) fn let_rest_end(&mut self) {
-        for Space { ring, .. } in self.spaces.drain(..) {
-            self.core.store.give_back(ring);
-        }
+        self.spaces.end(&mut self.core.store);
         self.core.store.begin_turn();
     }
 
@@ -222,7 +213,7 @@ pub(crate) struct Driven<'a, U, N: Net> {
     id: ConnId,
     record: &'a mut Record<N::Stream, U>,
     core: &'a mut Core<N>,
-    spaces: &'a mut Vec<Space>,
+    spaces: &'a mut Spaces,
 }
 
 impl<U, N: Net> Driven<'_, U, N> {
@@ -331,40 +322,17 @@ impl<U, N: Net> Driven<'_, U, N> {
 
     /// Memory for as many more as may wait there, in one piece, to be filled by the application.
     ///
+    /// It is large, so there are few of them: from the next call on it is free for whoever asks next, and what was filled has
+    /// moved to where it waits.
+    ///
     /// # Errors
     /// When there is no memory for it.
     pub(crate) fn space(&mut self, side: Side) -> Result<&mut [u8], TryReserveError> {
         let room = self.room(side);
-        let id = self.id;
-        if self.waiting(side) == 0 {
-            let place = self.spaces.iter().position(|space| space.id == id && space.side == side);
-            let place = match place {
-                Some(place) if self.spaces[place].ring.capacity() >= room => place,
-                Some(place) => {
-                    self.core.store.grow(&mut self.spaces[place].ring, room)?;
-                    place
-                }
-                None => {
-                    self.spaces.try_reserve(1)?;
-                    self.spaces.push(Space { id, side, ring: self.core.store.ring(room)? });
-                    self.spaces.len() - 1
-                }
-            };
-            return Ok(&mut self.spaces[place].ring.space()[..room]);
-        }
-        let (store, record) = (&mut self.core.store, &mut *self.record);
-        let ring = match side {
-            Side::Input => record.input.as_mut(),
-            Side::Output => record.output.as_mut().and_then(|output| output.ring()),
-        };
-        let Some(ring) = ring else { return Ok(&mut []) };
-        store.grow(ring, room)?;
-        self.core.charge_memory(self.id, self.record);
-        let ring = self.ring(side).expect("it was there just now");
-        Ok(&mut ring.space()[..room])
+        self.spaces.give(self.id, side, room, &mut self.core.store)
     }
 
-    /// The first `n` bytes of the space are filled. `false`, and nothing has changed, if there is no such space.
+    /// The next `n` bytes of the space are filled. `false`, and nothing has changed, if there is no such space.
     ///
     /// # Errors
     /// When there is no memory to keep them.
@@ -372,47 +340,78 @@ impl<U, N: Net> Driven<'_, U, N> {
         if n == 0 {
             return Ok(true);
         }
-        if n > self.room(side) {
+        let Some(mut space) = self.spaces.take(self.id, side) else { return Ok(false) };
+        let capacity = space.ring.capacity();
+        // The bound may have risen since there was space.
+        if n > self.room(side) || n > capacity - space.taken {
+            self.spaces.put(space);
             return Ok(false);
         }
-        self.core.read_clock();
+        if n >= capacity / 4 && space.taken == 0 && self.waiting(side) == 0 {
+            space.ring.commit(n);
+            self.wait(side, space.ring)?;
+            self.settle();
+            return Ok(true);
+        }
+        let filled = &mut space.ring.space()[space.taken..][..n];
+        let appended = self.append(side, filled);
+        if appended.is_ok() {
+            // Nobody else is to see them.
+            filled.fill(0);
+            space.taken += n;
+        }
+        self.spaces.put(space);
+        appended.map(|()| true)
+    }
+
+    /// Has copies of these bytes wait behind what waits there. There must be room for them.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub(crate) fn append(&mut self, side: Side, bytes: &[u8]) -> Result<(), TryReserveError> {
         if self.waiting(side) == 0 {
-            let id = self.id;
-            let place = self.spaces.iter().rposition(|space| space.id == id && space.side == side);
-            // The bound may have risen since there was space.
-            let place = place.filter(|place| n <= self.spaces[*place].ring.free());
-            let Some(place) = place else { return Ok(false) };
-            let mut output = match side {
-                Side::Input => None,
-                Side::Output => Some(self.core.store.output()?),
-            };
-            let mut ring = self.spaces.swap_remove(place).ring;
-            ring.commit(n);
-            match &mut output {
-                None => self.record.input = Some(ring),
-                Some(output) => {
-                    output.take_over(ring);
-                    output.stalled_since = self.core.now;
-                }
-            }
-            if let Some(output) = output {
-                self.record.output = Some(output);
-                sending::arm_write_stall(self.core, self.id, self.record);
-            }
+            let mut ring = self.core.store.ring(bytes.len())?;
+            ring.push(bytes);
+            self.wait(side, ring)?;
         } else {
-            let Some(ring) = self.ring(side) else { return Ok(false) };
-            if n > ring.free() {
-                return Ok(false);
-            }
-            ring.commit(n);
+            let (store, record) = (&mut self.core.store, &mut *self.record);
+            let ring = match side {
+                Side::Input => record.input.as_mut(),
+                Side::Output => record.output.as_mut().and_then(|output| output.ring()),
+            };
+            let ring = ring.expect("what the application drives waits in rings");
+            store.grow(ring, bytes.len())?;
+            ring.push(bytes);
             if side == Side::Output
                 && let Some(output) = &mut self.record.output
             {
-                output.committed(n);
+                output.committed(bytes.len());
             }
         }
         self.settle();
-        Ok(true)
+        Ok(())
+    }
+
+    /// What is in this ring waits from now on, where nothing has waited.
+    fn wait(&mut self, side: Side, ring: Lent<Ring>) -> Result<(), TryReserveError> {
+        self.core.read_clock();
+        match side {
+            Side::Input => self.record.input = Some(ring),
+            Side::Output => {
+                let mut output = match self.core.store.output() {
+                    Ok(output) => output,
+                    Err(error) => {
+                        self.core.store.give_back(ring);
+                        return Err(error);
+                    }
+                };
+                output.take_over(ring);
+                output.stalled_since = self.core.now;
+                self.record.output = Some(output);
+                sending::arm_write_stall(self.core, self.id, self.record);
+            }
+        }
+        Ok(())
     }
 
     /// The first `n` bytes that wait there are done with. `false`, and nothing has changed, if there are not so many.
@@ -452,11 +451,15 @@ impl<U, N: Net> Driven<'_, U, N> {
         true
     }
 
-    /// Forgets what waits there, and overwrites the memory that it was in.
+    /// Forgets what waits there, and overwrites the memory that it was in, and that was given out for more.
     pub(crate) fn wipe(&mut self, side: Side) {
         let waiting = self.waiting(side);
         if let Some(ring) = self.ring(side) {
             ring.wipe();
+        }
+        if let Some(mut space) = self.spaces.take(self.id, side) {
+            space.ring.wipe();
+            self.spaces.put(space);
         }
         self.consume(side, waiting);
     }

@@ -29,6 +29,8 @@ mod report;
 mod run_queue;
 mod sending;
 mod sharing;
+#[cfg(feature = "capi")]
+mod spaces;
 mod split;
 mod startup;
 mod turn;
@@ -119,7 +121,7 @@ pub struct SocketPool<U, N: Net = Os> {
     closer: Option<fn(&U, N::Stream)>,
     /// What the application has an address of and may fill.
     #[cfg(feature = "capi")]
-    spaces: Vec<driven::Space>,
+    spaces: spaces::Spaces,
     /// Calls since the last walk through everything.
     #[cfg(feature = "audit")]
     calls: u32,
@@ -216,7 +218,7 @@ impl<U, N: Net> SocketPool<U, N> {
             place,
             closer: None,
             #[cfg(feature = "capi")]
-            spaces: Vec::new(),
+            spaces: spaces::Spaces::new(),
             #[cfg(feature = "audit")]
             calls: 0,
         })

@@ -10,6 +10,7 @@
 #ifndef __cplusplus
 static jmp_buf out;
 #endif
+static SocketPool_T pool;
 static SocketPoll_T poll;
 static int frees_the_poll;
 
@@ -30,6 +31,8 @@ static void wait_until_it_jumps(void)
     SocketEvent_T *events;
     int n;
 
+    /* Not before there is somewhere to jump to. */
+    SocketPool_set_first_message_timeout(pool, 100);
     for (n = 0; n < 50; n++)
         SocketPoll_wait(poll, &events, 100);
 }
@@ -59,13 +62,12 @@ int main(void)
     CHECK(Socket_bind(listener, "127.0.0.1", 0) == 0 && Socket_listen(listener, 9) == 0);
     port = Socket_getlocalport(listener);
     for (round = 0; round < 4; round++) {
-        SocketPool_T pool = SocketPool_new(NULL, 4, 4096);
         SocketEvent_T *events;
 
+        pool = SocketPool_new(NULL, 4, 4096);
         frees_the_poll = round % 2;
         if (poll == NULL)
             poll = SocketPoll_new(4);
-        SocketPool_set_first_message_timeout(pool, 100);
         SocketPool_set_close_callback(pool, closed, NULL);
         for (n = 0; n < 2; n++) {
             Connection_T connection;

@@ -1,0 +1,124 @@
+//! Memory that the application fills, before it says what of it is to wait. It is as large as a buffer may become, so there is
+//! mostly one: what was filled moves to where it waits, and the memory serves whoever asks next.
+
+use std::collections::{HashMap, TryReserveError};
+
+use super::driven::Side;
+use crate::buffer::{ChunkStore, Lent, Ring};
+use crate::hash::FoldedState;
+use crate::id::ConnId;
+
+/// Memory whose address the application has.
+#[derive(Debug)]
+pub(super) struct Space {
+    id: ConnId,
+    side: Side,
+    /// Nothing waits in it.
+    pub(super) ring: Lent<Ring>,
+    /// Bytes of it that were filled and have moved to where they wait. From then on it may be anybody's.
+    pub(super) taken: usize,
+}
+
+impl Space {
+    fn is_of(&self, id: ConnId, side: Side) -> bool {
+        self.id == id && self.side == side
+    }
+}
+
+/// The memory that was given out and is not back.
+#[derive(Debug)]
+pub(super) struct Spaces {
+    last: Option<Space>,
+    /// Those given out before, of which nothing was taken: their addresses are still good.
+    others: HashMap<(ConnId, Side), Space, FoldedState>,
+}
+
+impl Spaces {
+    pub(super) fn new() -> Self {
+        Self { last: None, others: HashMap::default() }
+    }
+
+    /// The memory for a side of a connection, with room for so many bytes, of which none is taken.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub(super) fn give(
+        &mut self,
+        id: ConnId,
+        side: Side,
+        room: usize,
+        store: &mut ChunkStore,
+    ) -> Result<&mut [u8], TryReserveError> {
+        let mut space = match self.take(id, side) {
+            Some(space) => space,
+            None => {
+                self.others.try_reserve(1)?;
+                match self.last.take() {
+                    Some(last) if last.taken > 0 => last,
+                    last => {
+                        if let Some(last) = last {
+                            self.others.insert((last.id, last.side), last);
+                        }
+                        Space { id, side, ring: store.ring(room)?, taken: 0 }
+                    }
+                }
+            }
+        };
+        (space.id, space.side, space.taken) = (id, side, 0);
+        let grown = store.grow(&mut space.ring, room);
+        self.put(space);
+        grown?;
+        let last = self.last.as_mut().expect("it was put there just now");
+        Ok(&mut last.ring.space()[..room])
+    }
+
+    /// Takes the memory out that is given to a side of a connection.
+    pub(super) fn take(&mut self, id: ConnId, side: Side) -> Option<Space> {
+        if self.last.as_ref().is_some_and(|last| last.is_of(id, side)) {
+            return self.last.take();
+        }
+        if self.others.is_empty() { None } else { self.others.remove(&(id, side)) }
+    }
+
+    /// Puts memory that was taken out back, as the last that was given.
+    pub(super) fn put(&mut self, space: Space) {
+        if let Some(last) = self.last.replace(space) {
+            self.others.insert((last.id, last.side), last);
+        }
+    }
+
+    /// No address is good any more.
+    pub(super) fn end(&mut self, store: &mut ChunkStore) {
+        let others = self.others.drain().map(|(_, space)| space);
+        self.last.take().into_iter().chain(others).for_each(|space| store.give_back(space.ring));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(slot: u32) -> ConnId {
+        ConnId::new(slot, 1).expect("a generation that is not 0")
+    }
+
+    #[test]
+    fn what_was_filled_serves_the_next_and_what_was_not_stays() {
+        let mut store = ChunkStore::new(1 << 20);
+        let mut spaces = Spaces::new();
+        let first = spaces.give(id(1), Side::Input, 1000, &mut store).unwrap().as_ptr();
+        assert_eq!(spaces.give(id(1), Side::Input, 1000, &mut store).unwrap().as_ptr(), first);
+        let second = spaces.give(id(2), Side::Input, 1000, &mut store).unwrap().as_ptr();
+        let third = spaces.give(id(1), Side::Output, 1000, &mut store).unwrap().as_ptr();
+        assert!(first != second && second != third && first != third, "nothing was taken of them");
+        let mut filled = spaces.take(id(1), Side::Input).expect("it is there still");
+        filled.taken = 10;
+        spaces.put(filled);
+        assert_eq!(spaces.give(id(3), Side::Input, 500, &mut store).unwrap().as_ptr(), first);
+        assert!(spaces.take(id(1), Side::Input).is_none(), "it is another's");
+        assert_eq!(spaces.give(id(2), Side::Input, 4, &mut store).unwrap().as_ptr(), second);
+        spaces.end(&mut store);
+        assert_eq!(store.lent_bytes(), 0);
+        assert!(spaces.take(id(2), Side::Input).is_none());
+    }
+}
