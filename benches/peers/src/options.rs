@@ -24,6 +24,7 @@ impl Options {
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self::full()?;
         let mut words = words.into_iter();
+        let mut rows = None;
         while let Some(word) = words.next() {
             let mut argument = || words.next().ok_or_else(|| format!("{word} needs a value"));
             match word.as_str() {
@@ -34,15 +35,15 @@ impl Options {
                     options.rounds = QUICK_ROUNDS;
                     options.time = QUICK_TIME;
                 }
-                "--instructions" => options.rows = select_rows("instructions")?,
+                "--instructions" => rows = Some(select_rows("instructions")?),
                 "--rounds" => options.rounds = number(&word, &argument()?)?,
                 "--millis" => options.time = Duration::from_millis(number(&word, &argument()?)?),
                 "--only" => match argument()?.as_str() {
                     "c" => {
-                        options.rows = select_rows(C_ROWS)?;
+                        rows = Some(select_rows(C_ROWS)?);
                         options.roles = Role::C.to_vec();
                     }
-                    names => options.rows = select_rows(names)?,
+                    names => rows = Some(select_rows(names)?),
                 },
                 "--roles" => options.roles = select_roles(&argument()?)?,
                 "--addresses" => options.peers = Peers::new(number(&word, &argument()?)?)?,
@@ -55,8 +56,12 @@ impl Options {
             return Err("--rounds 0: at least one round is needed".into());
         }
         let c_program = options.roles.iter().find(|role| Role::C.contains(role));
-        let commanded = options.rows.iter().find(|row| row.commands());
-        if let (Some(role), Some(row)) = (c_program, commanded) {
+        match (rows, c_program) {
+            (None, None) => {}
+            (None, Some(_)) => options.rows.retain(|row| !row.commands()),
+            (Some(rows), _) => options.rows = rows,
+        }
+        if let (Some(role), Some(row)) = (c_program, options.rows.iter().find(|row| row.commands())) {
             return Err(format!("{role} cannot be told when to do what {} is about", row.name));
         }
         Ok(Some(options))
