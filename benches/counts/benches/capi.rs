@@ -1,4 +1,5 @@
-//! How many instructions calls through the C interface take, locks and checks of handles included, on real socket pairs.
+//! How many instructions calls through the C interface take, locks and checks of handles included. Whatever moves bytes
+//! does so on real sockets; the rest on descriptors that are none, of which a million can be had.
 
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -11,6 +12,8 @@ use gungraun::prelude::*;
 use gungraun::{Callgrind, EntryPoint, LibraryBenchmarkConfig};
 use socketpool::capi::*;
 
+mod fakes;
+
 /// What is counted.
 mod counted {
     use super::*;
@@ -19,6 +22,70 @@ mod counted {
     pub(super) fn get(pool: SocketPool_T, sockets: &[Socket_T]) {
         for socket in sockets {
             black_box(SocketPool_get(pool, *socket));
+        }
+    }
+
+    /// What a getter would be that trusts its caller: one read through the pointer.
+    #[inline(never)]
+    pub(super) fn pointer_read(values: &[*const u64]) {
+        for value in values {
+            // SAFETY: it points into a vector.
+            black_box(unsafe { super::read_through(*value) });
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn created_at(connections: &[Connection_T]) {
+        for connection in connections {
+            black_box(Connection_created_at(*connection));
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn fd(connections: &[Connection_T]) {
+        for connection in connections {
+            black_box(Connection_fd(*connection));
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn socket(connections: &[Connection_T]) {
+        for connection in connections {
+            black_box(Connection_socket(*connection));
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn inbuf(connections: &[Connection_T]) {
+        for connection in connections {
+            black_box(Connection_inbuf(*connection));
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn isactive(connections: &[Connection_T]) {
+        for connection in connections {
+            black_box(Connection_isactive(*connection));
+        }
+    }
+
+    /// 64 bytes into each of them.
+    #[inline(never)]
+    pub(super) fn write(buffers: &[SocketBuf_T]) {
+        let bytes = [7_u8; 64];
+        for buffer in buffers {
+            // SAFETY: as many bytes as are said.
+            black_box(unsafe { SocketBuf_write(*buffer, bytes.as_ptr().cast(), bytes.len()) });
+        }
+    }
+
+    /// 64 bytes out of each of them.
+    #[inline(never)]
+    pub(super) fn read(buffers: &[SocketBuf_T]) {
+        let mut bytes = [0_u8; 64];
+        for buffer in buffers {
+            // SAFETY: there is room for as many bytes as are said.
+            black_box(unsafe { SocketBuf_read(*buffer, bytes.as_mut_ptr().cast(), bytes.len()) });
         }
     }
 
@@ -103,35 +170,79 @@ struct Crowd {
     others: Vec<UnixStream>,
 }
 
+/// A function of its own, as a getter of C is.
+#[inline(never)]
+unsafe fn read_through(value: *const u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { value.read() }
+}
+
 fn pair(others: &mut Vec<UnixStream>) -> Socket_T {
     let (ours, other) = UnixStream::pair().expect("descriptors are there");
     others.push(other);
     Socket_new_from_fd(ours.into_raw_fd())
 }
 
-fn crowd_with(live: usize, spare: usize, buffer: usize) -> Crowd {
-    let pool = SocketPool_new(null_mut(), live + spare, buffer);
+fn crowd_of(
+    pool: SocketPool_T,
+    live: usize,
+    spare: usize,
+    mut make: impl FnMut(&mut Vec<UnixStream>) -> Socket_T,
+) -> Crowd {
+    assert!(!pool.is_null());
     assert_eq!(SocketPool_setconnrate(pool, 1_000_000, 1_000), 0);
     let mut others = Vec::new();
-    let all: Vec<_> = (0..live).map(|_| pair(&mut others)).collect();
+    let all: Vec<_> = (0..live).map(|_| make(&mut others)).collect();
     let added: Vec<_> = all.iter().map(|socket| SocketPool_add(pool, *socket)).collect();
     assert!(added.iter().all(|connection| !connection.is_null()));
     let picks = |n: usize| n * 7_919 % live;
     let connections = (0..1_000).map(|n| added[picks(n)]).collect();
     let sockets = (0..1_000).map(|n| all[picks(n)]).collect();
-    let spare = (0..spare).map(|_| pair(&mut others)).collect();
+    let spare = (0..spare).map(|_| make(&mut others)).collect();
     Crowd { pool, connections, sockets, spare, others }
+}
+
+fn crowd_with(live: usize, spare: usize, buffer: usize) -> Crowd {
+    crowd_of(SocketPool_new(null_mut(), live + spare, buffer), live, spare, fake())
 }
 
 fn crowd(live: usize) -> Crowd {
     crowd_with(live, 0, 4096)
 }
 
+fn real_crowd(live: usize) -> Crowd {
+    crowd_of(SocketPool_new(null_mut(), live, 4096), live, 0, pair)
+}
+
+/// Every limit that there is, and none of them reached.
+fn limited_crowd(live: usize, spare: usize) -> Crowd {
+    let pool = SocketPool_new(null_mut(), live + spare, 4096);
+    let protection = SocketSYNProtect_new(null_mut(), 1_000_000, 10_000);
+    assert_eq!(SocketPool_set_idle_timeout(pool, 600_000), 0);
+    assert_eq!(SocketPool_set_max_lifetime(pool, 600_000), 0);
+    assert_eq!(SocketPool_set_first_message_timeout(pool, 600_000), 0);
+    assert_eq!(SocketPool_set_write_stall_timeout(pool, 600_000), 0);
+    assert_eq!(SocketPool_set_global_rate(pool, 1_000_000, 1_000), 0);
+    assert_eq!(SocketPool_setmaxperip(pool, 65_535), 0);
+    assert_eq!(SocketPool_set_syn_protection(pool, protection), 0);
+    crowd_of(pool, live, spare, fake())
+}
+
+/// Makes sockets of descriptors that are none.
+fn fake() -> impl FnMut(&mut Vec<UnixStream>) -> Socket_T {
+    let mut made = 0;
+    move |_| {
+        made += 1;
+        Socket_new_from_fd(fakes::descriptor(made))
+    }
+}
+
 macro_rules! at_every_size {
     ($($name:ident = |$crowd:ident| $body:expr;)*) => {$(
         #[library_benchmark(setup = crowd)]
         #[bench::at_100_x1000(100)]
-        #[bench::at_9000_x1000(9_000)]
+        #[bench::at_10_000_x1000(10_000)]
+        #[bench::at_1_000_000_x1000(1_000_000)]
         fn $name($crowd: Crowd) -> Crowd {
             $body;
             $crowd
@@ -141,23 +252,98 @@ macro_rules! at_every_size {
 
 at_every_size! {
     c_get = |crowd| counted::get(crowd.pool, &crowd.sockets);
-    c_userdata = |crowd| counted::userdata(&crowd.connections);
-    c_last_active = |crowd| counted::last_active(&crowd.connections);
     c_check_rate = |crowd| counted::check_rate(crowd.pool, &crowd.connections);
     c_stats = |crowd| counted::stats(crowd.pool, 1_000);
     c_health = |crowd| counted::health(crowd.pool, 1_000);
 }
 
+macro_rules! getters {
+    ($($name:ident = |$crowd:ident| $body:expr;)*) => {$(
+        #[library_benchmark(setup = crowd)]
+        #[bench::at_10_000_x1000(10_000)]
+        fn $name($crowd: Crowd) -> Crowd {
+            $body;
+            $crowd
+        }
+    )*};
+}
+
+getters! {
+    c_userdata = |crowd| counted::userdata(&crowd.connections);
+    c_last_active = |crowd| counted::last_active(&crowd.connections);
+    c_created_at = |crowd| counted::created_at(&crowd.connections);
+    c_fd = |crowd| counted::fd(&crowd.connections);
+    c_socket = |crowd| counted::socket(&crowd.connections);
+    c_inbuf = |crowd| counted::inbuf(&crowd.connections);
+    c_isactive = |crowd| counted::isactive(&crowd.connections);
+}
+
+fn values() -> (Vec<u64>, Vec<*const u64>) {
+    let values = vec![7; 1_000];
+    let pointers = values.iter().map(std::ptr::from_ref).collect();
+    (values, pointers)
+}
+
+#[library_benchmark(setup = values)]
+#[bench::x1000()]
+fn c_pointer_read((values, pointers): (Vec<u64>, Vec<*const u64>)) -> Vec<u64> {
+    counted::pointer_read(&pointers);
+    values
+}
+
+/// The output buffers of a thousand connections.
+fn outputs(live: usize) -> Vec<SocketBuf_T> {
+    let mut connections = crowd(live).connections;
+    connections.sort_unstable();
+    connections.dedup();
+    assert_eq!(connections.len(), 1_000);
+    connections.iter().map(|connection| Connection_outbuf(*connection)).collect()
+}
+
+#[library_benchmark(setup = outputs)]
+#[bench::x1000(1_000)]
+fn c_buf_write(outputs: Vec<SocketBuf_T>) -> Vec<SocketBuf_T> {
+    counted::write(&outputs);
+    outputs
+}
+
+fn filled_outputs(live: usize) -> Vec<SocketBuf_T> {
+    let outputs = outputs(live);
+    let bytes = [7_u8; 64];
+    for output in &outputs {
+        // SAFETY: as many bytes as are said.
+        assert_eq!(unsafe { SocketBuf_write(*output, bytes.as_ptr().cast(), bytes.len()) }, bytes.len());
+    }
+    outputs
+}
+
+#[library_benchmark(setup = filled_outputs)]
+#[bench::x1000(1_000)]
+fn c_buf_read(outputs: Vec<SocketBuf_T>) -> Vec<SocketBuf_T> {
+    counted::read(&outputs);
+    outputs
+}
+
+#[library_benchmark(setup = limited_crowd)]
+#[bench::all_limits_at_100_x1000(100, 1_000)]
+#[bench::all_limits_at_10_000_x1000(10_000, 1_000)]
+#[bench::all_limits_at_1_000_000_x1000(1_000_000, 1_000)]
+fn c_add_and_remove_limited(crowd: Crowd) -> Crowd {
+    counted::add_and_remove(crowd.pool, &crowd.spare);
+    crowd
+}
+
 #[library_benchmark(setup = crowd_with)]
 #[bench::buffers_of_512_at_100_x1000(100, 1_000, 512)]
 #[bench::buffers_of_64_kib_at_100_x1000(100, 1_000, 65_536)]
-#[bench::buffers_of_512_at_8000_x1000(8_000, 1_000, 512)]
+#[bench::buffers_of_512_at_10_000_x1000(10_000, 1_000, 512)]
+#[bench::buffers_of_512_at_1_000_000_x1000(1_000_000, 1_000, 512)]
 fn c_add_and_remove(crowd: Crowd) -> Crowd {
     counted::add_and_remove(crowd.pool, &crowd.spare);
     crowd
 }
 
-#[library_benchmark(setup = crowd)]
+#[library_benchmark(setup = real_crowd)]
 #[bench::guide_x1000(1_000)]
 fn c_handler(mut crowd: Crowd) -> Crowd {
     for other in &mut crowd.others {
@@ -238,7 +424,8 @@ fn c_request((pool, mut clients): (SocketPool_T, Vec<TcpStream>)) -> Vec<TcpStre
 
 library_benchmark_group!(
     name = c_interface;
-    benchmarks = c_get, c_userdata, c_last_active, c_check_rate, c_stats, c_health, c_add_and_remove, c_handler, c_request
+    benchmarks = c_get, c_check_rate, c_stats, c_health, c_pointer_read, c_userdata, c_last_active, c_created_at, c_fd,
+        c_socket, c_inbuf, c_isactive, c_buf_write, c_buf_read, c_add_and_remove, c_add_and_remove_limited, c_handler, c_request
 );
 
 main!(

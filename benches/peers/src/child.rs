@@ -1,5 +1,6 @@
 //! One server process, seen from the runner: started, commanded, its CPU time and memory read, ended.
 
+use crate::programs::Program;
 use crate::server::Role;
 use crate::sys;
 use std::env;
@@ -8,15 +9,23 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddrV4;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 /// A server process; dropping it kills it.
 #[derive(Debug)]
 pub struct Child {
     process: std::process::Child,
+    address: SocketAddrV4,
+    /// `None` for a program that echoes from the start.
+    pipes: Option<Pipes>,
+}
+
+/// Commands go there, and replies come from there.
+#[derive(Debug)]
+struct Pipes {
     commands: ChildStdin,
     replies: BufReader<ChildStdout>,
-    address: SocketAddrV4,
 }
 
 /// What a command cost the server.
@@ -28,7 +37,7 @@ pub struct Work {
 }
 
 impl Child {
-    /// Starts this program once more, as the server `role`, on `core`.
+    /// Starts this program once more, as the server `role`, on `core`; or the program in C that the role is.
     pub fn spawn(role: Role, capacity: usize, core: usize) -> io::Result<Self> {
         Self::spawn_under::<&str>(&[], role, capacity, core)
     }
@@ -41,16 +50,34 @@ impl Child {
         core: usize,
     ) -> io::Result<Self> {
         let mut words: Vec<OsString> = prefix.iter().map(|word| word.as_ref().to_owned()).collect();
-        words.push(env::current_exe()?.into());
-        words.extend(["server", role.name(), &capacity.to_string(), &core.to_string()].map(OsString::from));
+        let program = Program::of(role);
+        if let Some(program) = program {
+            words.extend(program.command(capacity)?.into_iter().map(OsString::from));
+        } else {
+            words.push(env::current_exe()?.into());
+            words.extend(
+                ["server", role.name(), &capacity.to_string(), &core.to_string()].map(OsString::from),
+            );
+        }
         let mut process =
             Command::new(&words[0]).args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        // The others do that themselves.
+        if program.is_some() {
+            sys::pin_other(process.id(), core)?;
+        }
         let commands = process.stdin.take().expect("stdin was asked for");
         let mut replies = BufReader::new(process.stdout.take().expect("stdout was asked for"));
         let line = read_line(&mut replies)?;
-        let address = line.strip_prefix("listening ").and_then(|address| address.parse().ok());
+        let address = line.rsplit(' ').next().and_then(|address| address.parse().ok());
         let address = address.ok_or_else(|| io::Error::other(format!("server {role} said `{line}`")))?;
-        Ok(Self { process, commands, replies, address })
+        let pipes = if program.is_none() {
+            Some(Pipes { commands, replies })
+        } else {
+            // Whatever else it says must not fill the pipe.
+            thread::spawn(move || io::copy(&mut replies, &mut io::sink()));
+            None
+        };
+        Ok(Self { process, address, pipes })
     }
 
     pub fn accept(&mut self, n: usize) -> io::Result<Work> {
@@ -61,9 +88,9 @@ impl Child {
         self.command("drain")
     }
 
-    /// From now on the server echoes and takes no more commands.
+    /// From now on the server echoes and takes no more commands. A program in C has done so from the start.
     pub fn serve(&mut self) -> io::Result<()> {
-        writeln!(self.commands, "serve")
+        self.pipes.as_mut().map_or(Ok(()), |pipes| writeln!(pipes.commands, "serve"))
     }
 
     /// Ends it with a signal that valgrind survives long enough to write its report.
@@ -71,6 +98,15 @@ impl Child {
         sys::signal(self.process.id(), libc::SIGTERM)?;
         self.process.wait()?;
         Ok(())
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> io::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())
+    }
+
+    pub fn takes_commands(&self) -> bool {
+        self.pipes.is_some()
     }
 
     pub fn address(&self) -> SocketAddrV4 {
@@ -93,8 +129,9 @@ impl Child {
     }
 
     fn command(&mut self, command: &str) -> io::Result<Work> {
-        writeln!(self.commands, "{command}")?;
-        let line = read_line(&mut self.replies)?;
+        let Some(pipes) = &mut self.pipes else { return Err(io::Error::other("it takes no commands")) };
+        writeln!(pipes.commands, "{command}")?;
+        let line = read_line(&mut pipes.replies)?;
         let work = line.strip_prefix("done ").and_then(parse_work);
         work.ok_or_else(|| io::Error::other(format!("asked for `{command}`, the server said `{line}`")))
     }

@@ -77,7 +77,7 @@ impl Clients {
     /// The closed loop. Answers the number of requests served.
     pub fn run(&mut self, shape: Shape, until: Until) -> io::Result<u64> {
         self.watch()?;
-        let request = vec![b'r'; shape.size * shape.depth];
+        let request = line(b'r', shape.size).repeat(shape.depth);
         let begin = Instant::now();
         let mut served = 0;
         let mut busy = self.connections.len();
@@ -127,7 +127,8 @@ impl Clients {
     fn greet_from(&self, first: usize, size: usize) -> io::Result<()> {
         let mut reply = vec![0; size];
         for (n, connection) in self.connections.iter().enumerate().skip(first) {
-            let request: Vec<u8> = (0..size).map(|i| (i + n) as u8).collect();
+            let mut request: Vec<u8> = (0..size).map(|i| b'a' + ((i + n) % 26) as u8).collect();
+            request[size - 1] = b'\n';
             exchange(connection.socket.as_raw_fd(), &request, &mut reply)?;
         }
         Ok(())
@@ -205,7 +206,7 @@ pub fn churn(target: SocketAddrV4, total: u64, at_once: usize, peers: Peers) -> 
         started += 1;
         epoll.add(socket.as_raw_fd(), EDGE, place as u64)?;
         let mut connection = Connection { socket, due: 0 };
-        connection.ask(&[b'c'; CHURN_SIZE])?;
+        connection.ask(&line(b'c', CHURN_SIZE))?;
         Ok(Some(connection))
     };
     for place in 0..at_once {
@@ -231,6 +232,13 @@ pub fn churn(target: SocketAddrV4, total: u64, at_once: usize, peers: Peers) -> 
         }
     }
     Ok(())
+}
+
+/// Requests are lines, since some servers answer nothing else.
+fn line(letter: u8, size: usize) -> Vec<u8> {
+    let mut line = vec![letter; size];
+    line[size - 1] = b'\n';
+    line
 }
 
 fn exchange(fd: i32, request: &[u8], reply: &mut [u8]) -> io::Result<()> {

@@ -6,6 +6,7 @@
 mod child;
 mod load;
 mod options;
+mod programs;
 mod report;
 mod rows;
 mod server;
@@ -46,6 +47,7 @@ fn compare(words: Vec<String>) -> Result<(), Box<dyn Error>> {
         return Ok(());
     };
     let begin = Instant::now();
+    programs::build(&options.roles)?;
     sys::pin(options.load_core)?;
     println!("{}", report::header(&options.roles));
     let mut outcomes = Vec::new();

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::load::Peers;
-use crate::rows::{ROWS, Row};
+use crate::rows::{C_ROWS, ROWS, Row};
 use crate::server::Role;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -24,6 +24,7 @@ impl Options {
     pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Option<Self>, String> {
         let mut options = Self::full()?;
         let mut words = words.into_iter();
+        let mut rows = None;
         while let Some(word) = words.next() {
             let mut argument = || words.next().ok_or_else(|| format!("{word} needs a value"));
             match word.as_str() {
@@ -34,10 +35,16 @@ impl Options {
                     options.rounds = QUICK_ROUNDS;
                     options.time = QUICK_TIME;
                 }
-                "--instructions" => options.rows = select_rows("instructions")?,
+                "--instructions" => rows = Some(select_rows("instructions")?),
                 "--rounds" => options.rounds = number(&word, &argument()?)?,
                 "--millis" => options.time = Duration::from_millis(number(&word, &argument()?)?),
-                "--only" => options.rows = select_rows(&argument()?)?,
+                "--only" => match argument()?.as_str() {
+                    "c" => {
+                        rows = Some(select_rows(C_ROWS)?);
+                        options.roles = Role::C.to_vec();
+                    }
+                    names => rows = Some(select_rows(names)?),
+                },
                 "--roles" => options.roles = select_roles(&argument()?)?,
                 "--addresses" => options.peers = Peers::new(number(&word, &argument()?)?)?,
                 "--server-core" => options.server_core = number(&word, &argument()?)?,
@@ -47,6 +54,15 @@ impl Options {
         }
         if options.rounds == 0 {
             return Err("--rounds 0: at least one round is needed".into());
+        }
+        let c_program = options.roles.iter().find(|role| Role::C.contains(role));
+        match (rows, c_program) {
+            (None, None) => {}
+            (None, Some(_)) => options.rows.retain(|row| !row.commands()),
+            (Some(rows), _) => options.rows = rows,
+        }
+        if let (Some(role), Some(row)) = (c_program, options.rows.iter().find(|row| row.commands())) {
+            return Err(format!("{role} cannot be told when to do what {} is about", row.name));
         }
         Ok(Some(options))
     }
@@ -75,25 +91,29 @@ Side-by-side benchmarks of socketpool against a bare epoll server.
   --millis N        length of one closed loop (400)
   --quick           2 rounds of 100 ms: a look, not a measurement
   --only A,B        only these rows: echo-64 echo-1k echo-10k echo-1k-4kib echo-10k-4kib
-                    pipeline churn accept drain memory calls instructions
+                    pipeline churn accept drain memory calls instructions;
+                    c: the servers that are C programs, and the rows they can do
   --instructions    the same as --only instructions
-  --roles A,B       servers: raw raw-again mio pool pool-off (default: all but the last)
+  --roles A,B       servers: raw raw-again mio pool pool-off (default: all but the last),
+                    in C: c-bare c-bare-again c-loop c-guide c-guide-all c-guide-toggled
   --addresses N     source addresses that clients come from (10000)
   --server-core N   core of the server (0)
   --load-core N     core of the load (1)
 
-Ratios are to `raw` in the same round: median (lowest..highest). The last line is JSON.";
+Ratios are to `raw` in the same round, or to `c-bare` where all servers are C programs: median (lowest..highest).
+The last line is JSON.";
 
 fn select_rows(names: &str) -> Result<Vec<Row>, String> {
     let find = |name| ROWS.iter().find(|row| row.name == name).copied();
     names.split(',').map(|name| find(name).ok_or_else(|| format!("no row is called `{name}`"))).collect()
 }
 
-/// The bare server is always among them: without it there is nothing to compare with.
+/// A bare server is always the first of them: without it there is nothing to compare with.
 fn select_roles(names: &str) -> Result<Vec<Role>, String> {
-    let mut roles = vec![Role::Raw];
-    for name in names.split(',') {
-        let role = name.parse()?;
+    let named = names.split(',').map(str::parse).collect::<Result<Vec<Role>, _>>()?;
+    let all_in_c = named.iter().all(|role| Role::C.contains(role));
+    let mut roles = vec![if all_in_c { Role::CBare } else { Role::Raw }];
+    for role in named {
         if !roles.contains(&role) {
             roles.push(role);
         }
@@ -128,10 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn programs_in_c_are_compared_with_the_bare_one_in_c() {
+        let options = parse("--roles c-loop").unwrap().unwrap();
+        assert_eq!(options.roles, [Role::CBare, Role::CLoop]);
+        let options = parse("--only c").unwrap().unwrap();
+        assert_eq!(options.roles, Role::C);
+    }
+
+    #[test]
     fn mistakes_are_named() {
-        for (line, word) in
-            [("--rounds", "value"), ("--only x", "`x`"), ("--rounds 0", "0"), ("--what", "--what")]
-        {
+        for (line, word) in [
+            ("--rounds", "value"),
+            ("--only x", "`x`"),
+            ("--rounds 0", "0"),
+            ("--what", "--what"),
+            ("--only drain --roles c-loop", "drain"),
+        ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(word), "{line}: {error}");
         }

@@ -39,7 +39,7 @@ impl Outcome {
 
     /// The load keeps a server busy all the time, unless other programs keep the load from running.
     fn warn_if_not_quiet(&self, index: usize, figure: &Figure, text: &mut String) {
-        let Spread { median, .. } = Spread::of(self.values(Role::Raw, index));
+        let Spread { median, .. } = Spread::of(self.values(self.baseline(), index));
         if figure.name == BUSY && median < QUIET {
             let _ = writeln!(
                 text,
@@ -49,12 +49,17 @@ impl Outcome {
     }
 
     fn cell(&self, role: Role, index: usize, figure: &Figure) -> String {
-        if figure.compare == Compare::Ratio && role != Role::Raw {
+        if figure.compare == Compare::Ratio && role != self.baseline() {
             let Spread { median, lowest, highest } = self.ratios(role, index);
             return format!("{median:.3} ({lowest:.2}..{highest:.2})");
         }
         let Spread { median, .. } = Spread::of(self.values(role, index));
         format!("{median:.*}", if median.abs() < 100.0 { 3 } else { 0 })
+    }
+
+    /// The server that ratios are to: the first.
+    fn baseline(&self) -> Role {
+        self.readings.first().map_or(Role::Raw, |(role, _)| *role)
     }
 
     fn notes(&self, index: usize, text: &mut String) {
@@ -71,8 +76,8 @@ impl Outcome {
     }
 
     fn ratios(&self, role: Role, index: usize) -> Spread {
-        let raw = self.values(Role::Raw, index);
-        Spread::of(self.values(role, index).iter().zip(raw).map(|(value, raw)| value / raw).collect())
+        let bare = self.values(self.baseline(), index);
+        Spread::of(self.values(role, index).iter().zip(bare).map(|(value, bare)| value / bare).collect())
     }
 
     fn json(&self, index: usize, figure: &Figure) -> String {

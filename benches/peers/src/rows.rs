@@ -8,6 +8,7 @@ use crate::load::{self, Clients, Peers, Shape, Until};
 use crate::server::Role;
 use crate::tools;
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// One row of the plan. It yields one reading for each of its figures.
@@ -84,6 +85,11 @@ impl Row {
             Kind::Instructions => tools::instructions(role, setup)?,
         };
         Ok(values.into_iter().map(Reading::from).collect())
+    }
+
+    /// Whether its servers are told when to accept and when to close, which programs that echo from the start are not.
+    pub const fn commands(&self) -> bool {
+        matches!(self.kind, Kind::Accept | Kind::Drain)
     }
 
     /// Why the row cannot be taken on this machine.
@@ -168,11 +174,30 @@ fn connect_silent(server: &mut Child, setup: &Setup) -> io::Result<Clients> {
     let mut left = MANY;
     while left > 0 {
         let n = left.min(BACKLOG);
+        let before = server.descriptors()?;
         clients.connect_more(server.address(), n, setup.peers)?;
-        server.accept(n)?;
+        if server.takes_commands() {
+            server.accept(n)?;
+        } else {
+            await_descriptors(server, before + n)?;
+        }
         left -= n;
     }
     Ok(clients)
+}
+
+/// Waits until a server that accepts by itself has done so.
+fn await_descriptors(server: &Child, n: usize) -> io::Result<()> {
+    let begin = Instant::now();
+    while server.descriptors()? < n {
+        if begin.elapsed() > PATIENCE {
+            return Err(io::Error::other(format!("{} of {n} descriptors", server.descriptors()?)));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    // The last ones are put in order.
+    thread::sleep(Duration::from_millis(100));
+    Ok(())
 }
 
 const fn echo_row(name: &'static str, figures: &'static [Figure], connections: usize, size: usize) -> Row {
@@ -240,6 +265,12 @@ pub const ROWS: &[Row] = &[
         Kind::Instructions,
     ),
 ];
+
+/// The rows in which the programs in C are compared.
+pub const C_ROWS: &str = "echo-64,echo-1k,churn,memory,calls,instructions";
+
+/// A server that lets newcomers wait for so long has stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The largest crowd: as many descriptors in each process, below the usual limit of 20,000.
 const MANY: usize = 10_000;

@@ -43,10 +43,38 @@ pub enum Role {
     Pool,
     /// The pool with every protection off that can be off: what `Pool` costs more is what protection costs.
     PoolOff,
+    /// Bare epoll in C, level-triggered: what the ratios of the C programs are ratios to.
+    CBare,
+    /// The same once more.
+    CAgain,
+    /// The pool's own loop through the C interface: the example `echo`.
+    CLoop,
+    /// The guide's flow with a handler that sends at once: the example `guide_server`.
+    CGuide,
+    /// The same with every limit on and none of them firing.
+    CGuideAll,
+    /// The guide's flow with its handlers word for word: every answer asks for POLL_WRITE and takes that back.
+    CToggled,
 }
 
 impl Role {
-    pub const ALL: [Self; 5] = [Self::Raw, Self::Again, Self::Mio, Self::Pool, Self::PoolOff];
+    pub const ALL: [Self; 11] = [
+        Self::Raw,
+        Self::Again,
+        Self::Mio,
+        Self::Pool,
+        Self::PoolOff,
+        Self::CBare,
+        Self::CAgain,
+        Self::CLoop,
+        Self::CGuide,
+        Self::CGuideAll,
+        Self::CToggled,
+    ];
+
+    /// Those that are C programs, the bare one first.
+    pub const C: [Self; 6] =
+        [Self::CBare, Self::CAgain, Self::CLoop, Self::CGuide, Self::CGuideAll, Self::CToggled];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -55,6 +83,12 @@ impl Role {
             Self::Mio => "mio",
             Self::Pool => "pool",
             Self::PoolOff => "pool-off",
+            Self::CBare => "c-bare",
+            Self::CAgain => "c-bare-again",
+            Self::CLoop => "c-loop",
+            Self::CGuide => "c-guide",
+            Self::CGuideAll => "c-guide-all",
+            Self::CToggled => "c-guide-toggled",
         }
     }
 
@@ -71,6 +105,9 @@ impl Role {
                 return Err(io::Error::other(format!(
                     "built without the feature `pool` (capacity {capacity})"
                 )));
+            }
+            Self::CBare | Self::CAgain | Self::CLoop | Self::CGuide | Self::CGuideAll | Self::CToggled => {
+                return Err(io::Error::other(format!("{self} is a program of its own")));
             }
         })
     }

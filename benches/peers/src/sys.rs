@@ -124,12 +124,21 @@ pub fn close(fd: RawFd) {
 
 /// Ties the calling thread, and every child it starts from now on, to one core.
 pub fn pin(core: usize) -> io::Result<()> {
+    pin_task(0, core)
+}
+
+/// Ties another process, which has one thread, to one core.
+pub fn pin_other(pid: u32, core: usize) -> io::Result<()> {
+    pin_task(pid as libc::pid_t, core)
+}
+
+fn pin_task(task: libc::pid_t, core: usize) -> io::Result<()> {
     // SAFETY: a cpu_set_t is a bit mask, all zero bytes is the empty set.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
     // SAFETY: CPU_SET checks `core` against the size of the set.
     unsafe { libc::CPU_SET(core, &mut set) };
     // SAFETY: `set` lives for the call and the size is its own.
-    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) })?;
+    check(unsafe { libc::sched_setaffinity(task, size_of::<libc::cpu_set_t>(), &raw const set) })?;
     Ok(())
 }
 
