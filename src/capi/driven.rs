@@ -121,7 +121,9 @@ pub(super) fn with<T>(
     ended: impl FnOnce() -> Result<T, Failure>,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let (pool, facts) = find(connection)?;
+    let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
+    // A pool that is gone has ended it, and its name answers until that is told.
+    let Ok(pool) = handles::pin::<Shared>(facts.owner) else { return ended() };
     let mut inner = pool.lock()?;
     // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
     let Some(id) = ConnId::from_u64(facts.id) else { return ended() };

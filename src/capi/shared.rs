@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::callback::{Callback, Telling};
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
 use super::pool::sp_pool;
 use super::status::{self, Failure};
-use super::{driven, limbo, nesting, poll, waiting};
+use super::{driven, limbo, nesting, orphans, poll, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
 use crate::id::ConnId;
@@ -46,14 +47,14 @@ pub(super) struct Inner {
     pub(super) own_name: u64,
     pub(super) stage: Stage,
     /// The connection whose end was told last by an event: its name answers until the next event is asked for.
-    told_closed: Option<Name>,
+    pub(super) told_closed: Option<Name>,
     /// Ends to be told by the callback.
-    untold: VecDeque<End>,
+    pub(super) untold: VecDeque<End>,
     /// Ends that are being told, by functions that have not returned: those names go on answering, even if the pool does not.
-    telling: Vec<Name>,
+    pub(super) telling: Vec<Name>,
     /// Connections that the program drives, that have ended, and that it has not removed yet: when they are closed all the
     /// same, the first of them first.
-    parting: VecDeque<(Nanos, Name)>,
+    pub(super) parting: VecDeque<(Nanos, Name)>,
     pub(super) close_callback: Option<Callback>,
     /// The listeners from which connections have come.
     pub(super) listeners: Vec<u64>,
@@ -82,37 +83,18 @@ enum Parting {
     AtOnce,
 }
 
-/// What is called with every connection that ends: which, what hangs on it, why, and what was given with the function.
-/// NULL: nothing is called.
-pub type SocketPool_CloseCallback =
-    Option<unsafe extern "C-unwind" fn(*mut sp_connection, *mut c_void, c_int, *mut c_void)>;
-
-/// That function.
-pub(super) type CloseCallback =
-    unsafe extern "C-unwind" fn(*mut sp_connection, *mut c_void, c_int, *mut c_void);
-
-/// A function of the program's, with what it gave to be called with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Callback {
-    pub(super) call: CloseCallback,
-    pub(super) argument: *mut c_void,
-}
-
-// SAFETY: the argument is not looked at here; what the program makes of it in which thread is its own business.
-unsafe impl Send for Callback {}
-
 /// The end of a connection, to be told.
 #[derive(Clone, Copy, Debug)]
-struct End {
-    name: Name,
+pub(super) struct End {
+    pub(super) name: Name,
     /// `None`: it was told before, or is further in front. Now its name goes.
-    reason: Option<Reason>,
+    pub(super) reason: Option<Reason>,
     then: Then,
 }
 
 /// What becomes of a name when its end has been told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+pub(super) enum Then {
     /// It goes.
     Free,
     /// It goes with the next event, or when the program removes it.
@@ -143,7 +125,7 @@ impl Drop for Inner {
 }
 
 /// Ends the name of a connection, if it has not ended yet.
-fn end_name(name: Name) {
+pub(super) fn end_name(name: Name) {
     let _ = handles::free_socket(name.get(), Kind::Connection);
 }
 
@@ -258,6 +240,9 @@ pub(super) fn tell(pool: u64) {
     let frame = (&raw const here).addr();
     if nesting::enter(frame) {
         tell_all(pool);
+        while let Some(gone) = orphans::of_this_thread() {
+            tell_all(gone);
+        }
         nesting::leave(frame);
     }
 }
@@ -294,23 +279,12 @@ fn told(pool: u64, connection: *mut sp_connection, then: Then) {
             }
         }
         // It was freed meanwhile, and there is nobody else to whom the connection belongs.
-        Err(_) => limbo::end(name),
+        Err(_) => limbo::leave(name),
     }
 }
 
-/// One call of the program's function.
-#[derive(Clone, Copy)]
-struct Telling {
-    call: CloseCallback,
-    connection: *mut sp_connection,
-    userdata: *mut c_void,
-    reason: c_int,
-    argument: *mut c_void,
-    then: Then,
-}
-
 fn next_to_tell(pool: u64) -> Option<Telling> {
-    let pinned = handles::pin::<Shared>(pool).ok()?;
+    let Ok(pinned) = handles::pin::<Shared>(pool) else { return orphans::next(pool) };
     let mut inner = pinned.lock().ok()?;
     loop {
         let End { name, reason, then } = inner.untold.pop_front()?;
@@ -318,7 +292,7 @@ fn next_to_tell(pool: u64) -> Option<Telling> {
             end_name(name);
             continue;
         };
-        let Some(Callback { call, argument }) = inner.close_callback else {
+        let Some(callback) = inner.close_callback else {
             if then == Then::Free {
                 end_name(name);
             }
@@ -329,14 +303,7 @@ fn next_to_tell(pool: u64) -> Option<Telling> {
             // If the function never returns, its time is over soon all the same.
             inner.part_with(name);
         }
-        return Some(Telling {
-            call,
-            connection: std::ptr::without_provenance_mut(name.get() as usize),
-            userdata: handles::userdata(name.get()).unwrap_or(std::ptr::null_mut()),
-            reason: code(reason),
-            argument,
-            then,
-        });
+        return Some(Telling { then, ..Telling::new(callback, name, reason) });
     }
 }
 
@@ -456,7 +423,7 @@ impl Inner {
     }
 
     /// Closes a connection that has ended and that the program has not removed.
-    fn close(&mut self, name: Name) {
+    pub(super) fn close(&mut self, name: Name) {
         self.forget_in_polls(name);
         self.end_when_told(name);
     }
@@ -587,6 +554,6 @@ pub(super) fn code(reason: Reason) -> c_int {
 }
 
 /// How long the program has to remove a connection that the pool has ended (DECISIONS 17).
-const PARTING_TIME: Duration = Duration::from_secs(1);
+pub(super) const PARTING_TIME: Duration = Duration::from_secs(1);
 /// Waits are in milliseconds.
 const SAME: Duration = Duration::from_millis(1);
