@@ -546,8 +546,9 @@ SocketPool_T SocketPool_new(Arena_T arena,
                             size_t max_connections,
                             size_t buffer_bytes);
 
-// Closes every connection of a pool, tells the close callback of each, and forgets the pool; sets the handle to NULL. NULL,
-// or a pointer to NULL, is no error. May be called in a callback of that pool.
+// Closes every connection of a pool, forgets the pool, and tells the close callback of each connection, in which the pool
+// is gone already; sets the handle to NULL. NULL, or a pointer to NULL, is no error. May be called in a callback of that
+// pool.
 void SocketPool_free(SocketPool_T *pool);
 
 // Adds a connected socket, subject to every limit of the pool but its rate of accepts, and makes it non-blocking. The

@@ -181,7 +181,13 @@ pub(super) fn with<T>(
     ended: impl FnOnce() -> Result<T, Failure>,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    with_member(&handles::member(connection).map_err(bad)?, connection, |conn| match conn {
+    let member = match handles::member(connection) {
+        Ok(member) => member,
+        // A pool that is gone has ended it, and its name answers until that is told.
+        Err(_) if handles::check(connection, Kind::Connection).is_ok() => return ended(),
+        Err(reason) => return Err(bad(reason)),
+    };
+    with_member(&member, connection, |conn| match conn {
         Some(conn) => run(conn),
         None => ended(),
     })

@@ -16,8 +16,17 @@ pub(super) fn put(until: Nanos, connection: u64) {
     ANY.store(true, Ordering::Release);
 }
 
+/// The function has returned.
+pub(super) fn leave(connection: u64) {
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.retain(|(_, other)| *other != connection);
+    ANY.store(!waiting.is_empty(), Ordering::Release);
+    drop(waiting);
+    end(connection);
+}
+
 /// Ends a connection whose pool is gone, if it has not ended yet.
-pub(super) fn end(connection: u64) {
+fn end(connection: u64) {
     if let Ok(held) = handles::hold_socket(connection, Kind::Connection) {
         // As long as it is held its descriptor is nobody else's.
         super::poll::forget_everywhere(held.fd);

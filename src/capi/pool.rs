@@ -6,10 +6,10 @@ use std::sync::{OnceLock, TryLockError};
 use std::time::Duration;
 
 use super::event::sp_event;
-use super::handles;
 use super::shared::{self, Inner, Shared, Stage};
 use super::status::{Failure, SP_BAD_HANDLE, SP_OK, SP_SYSTEM, call, set_errno, store};
 use super::telling::{self, Ends};
+use super::{handles, orphans};
 use crate::drain::State;
 use crate::net::Wake;
 use crate::reason::Reason;
@@ -69,18 +69,21 @@ pub(super) fn free_named(function: &str, pool: *mut sp_pool) -> c_int {
         shared::with(pool, |inner| {
             inner.stage = Stage::Freed;
             inner.end_all();
+            orphans::take_over(inner);
             Ok(SP_OK)
         })
     });
-    if status == SP_OK {
-        telling::tell_all(pool.addr() as u64);
-        if let Ok(waiting) = shared::pin(pool) {
-            // What was told may have freed it.
-            let _ = handles::free::<Shared>(pool.addr() as u64);
-            // Whoever waits in a turn lets go.
-            let _ = waiting.handle.wake();
-        }
+    if status == SP_OK
+        && let Ok(waiting) = shared::pin(pool)
+    {
+        // Another thread may have been faster.
+        let _ = handles::free::<Shared>(pool.addr() as u64);
+        // Whoever waits in a turn lets go.
+        let _ = waiting.handle.wake();
     }
+    // Nothing is left of the pool, so the program's functions may jump away. There may be something to tell of one that was
+    // freed before, from which they have.
+    telling::tell_all(pool.addr() as u64);
     status
 }
 
@@ -186,9 +189,7 @@ pub(super) unsafe fn next_event(function: &str, pool: *mut sp_pool, event: *mut 
         unsafe { store("event", event, next) }?;
         Ok(1)
     });
-    if let Ends::Of(pool) = ends {
-        telling::tell(pool);
-    }
+    telling::tell_if(ends);
     status
 }
 

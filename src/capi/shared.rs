@@ -10,13 +10,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::callback::Callback;
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Member, Object, Pinned};
 use super::lock::{Guard, Lock, NoLock};
 use super::pool::sp_pool;
 use super::status::Failure;
-use super::telling::{Callback, End, Ends, Then};
+use super::telling::{End, Ends, Then};
 use super::{driven, limbo, poll, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
@@ -48,14 +49,14 @@ pub(super) struct Inner {
     pub(super) own_name: u64,
     pub(super) stage: Stage,
     /// The connection whose end was told last by an event: its name answers until the next event is asked for.
-    told_closed: Option<Name>,
+    pub(super) told_closed: Option<Name>,
     /// Ends to be told by the callback.
     pub(super) untold: VecDeque<End>,
     /// Ends that are being told, by functions that have not returned: those names go on answering, even if the pool does not.
     pub(super) telling: Vec<Name>,
     /// Connections that the program drives, that have ended, and that it has not removed yet: when they are closed all the
     /// same, the first of them first.
-    parting: VecDeque<(Nanos, Name)>,
+    pub(super) parting: VecDeque<(Nanos, Name)>,
     pub(super) close_callback: Option<Callback>,
     /// The listeners from which connections have come.
     pub(super) listeners: Vec<u64>,
@@ -347,7 +348,7 @@ impl Inner {
     }
 
     /// Closes a connection that has ended and that the program has not removed.
-    fn close(&mut self, name: Name) {
+    pub(super) fn close(&mut self, name: Name) {
         self.forget_in_polls(name);
         self.end_when_told(name);
     }
@@ -486,6 +487,6 @@ pub(super) fn code(reason: Reason) -> c_int {
 }
 
 /// How long the program has to remove a connection that the pool has ended (DECISIONS 17).
-const PARTING_TIME: Duration = Duration::from_secs(1);
+pub(super) const PARTING_TIME: Duration = Duration::from_secs(1);
 /// Waits are in milliseconds.
 const SAME: Duration = Duration::from_millis(1);

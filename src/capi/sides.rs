@@ -97,7 +97,7 @@ impl Bytes for SideOf<'_, '_> {
 }
 
 /// The buffers of a connection that has ended.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl Bytes for Nothing {
     fn capacity(&self) -> usize {

@@ -1,33 +1,13 @@
 //! The ends of connections, told to the program: without any lock, and in which order whoever is called calls what.
 
-use std::ffi::{c_int, c_void};
-
+use super::callback::Telling;
 use super::connection::sp_connection;
 use super::handles::{self, Kind};
 use super::pool::sp_pool;
 use super::shared::{self, Inner, Name, Shared};
 use super::status::{self, Failure, attempt, concluded};
-use super::{limbo, nesting};
+use super::{limbo, nesting, orphans};
 use crate::reason::Reason;
-
-/// What is called with every connection that ends: which, what hangs on it, why, and what was given with the function.
-/// NULL: nothing is called.
-pub type SocketPool_CloseCallback =
-    Option<unsafe extern "C-unwind" fn(*mut sp_connection, *mut c_void, c_int, *mut c_void)>;
-
-/// That function.
-pub(super) type CloseCallback =
-    unsafe extern "C-unwind" fn(*mut sp_connection, *mut c_void, c_int, *mut c_void);
-
-/// A function of the program's, with what it gave to be called with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Callback {
-    pub(super) call: CloseCallback,
-    pub(super) argument: *mut c_void,
-}
-
-// SAFETY: the argument is not looked at here; what the program makes of it in which thread is its own business.
-unsafe impl Send for Callback {}
 
 /// The end of a connection, to be told.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +52,16 @@ pub(super) enum Ends {
     Of(u64),
 }
 
+/// Tells ends, if there are any, those of pools included that are gone.
+#[inline]
+pub(super) fn tell_if(ends: Ends) {
+    match ends {
+        Ends::Of(pool) => tell(pool),
+        Ends::None if orphans::are_there() => tell(0),
+        Ends::None => {}
+    }
+}
+
 /// Tells the ends that a call has brought about, and answers it.
 pub(super) fn tell_and_answer<T>(
     function: &str,
@@ -80,9 +70,7 @@ pub(super) fn tell_and_answer<T>(
     ends: Ends,
 ) -> T {
     let answer = concluded(function, otherwise, answered);
-    if let Ends::Of(pool) = ends {
-        tell(pool);
-    }
+    tell_if(ends);
     answer
 }
 
@@ -96,6 +84,9 @@ pub(super) fn tell(pool: u64) {
     let frame = (&raw const here).addr();
     if nesting::enter(frame) {
         tell_all(pool);
+        while let Some(gone) = orphans::of_this_thread() {
+            tell_all(gone);
+        }
         nesting::leave(frame);
     }
 }
@@ -132,23 +123,12 @@ fn told(pool: u64, connection: *mut sp_connection, then: Then) {
             }
         }
         // It was freed meanwhile, and there is nobody else to whom the connection belongs.
-        Err(_) => limbo::end(name),
+        Err(_) => limbo::leave(name),
     }
 }
 
-/// One call of the program's function.
-#[derive(Clone, Copy)]
-struct Telling {
-    call: CloseCallback,
-    connection: *mut sp_connection,
-    userdata: *mut c_void,
-    reason: c_int,
-    argument: *mut c_void,
-    then: Then,
-}
-
 fn next_to_tell(pool: u64) -> Option<Telling> {
-    let pinned = handles::pin::<Shared>(pool).ok()?;
+    let Ok(pinned) = handles::pin::<Shared>(pool) else { return orphans::next(pool) };
     let mut inner = pinned.lock().ok()?;
     loop {
         let End { name, reason, then } = inner.untold.pop_front()?;
@@ -156,7 +136,7 @@ fn next_to_tell(pool: u64) -> Option<Telling> {
             shared::end_name(name);
             continue;
         };
-        let Some(Callback { call, argument }) = inner.close_callback else {
+        let Some(callback) = inner.close_callback else {
             if then == Then::Free {
                 shared::end_name(name);
             }
@@ -167,13 +147,6 @@ fn next_to_tell(pool: u64) -> Option<Telling> {
             // If the function never returns, its time is over soon all the same.
             inner.part_with(name);
         }
-        return Some(Telling {
-            call,
-            connection: std::ptr::without_provenance_mut(name.get() as usize),
-            userdata: handles::userdata(name.get()).unwrap_or(std::ptr::null_mut()),
-            reason: shared::code(reason),
-            argument,
-            then,
-        });
+        return Some(Telling { then, ..Telling::new(callback, name, reason) });
     }
 }

@@ -5,6 +5,8 @@ use super::core::Core;
 use super::event::Event;
 use crate::clock::Nanos;
 use crate::connection::{Flags, Muted, Record, Stage, Standing};
+#[cfg(feature = "capi")]
+use crate::health::Counters;
 use crate::health::{ConnectionInfo, Facts, Memory, Phase, Snapshot, Verdict};
 use crate::id::ConnId;
 use crate::net::Net;
@@ -24,6 +26,13 @@ impl<U, N: Net> SocketPool<U, N> {
         let now = self.core.this_moment();
         let facts = self.facts(now);
         self.core.health.snapshot(facts, now)
+    }
+
+    /// What has happened, and how many connections are busy now and how many are not.
+    #[cfg(feature = "capi")]
+    pub(crate) fn tally(&self) -> (&Counters, usize, usize) {
+        let active = self.core.busy;
+        (&self.core.health.counters, active, self.table.len().saturating_sub(active))
     }
 
     /// Whether the pool is well, for a load balancer: see [`Verdict`].

@@ -1,8 +1,9 @@
 /* A close callback leaves a wait by longjmp, or in C++ by an exception, and may have freed the poll before: the wait holds
- * nothing that would be lost, and the poll, if there is one, waits again. */
+ * nothing that would be lost, and the poll, if there is one, waits again. Out of a free, and the pool is gone. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <setjmp.h>
+#include <time.h>
 
 #include "pool/SocketPool.h"
 #include "sockets.h"
@@ -54,6 +55,79 @@ static int jumps(void)
 #endif
 }
 
+enum { SEATS = 5 };
+
+static int told_count;
+
+/* Jumps at the first of the ends that are told. */
+static void closed_at_the_end(Connection_T connection, void *userdata, int reason, void *argument)
+{
+    char byte;
+
+    CHECK(userdata == argument && Connection_userdata(connection) == userdata);
+    CHECK(Socket_recv(Connection_socket(connection), &byte, 1, 0) == 0);
+    CHECK(SocketBuf_readable(Connection_inbuf(connection)) == 0);
+    if (told_count++ == 0)
+        closed(connection, userdata, reason, argument);
+}
+
+static int jumps_out_of_a_free(SocketPool_T *pool)
+{
+#ifdef __cplusplus
+    try {
+        SocketPool_free(pool);
+    } catch (int) {
+        return 1;
+    }
+    return 0;
+#else
+    if (setjmp(out) != 0)
+        return 1;
+    SocketPool_free(pool);
+    return 0;
+#endif
+}
+
+static int is_closed(Socket_T other)
+{
+    char byte;
+
+    CHECK(Socket_setnonblocking(other) == 0);
+    return Socket_recv(other, &byte, 1, 0) == 0;
+}
+
+/* Nothing is left of the pool, and whoever was not told is told by the next call with whichever pool. */
+static void a_pool_is_gone_however_its_free_ends(void)
+{
+    const struct timespec longer_than_a_name_answers = {1, 100000000};
+    SocketPool_T pool = SocketPool_new(NULL, SEATS, 4096), next = SocketPool_new(NULL, 1, 64), copy;
+    Connection_T connections[SEATS];
+    Socket_T ours, others[SEATS];
+    int n, closed_count;
+
+    SocketPool_set_close_callback(pool, closed_at_the_end, &told_count);
+    for (n = 0; n < SEATS; n++) {
+        CHECK(SocketPair_new(SOCK_STREAM, &ours, &others[n]) == 0);
+        connections[n] = SocketPool_add(pool, ours);
+        Connection_set_userdata(connections[n], &told_count);
+    }
+    copy = pool;
+    frees_the_poll = 0;
+    CHECK(jumps_out_of_a_free(&pool) && pool == NULL && told_count == 1);
+    CHECK(SocketPool_set_idle_timeout(copy, 1) == -1 && strstr(Socket_GetLastError(), "stale") != NULL);
+    CHECK(SocketPool_count(next) == 0 && told_count == SEATS);
+    for (n = 0, closed_count = 0; n < SEATS; n++)
+        closed_count += is_closed(others[n]);
+    CHECK(closed_count == SEATS - 1);
+    nanosleep(&longer_than_a_name_answers, NULL);
+    CHECK(SocketPool_count(next) == 0);
+    for (n = 0; n < SEATS; n++) {
+        CHECK(is_closed(others[n]) && Connection_userdata(connections[n]) == NULL);
+        Socket_free(&others[n]);
+    }
+    SocketPool_free(&next);
+}
+
 int main(void)
 {
     Socket_T listener = Socket_new(AF_INET, SOCK_STREAM, 0);
@@ -88,6 +162,7 @@ int main(void)
         if (!frees_the_poll)
             CHECK(SocketPoll_getregisteredcount(poll) == 0);
     }
+    a_pool_is_gone_however_its_free_ends();
     SocketPoll_free(&poll);
     Socket_free(&listener);
     return failures != 0;

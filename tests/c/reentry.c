@@ -336,8 +336,8 @@ static void go(void)
         CHECK(SocketPool_count(pool_name) == (size_t)(taken - told_count));
     pool = pool_name;
     if ((where == IN_FREE || where == IN_DISPOSE) && jumped) {
-        /* It is still being freed, and whoever has its name goes on with that. */
-        CHECK(add() == NULL);
+        /* It is gone all the same. */
+        CHECK(add() == NULL && SocketPool_state(pool) == -1);
     } else if (SocketPool_state(pool) == SP_STATE_ACTIVE) {
         CHECK(SocketPool_set_idle_timeout(pool, 0) == 0);
         told = told_count;

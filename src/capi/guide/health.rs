@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::ptr::{null_mut, without_provenance_mut};
 
 use super::super::handles::{self, Kind};
-use super::super::shared::{self, Shared};
+use super::super::shared::Shared;
 use super::super::status::{Failure, answer, store};
 use super::super::telling;
 use super::count;
@@ -22,18 +22,15 @@ pub type SocketPoolHealth_T = *mut sp_health;
 /// Looks how a pool is. Costs the same however many connections there are.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn SocketPool_health(pool: SocketPool_T) -> SocketPoolHealth_T {
-    let health = answer("SocketPool_health", null_mut(), || {
-        shared::with_due(pool, |inner| {
-            let snapshot = inner.pool.snapshot();
-            match &mut inner.snapshot {
-                Some(before) => **before = snapshot,
-                none => *none = Some(Box::new(snapshot)),
-            }
-            Ok(without_provenance_mut(handles::view(pool.addr() as u64, Kind::Health) as usize))
-        })
-    });
-    telling::tell(pool.addr() as u64);
-    health
+    telling::answer_and_tell("SocketPool_health", pool, null_mut(), |inner| {
+        inner.do_what_is_due();
+        let snapshot = inner.pool.snapshot();
+        match &mut inner.snapshot {
+            Some(before) => **before = snapshot,
+            none => *none = Some(Box::new(snapshot)),
+        }
+        Ok(without_provenance_mut(handles::view(pool.addr() as u64, Kind::Health) as usize))
+    })
 }
 
 /// Answers from what the last `SocketPool_health` of the pool found.
@@ -140,29 +137,25 @@ pub unsafe extern "C-unwind" fn SocketPool_get_stats(
     pool: SocketPool_T,
     stats: *mut SocketPool_Stats,
 ) -> c_int {
-    let status = answer("SocketPool_get_stats", -1, || {
-        let found = shared::with_due(pool, |inner| {
-            let max_connections = inner.pool.config().max_connections as usize;
-            let snapshot = inner.pool.snapshot();
-            let counters = &snapshot.counters;
-            Ok(SocketPool_Stats {
-                total_added: counters.opened,
-                total_removed: snapshot.closed_total(),
-                total_refused: snapshot.refused_total(),
-                total_operations: counters.operations,
-                total_denied: counters.operations_denied,
-                total_idle_cleanups: snapshot.closed(Reason::Idle),
-                bytes_received: counters.received_bytes,
-                bytes_sent: counters.sent_bytes,
-                current_active: snapshot.active,
-                current_idle: snapshot.idle,
-                max_connections,
-            })
-        })?;
+    telling::answer_and_tell("SocketPool_get_stats", pool, -1, |inner| {
+        inner.do_what_is_due();
+        let max_connections = inner.pool.config().max_connections as usize;
+        let (counters, current_active, current_idle) = inner.pool.tally();
+        let found = SocketPool_Stats {
+            total_added: counters.opened,
+            total_removed: counters.closed_total(),
+            total_refused: counters.refused_total(),
+            total_operations: counters.operations,
+            total_denied: counters.operations_denied,
+            total_idle_cleanups: counters.closed[Reason::Idle as usize],
+            bytes_received: counters.received_bytes,
+            bytes_sent: counters.sent_bytes,
+            current_active,
+            current_idle,
+            max_connections,
+        };
         // SAFETY: as the caller promises.
         unsafe { store("stats", stats, found) }?;
         Ok(0)
-    });
-    telling::tell(pool.addr() as u64);
-    status
+    })
 }

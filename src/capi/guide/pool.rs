@@ -5,6 +5,7 @@ use std::ptr::{null_mut, without_provenance_mut};
 use std::time::Duration;
 
 use super::super::arena::Arena_T;
+use super::super::callback::{Callback, SocketPool_CloseCallback};
 use super::super::connection::sp_connection;
 use super::super::handles::{self, Kind};
 use super::super::pool::{self, SP_STATE_ACTIVE, SP_STATE_DRAINED, SP_STATE_DRAINING, sp_pool};
@@ -12,7 +13,7 @@ use super::super::protection::{self, SocketSYNProtect_T};
 use super::super::shared::{self, Inner, Shared};
 use super::super::socket::Socket_T;
 use super::super::status::{Failure, answer, attempt, found};
-use super::super::telling::{self, Callback, Ends, SocketPool_CloseCallback};
+use super::super::telling::{self, Ends};
 use super::super::{arena, driven, poll, shortage, waiting};
 use super::millis_or_off;
 use crate::bucket::Rate;
@@ -55,8 +56,9 @@ fn connections(n: usize) -> Result<u32, Failure> {
 
 const MOST_CONNECTIONS: u32 = 1 << 24;
 
-/// Closes every connection of a pool, tells the close callback of each, and forgets the pool; sets the handle to NULL. NULL,
-/// or a pointer to NULL, is no error. May be called in a callback of that pool.
+/// Closes every connection of a pool, forgets the pool, and tells the close callback of each connection, in which the pool
+/// is gone already; sets the handle to NULL. NULL, or a pointer to NULL, is no error. May be called in a callback of that
+/// pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn SocketPool_free(pool: *mut SocketPool_T) {
     if pool.is_null() {

@@ -1,6 +1,5 @@
 //! What is registered in a poll, what the kernel knows of it, and the events of the last wait. Does not wait.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -8,6 +7,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::super::handles;
+use super::super::nesting::this_thread;
 use super::super::status::Failure;
 use super::{SocketEvent_T, alive};
 use crate::hash::FoldedState;
@@ -443,12 +443,6 @@ impl Set {
             self.ring();
         }
     }
-}
-
-/// A number that no other thread has that runs now.
-fn this_thread() -> usize {
-    thread_local!(static PLACE: Cell<u8> = const { Cell::new(0) });
-    PLACE.with(|place| std::ptr::from_ref(place).addr())
 }
 
 /// A silence that nothing ends but that the entry goes.
