@@ -76,7 +76,8 @@ impl Bytes for SideOf<'_, '_> {
     fn push(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
         let count = bytes.len().min(self.conn.room(self.side));
         if count > 0 {
-            self.space()?[..count].copy_from_slice(&bytes[..count]);
+            // Memory for what comes, and not for all that may wait.
+            self.conn.space_for(self.side, count).map_err(no_memory)?.copy_from_slice(&bytes[..count]);
             self.commit(count)?;
         }
         Ok(count)

@@ -287,7 +287,14 @@ impl<U, N: Net> Driven<'_, U, N> {
     /// # Errors
     /// When there is no memory for it.
     pub(crate) fn space(&mut self, side: Side) -> Result<&mut [u8], TryReserveError> {
-        let room = self.room(side);
+        self.space_for(side, self.room(side))
+    }
+
+    /// Memory for `room` more bytes of the side, which may wait there, in one piece.
+    ///
+    /// # Errors
+    /// As `space`.
+    pub(crate) fn space_for(&mut self, side: Side, room: usize) -> Result<&mut [u8], TryReserveError> {
         let id = self.id;
         if self.waiting(side) == 0 {
             let place = self.spaces.iter().position(|space| space.id == id && space.side == side);
