@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use c_programs::{LINK, Running, compile};
-use real::crowd::{Crowd, Manner};
+use real::crowd::{Crowd, Manner, Tally};
 use real::{Honest, PATIENCE, alone, ask, connect_from, proc, read_to_fin, wait_until};
 
 const GUIDE: &str = "examples/c/guide_server.c";
@@ -431,38 +431,59 @@ fn control_without_the_write_stall_they_stay() {
     }
 }
 
-/// 128 dribblers for 64 places, each back at once when it is cut: the honest clients that are served meanwhile.
-fn among_dribblers(source: &str, tries: usize, patience: Duration) -> (Honest, u64) {
+/// 128 of a crowd for 64 places, each back at once when it is cut: the honest clients that are served meanwhile.
+fn among(manner: Manner, source: &str, tries: usize, patience: Duration) -> (Honest, Tally) {
     let server = Server::start(source, &["64", "60000"], ENOUGH_DESCRIPTORS);
-    let crowd = Crowd::start(Manner::Dribble, 128, CROWD, server.address);
+    let crowd = Crowd::start(manner, 128, CROWD, server.address);
     // Until all places are taken.
     std::thread::sleep(Duration::from_millis(500));
     let honest = Honest::run(HONEST, server.address, tries, Duration::from_millis(10), patience);
-    (honest, crowd.stop().cuts)
+    (honest, crowd.stop())
 }
 
-#[test]
-fn dribblers_for_all_places_keep_no_honest_client_out() {
-    let _alone = alone();
+/// They take all places, and keep no honest client out of a server of either kind.
+fn keep_nobody_out(manner: Manner) {
     for source in BOTH {
-        let (honest, cuts) = among_dribblers(source, 200, Duration::from_secs(1));
+        let (honest, crowd) = among(manner, source, 200, Duration::from_secs(1));
         println!(
-            "{source}: 64 places, 128 dribblers: {:.1} % of honest clients served, p50 {:?}, p99 {:?}, {cuts} dribblers cut; failed: {:?}",
+            "{source}: 64 places, 128 that {manner:?}: {:.1} % of honest clients served, p50 {:?}, p99 {:?}; {crowd:?}; failed: {:?}",
             honest.success_percent(),
             honest.percentile(50),
             honest.percentile(99),
             honest.failures
         );
-        assert!(cuts > 0, "{source}: the pool was full");
+        assert!(crowd.cuts > 0, "{source}: the pool was full");
         assert!(honest.success_percent() >= 99.0, "{source}: {:?}", honest.failures);
         assert!(honest.percentile(99) < 10 * Duration::from_millis(50), "{source}");
     }
 }
 
+fn control_keeps_everybody_out(manner: Manner) {
+    let (honest, _) = among(manner, NAIVE, 5, Duration::from_millis(200));
+    println!("control: {:.1} % of honest clients served", honest.success_percent());
+    assert!(honest.success_percent() < 50.0, "the test shows nothing");
+}
+
+#[test]
+fn dribblers_for_all_places_keep_no_honest_client_out() {
+    let _alone = alone();
+    keep_nobody_out(Manner::Dribble);
+}
+
 #[test]
 fn control_dribblers_keep_everybody_out_of_a_naive_server() {
     let _alone = alone();
-    let (honest, _) = among_dribblers(NAIVE, 5, Duration::from_millis(200));
-    println!("control: {:.1} % of honest clients served", honest.success_percent());
-    assert!(honest.success_percent() < 50.0, "the test shows nothing");
+    control_keeps_everybody_out(Manner::Dribble);
+}
+
+#[test]
+fn those_who_say_one_line_and_hold_all_places_keep_no_honest_client_out() {
+    let _alone = alone();
+    keep_nobody_out(Manner::LineThenHold);
+}
+
+#[test]
+fn control_those_who_hold_keep_everybody_out_of_a_naive_server() {
+    let _alone = alone();
+    control_keeps_everybody_out(Manner::LineThenHold);
 }

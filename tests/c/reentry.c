@@ -383,6 +383,11 @@ static void *end_many(void *how)
     return NULL;
 }
 
+/* More with checkers that put their own things on it. */
+#ifndef SMALL_STACK
+#define SMALL_STACK (128 * 1024)
+#endif
+
 /* Each call of the pool by a callback might tell of the next end, and that callback calls the pool: not so often that the
  * stack ends. */
 static void many_end_on_a_small_stack(void)
@@ -393,7 +398,7 @@ static void many_end_on_a_small_stack(void)
     pthread_t thread;
 
     pthread_attr_init(&attributes);
-    CHECK(pthread_attr_setstacksize(&attributes, 128 * 1024) == 0);
+    CHECK(pthread_attr_setstacksize(&attributes, SMALL_STACK) == 0);
     for (how = 0; how < 3; how++) {
         pool = SocketPool_new(NULL, MANY, 64);
         SocketPool_set_close_callback(pool, count_and_remove, &counted);

@@ -74,9 +74,14 @@ pub const LINK: &str = "-lpthread -ldl -lm";
 pub fn check(source: &str, under_valgrind: &[&str]) {
     let program = compile("gcc", "c99", source, LINK);
     run(&mut Command::new(&program));
+    run_checked(&program, under_valgrind);
+}
+
+/// Runs a program under valgrind, where that is here.
+pub fn run_checked(program: &Path, arguments: &[&str]) {
     if is_here("valgrind") {
         let how = ["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"];
-        run(Command::new("valgrind").args(how).arg(&program).args(under_valgrind));
+        run(Command::new("valgrind").args(how).arg(program).args(arguments));
     }
 }
 
