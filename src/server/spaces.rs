@@ -21,9 +21,12 @@ pub(super) struct Space {
 
 impl Space {
     fn is_of(&self, id: ConnId, side: Side) -> bool {
-        self.id == id && self.side == side
+        self.id == id && self.side == side && self.taken != ALL
     }
 }
+
+/// What is taken of a space whose address is good no more.
+const ALL: usize = usize::MAX;
 
 /// The memory that was given out and is not back.
 #[derive(Debug)]
@@ -87,10 +90,17 @@ impl Spaces {
         }
     }
 
-    /// No address is good any more.
+    /// No address is good any more. The last memory stays, for it would be needed at once.
     pub(super) fn end(&mut self, store: &mut ChunkStore) {
-        let others = self.others.drain().map(|(_, space)| space);
-        self.last.take().into_iter().chain(others).for_each(|space| store.give_back(space.ring));
+        self.others.drain().for_each(|(_, space)| store.give_back(space.ring));
+        if let Some(last) = &mut self.last {
+            last.taken = ALL;
+        }
+    }
+
+    /// How large all of it is.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.last.iter().chain(self.others.values()).map(|space| space.ring.capacity()).sum()
     }
 }
 
@@ -118,7 +128,8 @@ mod tests {
         assert!(spaces.take(id(1), Side::Input).is_none(), "it is another's");
         assert_eq!(spaces.give(id(2), Side::Input, 4, &mut store).unwrap().as_ptr(), second);
         spaces.end(&mut store);
-        assert_eq!(store.lent_bytes(), 0);
-        assert!(spaces.take(id(2), Side::Input).is_none());
+        assert_eq!(store.lent_bytes(), spaces.held_bytes());
+        assert!(spaces.take(id(2), Side::Input).is_none(), "its address is good no more");
+        assert_eq!(spaces.give(id(2), Side::Output, 4, &mut store).unwrap().as_ptr(), second, "one is kept");
     }
 }
