@@ -242,13 +242,13 @@ pub(super) fn receive(
         |conn| {
             // The lock is held, so it must not wait, whatever the program has made of its socket.
             let received = on_socket(conn, |socket| socket.recv_with_flags(into, flags | libc::MSG_DONTWAIT));
-            let received = socket::moved("recv", received)?;
-            if let Some(n @ 1..) = received
-                && flags & libc::MSG_PEEK == 0
-            {
-                conn.received(n);
+            let received = socket::moved("recv", received);
+            match received {
+                Ok(Some(n @ 1..)) if flags & libc::MSG_PEEK == 0 => conn.received(n),
+                Ok(Some(0)) if !into.is_empty() => conn.received_last(),
+                _ => {}
             }
-            Ok(received)
+            received
         },
     )
 }

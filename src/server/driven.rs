@@ -259,6 +259,11 @@ impl<U, N: Net> Driven<'_, U, N> {
         self.settle();
     }
 
+    /// Nothing more will come from the peer, so nobody fills what was given out for it.
+    pub(crate) fn received_last(&mut self) {
+        self.spaces.release(self.id, Side::Input, &mut self.core.store);
+    }
+
     /// The application has sent `n` bytes, of more than none. Without input in the buffer they answer what was received.
     pub(crate) fn sent(&mut self, n: usize) {
         self.core.read_clock();

@@ -90,6 +90,15 @@ impl Spaces {
         }
     }
 
+    /// Nobody will fill the memory that is given to a side of a connection.
+    pub(super) fn release(&mut self, id: ConnId, side: Side, store: &mut ChunkStore) {
+        match self.take(id, side) {
+            Some(space) if self.last.is_none() => self.last = Some(Space { taken: ALL, ..space }),
+            Some(space) => store.give_back(space.ring),
+            None => {}
+        }
+    }
+
     /// No address is good any more. The last memory stays, for it would be needed at once.
     pub(super) fn end(&mut self, store: &mut ChunkStore) {
         self.others.drain().for_each(|(_, space)| store.give_back(space.ring));
@@ -127,9 +136,12 @@ mod tests {
         assert_eq!(spaces.give(id(3), Side::Input, 500, &mut store).unwrap().as_ptr(), first);
         assert!(spaces.take(id(1), Side::Input).is_none(), "it is another's");
         assert_eq!(spaces.give(id(2), Side::Input, 4, &mut store).unwrap().as_ptr(), second);
+        spaces.release(id(2), Side::Input, &mut store);
+        assert_eq!(spaces.give(id(4), Side::Input, 4, &mut store).unwrap().as_ptr(), second, "it is free");
+        spaces.release(id(1), Side::Output, &mut store);
         spaces.end(&mut store);
         assert_eq!(store.lent_bytes(), spaces.held_bytes());
-        assert!(spaces.take(id(2), Side::Input).is_none(), "its address is good no more");
+        assert!(spaces.take(id(4), Side::Input).is_none(), "its address is good no more");
         assert_eq!(spaces.give(id(2), Side::Output, 4, &mut store).unwrap().as_ptr(), second, "one is kept");
     }
 }
