@@ -2,6 +2,7 @@
 //!
 //! Lock order: a pool, the list of all polls, one poll. So no pool is called while a poll is locked.
 
+mod entries;
 mod set;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@ mod lists;
 mod table;
 
 pub(crate) use lists::Lists;
+#[cfg(feature = "capi")]
+pub(crate) use table::Descriptors;
 pub(crate) use table::{Duplicate, Table};
 
 use crate::admission::Permit;

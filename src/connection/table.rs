@@ -12,7 +12,7 @@ use crate::peer::Peer;
 
 mod descriptors;
 
-use descriptors::Descriptors;
+pub(crate) use descriptors::Descriptors;
 
 /// Every live connection, by id and by descriptor.
 ///

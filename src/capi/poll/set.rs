@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::super::handles;
 use super::super::nesting::this_thread;
 use super::super::status::Failure;
+use super::entries::Entries;
 use super::{SocketEvent_T, alive};
 use crate::hash::FoldedState;
 use crate::net::epoll::{ERROR, Epoll, Found, HANGUP, READ, WRITE};
@@ -27,10 +28,12 @@ pub(super) struct Member {
 #[derive(Debug)]
 pub(super) struct Set {
     epoll: Arc<Epoll>,
-    entries: HashMap<RawFd, Entry, FoldedState>,
+    entries: Entries,
+    /// Until when POLL_READ of an entry is withheld, in milliseconds, or [`FOR_GOOD`].
+    silences: HashMap<RawFd, u64, FoldedState>,
     /// Of which pools connections are registered, in order, and how many of each.
     owners: Vec<(u64, usize)>,
-    /// Whose wish the kernel may not know yet. It never grows beyond what `add` has reserved.
+    /// Whose wish the kernel may not know yet.
     changed: Vec<RawFd>,
     /// What a wait works with; whoever waits has it.
     batch: Option<Batch>,
@@ -62,30 +65,37 @@ pub(super) struct Batch {
 }
 
 #[derive(Debug)]
-struct Entry {
-    member: Member,
-    /// With the descriptor it tells one entry from those that had the descriptor before.
-    generation: u32,
-    /// What the kernel is asked for.
-    asked: u32,
-    /// It is in `changed`.
-    changed: bool,
-    /// Until when POLL_READ is withheld, in milliseconds, or [`FOR_GOOD`]; 0 is the past.
-    muted_until: u64,
+pub(super) struct Entry {
+    /// The socket's handle; 0 for a plain descriptor.
+    socket: u64,
+    data: *mut c_void,
     /// The pool, if it is a connection; else 0.
     owner: u64,
-    /// In which wait it was told last, and where.
-    told: (u64, usize),
+    fd: RawFd,
+    /// With the descriptor it tells one entry from those that had the descriptor before.
+    generation: u32,
+    /// In which wait it was told last, by its lower bits, and where.
+    told: (u32, u32),
+    wish: Wish,
+    /// What the kernel is asked for.
+    asked: Wish,
+    /// It is in `changed`.
+    changed: bool,
+    /// POLL_READ is withheld.
+    silent: bool,
 }
+
+/// READ and WRITE as they are asked for.
+type Wish = u8;
 
 impl Entry {
     /// What the kernel is to be asked for.
-    const fn due(&self) -> u32 {
-        if self.muted_until == 0 { self.member.wish } else { self.member.wish & !READ }
+    const fn due(&self) -> Wish {
+        if self.silent { self.wish & !(READ as Wish) } else { self.wish }
     }
 
     const fn token(&self) -> u64 {
-        (self.generation as u64) << 32 | self.member.fd.cast_unsigned() as u64
+        (self.generation as u64) << 32 | self.fd.cast_unsigned() as u64
     }
 }
 
@@ -100,7 +110,8 @@ impl Set {
         let epoll = Epoll::new().map_err(|error| Failure::system("cannot make an epoll set", &error))?;
         Ok(Self {
             epoll: Arc::new(epoll),
-            entries: HashMap::default(),
+            entries: Entries::new(),
+            silences: HashMap::default(),
             owners: Vec::new(),
             changed: Vec::new(),
             batch: Some(Batch { found, told }),
@@ -128,37 +139,48 @@ impl Set {
         }
         self.remove(fd);
         let no_memory = || Failure::memory("another descriptor in the poll");
-        self.entries.try_reserve(1).map_err(|_| no_memory())?;
         self.owners.try_reserve(1).map_err(|_| no_memory())?;
-        let room = (self.entries.len() + 1).saturating_sub(self.changed.len());
-        self.changed.try_reserve(room).map_err(|_| no_memory())?;
-        let generation = self.next_generation;
-        let asked = member.wish;
-        let entry =
-            Entry { member, generation, asked, changed: false, muted_until: 0, owner: 0, told: (0, 0) };
-        self.epoll
-            .add(fd, entry.token(), asked)
-            .map_err(|error| Failure::system(format_args!("descriptor {fd} cannot be polled"), &error))?;
+        let Member { socket, data, wish, .. } = member;
+        let (generation, wish) = (self.next_generation, wish as Wish);
+        let entry = Entry {
+            socket,
+            data,
+            owner: 0,
+            fd,
+            generation,
+            told: (0, u32::MAX),
+            wish,
+            asked: wish,
+            changed: false,
+            silent: false,
+        };
+        let token = entry.token();
+        if !self.entries.insert(fd, entry) {
+            return Err(no_memory());
+        }
+        if let Err(error) = self.epoll.add(fd, token, wish.into()) {
+            self.entries.remove(fd);
+            return Err(Failure::system(format_args!("descriptor {fd} cannot be polled"), &error));
+        }
         self.next_generation = generation.wrapping_add(1);
-        self.entries.insert(fd, entry);
         self.belong(fd, owner);
         Ok(())
     }
 
     /// Whether what has this descriptor now is what was registered under it.
     fn is_registered(&self, fd: RawFd) -> bool {
-        self.entries.get(&fd).is_some_and(|entry| {
-            alive(entry.member.socket).is_ok() && self.epoll.set(fd, entry.token(), entry.asked).is_ok()
+        self.entries.get(fd).is_some_and(|entry| {
+            alive(entry.socket).is_ok() && self.epoll.set(fd, entry.token(), entry.asked.into()).is_ok()
         })
     }
 
     /// A registered descriptor has become a connection of a pool; `false` if it is not registered.
     pub(super) fn join(&mut self, fd: RawFd, socket: u64, owner: u64) -> bool {
-        let Some(entry) = self.entries.get_mut(&fd) else { return false };
-        if entry.member.socket != 0 && entry.member.socket != socket {
+        let Some(entry) = self.entries.get_mut(fd) else { return false };
+        if entry.socket != 0 && entry.socket != socket {
             return false;
         }
-        entry.member.socket = socket;
+        entry.socket = socket;
         if entry.owner == 0 && self.owners.try_reserve(1).is_ok() {
             self.belong(fd, owner);
         }
@@ -167,7 +189,7 @@ impl Set {
 
     /// Counts an entry for its pool. There must be room for another.
     fn belong(&mut self, fd: RawFd, owner: u64) {
-        let Some(entry) = self.entries.get_mut(&fd).filter(|_| owner != 0) else { return };
+        let Some(entry) = self.entries.get_mut(fd).filter(|_| owner != 0) else { return };
         entry.owner = owner;
         match self.owners.binary_search_by_key(&owner, |(owner, _)| *owner) {
             Ok(at) => self.owners[at].1 += 1,
@@ -187,8 +209,8 @@ impl Set {
     pub(super) fn change(&mut self, member: Member) -> Result<(), Failure> {
         let fd = member.fd;
         let entry = self.find(fd, member.socket)?;
-        entry.member.wish = member.wish;
-        entry.member.data = member.data;
+        entry.wish = member.wish as Wish;
+        entry.data = member.data;
         self.settle_later(fd).map_err(|error| {
             Failure::system(format_args!("descriptor {fd} is not in the poll any more"), &error)
         })
@@ -202,9 +224,8 @@ impl Set {
 
     fn find(&mut self, fd: RawFd, socket: u64) -> Result<&mut Entry, Failure> {
         self.remove_dead(fd);
-        let is_it =
-            |entry: &&mut Entry| socket == 0 || entry.member.socket == 0 || entry.member.socket == socket;
-        self.entries.get_mut(&fd).filter(is_it).ok_or_else(|| {
+        let is_it = |entry: &&mut Entry| socket == 0 || entry.socket == 0 || entry.socket == socket;
+        self.entries.get_mut(fd).filter(is_it).ok_or_else(|| {
             let unknown = io::Error::from_raw_os_error(libc::ENOENT);
             Failure::system(format_args!("descriptor {fd} is not in the poll"), &unknown)
         })
@@ -212,14 +233,17 @@ impl Set {
 
     /// Removes an entry whose socket is no more.
     pub(super) fn remove_dead(&mut self, fd: RawFd) {
-        if self.entries.get(&fd).is_some_and(|entry| alive(entry.member.socket).is_err()) {
+        if self.entries.get(fd).is_some_and(|entry| alive(entry.socket).is_err()) {
             self.remove(fd);
         }
     }
 
     /// Removes an entry, if there is one.
     pub(super) fn remove(&mut self, fd: RawFd) {
-        let Some(entry) = self.entries.remove(&fd) else { return };
+        let Some(entry) = self.entries.remove(fd) else { return };
+        if entry.silent {
+            self.silences.remove(&fd);
+        }
         // The kernel has forgotten by itself what was closed before.
         let _ = self.epoll.remove(fd);
         if let Ok(at) = self.owners.binary_search_by_key(&entry.owner, |(owner, _)| *owner) {
@@ -230,29 +254,34 @@ impl Set {
         }
         // What it was told of may be freed by now. Another thread may be reading the events: it must look out for itself.
         let (wait, at) = entry.told;
-        if wait == self.waits
+        if wait == self.waits as u32
             && self.reader == this_thread()
-            && let Some(event) = self.events.get_mut(at)
+            && let Some(event) = self.events.get_mut(at as usize)
         {
             event.events = 0;
         }
     }
 
     pub(super) fn want_write(&mut self, fd: RawFd) {
-        let Some(entry) = self.entries.get_mut(&fd) else { return };
-        if entry.member.wish & WRITE == 0 {
-            entry.member.wish |= WRITE;
+        let Some(entry) = self.entries.get_mut(fd) else { return };
+        if entry.wish & WRITE as Wish == 0 {
+            entry.wish |= WRITE as Wish;
             let _ = self.settle_later(fd);
         }
     }
 
     /// Withholds POLL_READ until then, or for as long as it is withheld for good; `false` if it is not registered.
     pub(super) fn mute(&mut self, fd: RawFd, until_ms: u64) -> bool {
-        let Some(entry) = self.entries.get_mut(&fd) else { return false };
-        if entry.muted_until == FOR_GOOD {
+        let Some(entry) = self.entries.get_mut(fd) else { return false };
+        if self.silences.try_reserve(1).is_err() {
+            return false;
+        }
+        let silence = self.silences.entry(fd).or_insert(until_ms);
+        if *silence == FOR_GOOD && entry.silent {
             return true;
         }
-        entry.muted_until = until_ms;
+        *silence = until_ms;
+        entry.silent = true;
         self.muted_until = self.muted_until.min(until_ms);
         let _ = self.settle_later(fd);
         self.ring_for_waiter();
@@ -260,11 +289,14 @@ impl Set {
     }
 
     pub(super) fn unmute(&mut self, fd: RawFd) {
-        let Some(entry) = self.entries.get_mut(&fd).filter(|entry| entry.muted_until != FOR_GOOD) else {
+        if self.silences.get(&fd).is_none_or(|until| *until == FOR_GOOD) {
             return;
-        };
-        entry.muted_until = 0;
-        let _ = self.settle_later(fd);
+        }
+        self.silences.remove(&fd);
+        if let Some(entry) = self.entries.get_mut(fd) {
+            entry.silent = false;
+            let _ = self.settle_later(fd);
+        }
     }
 
     /// Ends the silences whose time is over.
@@ -273,44 +305,51 @@ impl Set {
             return;
         }
         self.muted_until = u64::MAX;
-        for entry in self.entries.values_mut().filter(|entry| entry.muted_until > 0) {
-            if entry.muted_until > now_ms {
-                self.muted_until = self.muted_until.min(entry.muted_until);
-                continue;
+        let Self { silences, entries, epoll, muted_until, .. } = self;
+        silences.retain(|fd, until| {
+            if *until > now_ms {
+                *muted_until = (*muted_until).min(*until);
+                return true;
             }
-            entry.muted_until = 0;
-            let due = entry.due();
-            // One that the kernel does not know was closed: its next change, or its successor, takes it out.
-            if due != entry.asked && self.epoll.set(entry.member.fd, entry.token(), due).is_ok() {
-                entry.asked = due;
+            if let Some(entry) = entries.get_mut(*fd) {
+                entry.silent = false;
+                let due = entry.due();
+                // One that the kernel does not know was closed: its next change, or its successor, takes it out.
+                if due != entry.asked && epoll.set(entry.fd, entry.token(), due.into()).is_ok() {
+                    entry.asked = due;
+                }
             }
-        }
+            false
+        });
     }
 
     /// Has the kernel asked before the next wait for what an entry wishes; at once if a wait goes on. An entry that the
     /// kernel does not know any more is removed.
     fn settle_later(&mut self, fd: RawFd) -> io::Result<()> {
-        let Some(entry) = self.entries.get_mut(&fd) else { return Ok(()) };
+        let Some(entry) = self.entries.get(fd) else { return Ok(()) };
         if entry.changed || entry.due() == entry.asked {
             return Ok(());
         }
         // Those that were removed and came again may stand in it twice.
-        if self.batch.is_none() || self.changed.len() == self.changed.capacity() {
+        let is_full = self.changed.len() >= self.entries.len();
+        if self.batch.is_none() || is_full || self.changed.try_reserve(1).is_err() {
             return self.settle(fd);
         }
-        entry.changed = true;
         self.changed.push(fd);
+        if let Some(entry) = self.entries.get_mut(fd) {
+            entry.changed = true;
+        }
         Ok(())
     }
 
     fn settle(&mut self, fd: RawFd) -> io::Result<()> {
-        let Some(entry) = self.entries.get_mut(&fd) else { return Ok(()) };
+        let Some(entry) = self.entries.get_mut(fd) else { return Ok(()) };
         entry.changed = false;
         let due = entry.due();
         if due == entry.asked {
             return Ok(());
         }
-        let settled = self.epoll.set(fd, entry.token(), due);
+        let settled = self.epoll.set(fd, entry.token(), due.into());
         match settled {
             Ok(()) => entry.asked = due,
             // It was closed.
@@ -382,21 +421,21 @@ impl Set {
         let mut strangers = false;
         for (token, ready) in found.iter() {
             let fd = (token as u32).cast_signed();
-            let Some(entry) = self.entries.get_mut(&fd).filter(|entry| entry.token() == token) else {
+            let Some(entry) = self.entries.get_mut(fd).filter(|entry| entry.token() == token) else {
                 strangers = true;
                 continue;
             };
-            if alive(entry.member.socket).is_err() {
+            if alive(entry.socket).is_err() {
                 self.remove(fd);
                 continue;
             }
             // It may wish for less since the wait.
-            let events = ready & (entry.due() | ERROR | HANGUP);
+            let events = ready & (u32::from(entry.due()) | ERROR | HANGUP);
             if events == 0 || self.events.len() == self.events.capacity() {
                 continue;
             }
-            let Member { socket, data, .. } = entry.member;
-            entry.told = (self.waits, self.events.len());
+            let Entry { socket, data, .. } = *entry;
+            entry.told = (self.waits as u32, self.events.len() as u32);
             let socket_handle = std::ptr::without_provenance_mut(socket as usize);
             self.events.push(SocketEvent_T { socket: socket_handle, data, events });
             if events & READ != 0
@@ -422,10 +461,10 @@ impl Set {
         for entry in self.entries.values_mut() {
             let due = entry.due();
             // A descriptor that was closed without a word may have a number by now that is somebody else's.
-            let known = self.epoll.set(entry.member.fd, entry.token(), entry.asked);
-            match known.and_then(|()| epoll.add(entry.member.fd, entry.token(), due)) {
+            let known = self.epoll.set(entry.fd, entry.token(), entry.asked.into());
+            match known.and_then(|()| epoll.add(entry.fd, entry.token(), due.into())) {
                 Ok(()) => entry.asked = due,
-                Err(_) => gone.push(entry.member.fd),
+                Err(_) => gone.push(entry.fd),
             }
         }
         self.epoll = Arc::new(epoll);

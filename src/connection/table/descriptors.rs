@@ -11,7 +11,7 @@ use crate::id::ConnId;
 
 /// Slots by descriptor.
 #[derive(Debug)]
-pub(super) struct Descriptors {
+pub(crate) struct Descriptors {
     /// The slot of each descriptor below its length, or [`NONE`].
     near: Vec<u32>,
     /// The slots of descriptors from [`FAR`] on.
@@ -20,7 +20,7 @@ pub(super) struct Descriptors {
 }
 
 impl Descriptors {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { near: Vec::new(), far: HashMap::with_hasher(FoldedState::default()), len: 0 }
     }
 
@@ -33,7 +33,7 @@ impl Descriptors {
     /// Notes a descriptor. Changes nothing and says so if it is noted already, or if there is no memory to note one that is
     /// higher than all before.
     #[inline]
-    pub(super) fn insert(&mut self, fd: i32, slot: u32) -> Result<(), Unfit> {
+    pub(crate) fn insert(&mut self, fd: i32, slot: u32) -> Result<(), Unfit> {
         debug_assert!(slot != NONE, "slots are below 2^24");
         let noted = match self.near.get_mut(fd as u32 as usize) {
             Some(noted) => noted,
@@ -49,7 +49,7 @@ impl Descriptors {
 
     /// Forgets a descriptor; fine when it was not noted.
     #[inline]
-    pub(super) fn remove(&mut self, fd: i32) {
+    pub(crate) fn remove(&mut self, fd: i32) {
         let was_noted = match self.near.get_mut(fd as u32 as usize) {
             Some(noted) => std::mem::replace(noted, NONE) != NONE,
             None => self.far.remove(&fd).is_some(),
@@ -58,7 +58,7 @@ impl Descriptors {
     }
 
     #[inline]
-    pub(super) fn get(&self, fd: i32) -> Option<u32> {
+    pub(crate) fn get(&self, fd: i32) -> Option<u32> {
         match self.near.get(fd as u32 as usize) {
             Some(slot) => Some(*slot).filter(|slot| *slot != NONE),
             None if self.far.is_empty() => None,
@@ -92,7 +92,7 @@ impl Descriptors {
 
 /// A descriptor that cannot be noted.
 #[derive(Debug)]
-pub(super) struct Unfit;
+pub(crate) struct Unfit;
 
 /// Descriptors that a process may have besides those of its connections and a sixteenth of them, before the array grows.
 const OTHERS: usize = 1_024;
