@@ -7,29 +7,15 @@
 
 #[path = "c_model/calls.rs"]
 mod calls;
+#[path = "support/cases.rs"]
+mod cases;
 #[path = "c_model/story.rs"]
 mod story;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2048);
-    let rng_seed = match std::env::var("SOCKETPOOL_SEED") {
-        Ok(seed) => seed.parse().map_or(RngSeed::Random, RngSeed::Fixed),
-        Err(_) => RngSeed::Fixed(0),
-    };
-    ProptestConfig {
-        cases,
-        rng_seed,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Default::default()
-    }
-}
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(cases::cases(2048))]
 
     #[test]
     fn every_call_does_what_it_says_and_nothing_else(
