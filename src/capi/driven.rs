@@ -38,7 +38,7 @@ fn by_fd() -> MutexGuard<'static, Option<HashMap<RawFd, Name, crate::hash::Folde
 pub(super) fn name_of_fd(fd: RawFd) -> Option<u64> {
     let name = by_fd().as_ref()?.get(&fd).copied()?;
     // Once it has ended its descriptor is somebody else's.
-    handles::facts(name.get(), Kind::Connection).is_ok().then_some(name.get())
+    has_descriptor(handles::view(name.get(), Kind::Socket)).is_ok().then_some(name.get())
 }
 
 /// Adds a socket to a pool, which owns it if that succeeds.
@@ -176,6 +176,31 @@ pub(super) fn get(pool: *mut sp_pool, socket: u64) -> Result<*mut sp_connection,
     Ok(std::ptr::without_provenance_mut(connection.unwrap_or(0) as usize))
 }
 
+/// Whether the descriptor of a socket is still its own: the pool's own loop closes some before it tells that they have ended,
+/// and then the number is anybody's.
+pub(super) fn has_descriptor(socket: u64) -> Result<(), Failure> {
+    with_descriptor(socket, || Ok(()))
+}
+
+/// Runs something with the descriptor of a socket that is held, which is not closed meanwhile.
+pub(super) fn with_descriptor<T>(
+    socket: u64,
+    run: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    handles::check(socket, Kind::Socket).map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+    let Some(connection) = handles::connection_of(socket).filter(|it| !handles::closes_descriptor(*it))
+    else {
+        return run();
+    };
+    let (pool, facts) = find(connection)?;
+    let inner = pool.lock()?;
+    if ConnId::from_u64(facts.id).is_some_and(|id| inner.pool.drives(id)) {
+        run()
+    } else {
+        Err(Failure::state("the pool has closed the socket"))
+    }
+}
+
 /// Does something with the socket of a connection, whose pool is locked.
 fn on_socket<T>(conn: &Conn<'_>, run: impl FnOnce(SockRef<'_>) -> T) -> T {
     // SAFETY: nobody closes it while the lock is held.
@@ -296,11 +321,8 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<u64,
     let (owner, _) = find(connection)?;
     let mut inner = owner.lock()?;
     let facts = handles::facts(connection, Kind::Connection).map_err(bad)?;
-    // Only now: what was good before the lock was taken may be a newcomer's descriptor, and so may be the number of one that
-    // the pool has closed itself and told of.
-    if handles::closes_descriptor(connection) || ConnId::from_u64(facts.id).is_some() {
-        super::poll::forget_everywhere(facts.fd);
-    }
+    // Only now: what was good before the lock was taken may be a newcomer's descriptor.
+    super::poll::forget(connection);
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
     inner.remove(name).map_err(bad)?;
     drop(inner);

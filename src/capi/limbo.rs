@@ -18,9 +18,9 @@ pub(super) fn put(until: Nanos, connection: u64) {
 
 /// Ends a connection whose pool is gone, if it has not ended yet.
 pub(super) fn end(connection: u64) {
-    if let Ok(held) = handles::hold_socket(connection, Kind::Connection) {
-        // As long as it is held its descriptor is nobody else's.
-        super::poll::forget_everywhere(held.fd);
+    if let Ok(_held) = handles::hold_socket(connection, Kind::Connection) {
+        // As long as it is held its descriptor, if it is not the pool's, is nobody else's.
+        super::poll::forget(connection);
         let _ = handles::free_socket(connection, Kind::Connection);
     }
 }

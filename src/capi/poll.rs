@@ -86,6 +86,16 @@ pub(super) fn forget_everywhere(fd: RawFd) {
     everywhere(|set| set.remove(fd));
 }
 
+/// A connection ends: no poll has it from now on. If its pool has closed its descriptor, what has that number now stays.
+pub(super) fn forget(connection: u64) {
+    let Ok(facts) = handles::facts(connection, Kind::Connection) else { return };
+    if handles::closes_descriptor(connection) {
+        forget_everywhere(facts.fd);
+    } else {
+        everywhere(|set| set.remove_closed(facts.fd, handles::view(connection, Kind::Socket)));
+    }
+}
+
 /// Output waits for a descriptor: wherever it is registered, room to write is told.
 pub(super) fn want_write(fd: RawFd) {
     everywhere(|set| set.want_write(fd));
@@ -194,6 +204,11 @@ pub extern "C" fn sp_poll_add_socket(
         let held = hold(socket)?;
         let wish = wish(events)?;
         let added = add(poll, Member { fd: held.fd, socket: socket.addr() as u64, wish, data })?;
+        if let Err(closed) = driven::has_descriptor(socket.addr() as u64) {
+            // The pool has closed it meanwhile.
+            everywhere(|set| set.remove_closed(held.fd, socket.addr() as u64));
+            return Err(closed);
+        }
         // SAFETY: the socket is held, so its descriptor is open.
         let fd = unsafe { BorrowedFd::borrow_raw(held.fd) };
         // It fails for no socket.
@@ -318,8 +333,10 @@ pub extern "C" fn SocketPoll_get_backend_name(poll: SocketPoll_T) -> *const c_ch
 }
 
 fn hold(socket: Socket_T) -> Result<HeldSocket, Failure> {
-    handles::hold_socket(socket.addr() as u64, Kind::Socket)
-        .map_err(|bad| Failure::handle("socket", Kind::Socket, bad))
+    let held = handles::hold_socket(socket.addr() as u64, Kind::Socket)
+        .map_err(|bad| Failure::handle("socket", Kind::Socket, bad))?;
+    driven::has_descriptor(socket.addr() as u64)?;
+    Ok(held)
 }
 
 /// Whether a member is what it was when it was registered; what is not a socket of ours (0) is for the kernel to judge.

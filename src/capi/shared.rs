@@ -15,7 +15,7 @@ use super::event::{self, sp_event};
 use super::handles::{self, Bad, Kind, Object, Pinned};
 use super::pool::sp_pool;
 use super::status::Failure;
-use super::{driven, limbo, nesting, waiting};
+use super::{driven, limbo, nesting, poll, waiting};
 use crate::clock::{Clock, Nanos};
 use crate::health::Snapshot;
 use crate::id::ConnId;
@@ -127,7 +127,7 @@ impl Drop for Inner {
         let mut names = Vec::new();
         self.pool.for_each(|connection| names.extend(connection.userdata().copied()));
         while let Some((until, name)) = self.parting.pop_front() {
-            self.forget_in_polls(name);
+            poll::forget(name.get());
             match self.telling.contains(&name) {
                 // Its end is being told, or its function has jumped away.
                 true => limbo::put(until, name.get()),
@@ -333,7 +333,7 @@ impl Inner {
             match parting {
                 Parting::ByProgram => self.ended(name, reason),
                 Parting::AtOnce => {
-                    self.forget_in_polls(name);
+                    poll::forget(name.get());
                     self.removed(name, reason);
                 }
             }
@@ -358,8 +358,13 @@ impl Inner {
                 self.end_when_told(name);
             }
             Some(id) => {
-                if let Some(reason) = self.pool.let_go(id, Reason::Closed) {
-                    self.removed(name, reason);
+                match self.pool.let_go(id, Reason::Closed) {
+                    Some(reason) => {
+                        poll::forget(name.get());
+                        self.removed(name, reason);
+                    }
+                    // Its end is still to come as an event, and then nobody removes it once more.
+                    None => handles::set_left(name.get(), handles::REMOVED),
                 }
             }
         }
@@ -408,7 +413,7 @@ impl Inner {
 
     /// Closes a connection that has ended and that the program has not removed.
     fn close(&mut self, name: Name) {
-        self.forget_in_polls(name);
+        poll::forget(name.get());
         self.end_when_told(name);
     }
 
@@ -436,15 +441,9 @@ impl Inner {
             let goes = self.pool.let_go(id, Reason::Forced);
             let goes = goes.or((self.stage == Stage::Freed).then_some(Reason::Forced));
             if let (Some(name), Some(reason)) = (name, goes) {
-                self.forget_in_polls(name);
+                poll::forget(name.get());
                 self.removed(name, reason);
             }
-        }
-    }
-
-    fn forget_in_polls(&self, name: Name) {
-        if let Ok(facts) = handles::facts(name.get(), Kind::Connection) {
-            super::poll::forget_everywhere(facts.fd);
         }
     }
 
@@ -500,9 +499,16 @@ impl Inner {
             Event::Closed { userdata, reason, .. } => {
                 let name = userdata?;
                 if handles::closes_descriptor(name.get()) {
-                    self.ended(name, reason);
+                    match handles::facts(name.get(), Kind::Connection) {
+                        Ok(facts) if facts.id == handles::REMOVED => {
+                            poll::forget(name.get());
+                            self.removed(name, reason);
+                        }
+                        _ => self.ended(name, reason),
+                    }
                     return None;
                 }
+                poll::forget(name.get());
                 handles::set_left(name.get(), handles::ENDED);
                 self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
                 self.told_closed = Some(name);

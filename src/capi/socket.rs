@@ -38,7 +38,10 @@ pub(super) fn with_socket<T>(
     otherwise: T,
     run: impl FnOnce(SockRef<'_>) -> Result<T, Failure>,
 ) -> T {
-    answer(function, otherwise, || run(SockRef::from(&held(socket)?)))
+    answer(function, otherwise, || {
+        let held = held(socket)?;
+        driven::with_descriptor(socket.addr() as u64, || run(SockRef::from(&held)))
+    })
 }
 
 /// The connection that this is the socket of, if a pool has taken it.
@@ -326,7 +329,8 @@ pub(super) fn moved(call: &str, moved: io::Result<usize>) -> Result<Option<usize
 /// Ends one direction or both, as shutdown(2) does: `how` is SHUT_RD, SHUT_WR or SHUT_RDWR. 0, or -1.
 #[unsafe(no_mangle)]
 pub extern "C" fn Socket_shutdown(socket: Socket_T, how: c_int) -> c_int {
-    with_socket("Socket_shutdown", socket, -1, |held| {
+    answer("Socket_shutdown", -1, || {
+        let held = held(socket)?;
         let how = match how {
             libc::SHUT_RD => Shutdown::Read,
             libc::SHUT_WR => Shutdown::Write,
@@ -338,7 +342,7 @@ pub extern "C" fn Socket_shutdown(socket: Socket_T, how: c_int) -> c_int {
         };
         match pooled(socket) {
             Some(connection) => driven::shut(connection, how)?,
-            None => held.shutdown(how).map_err(system("shutdown"))?,
+            None => SockRef::from(&held).shutdown(how).map_err(system("shutdown"))?,
         }
         Ok(0)
     })

@@ -214,6 +214,14 @@ impl Set {
         }
     }
 
+    /// Removes an entry whose descriptor its pool closes: under its number there may be somebody else.
+    pub(super) fn remove_closed(&mut self, fd: RawFd, socket: u64) {
+        let Some(entry) = self.entries.get(&fd) else { return };
+        if entry.member.socket == socket || entry.member.socket == 0 && !self.is_registered(fd) {
+            self.remove(fd);
+        }
+    }
+
     /// Removes an entry, if there is one.
     pub(super) fn remove(&mut self, fd: RawFd) {
         let Some(entry) = self.entries.remove(&fd) else { return };
