@@ -498,18 +498,22 @@ impl Inner {
             }
             Event::Closed { userdata, reason, .. } => {
                 let name = userdata?;
-                if handles::closes_descriptor(name.get()) {
-                    match handles::facts(name.get(), Kind::Connection) {
-                        Ok(facts) if facts.id == handles::REMOVED => {
-                            poll::forget(name.get());
-                            self.removed(name, reason);
-                        }
-                        _ => self.ended(name, reason),
+                let facts = handles::facts(name.get(), Kind::Connection);
+                let was_removed = facts.is_ok_and(|facts| facts.id == handles::REMOVED);
+                match (handles::closes_descriptor(name.get()), was_removed) {
+                    (true, false) => {
+                        self.ended(name, reason);
+                        return None;
                     }
-                    return None;
+                    (true, true) => {
+                        poll::forget(name.get());
+                        self.removed(name, reason);
+                        return None;
+                    }
+                    (false, false) => handles::set_left(name.get(), handles::ENDED),
+                    (false, true) => {}
                 }
                 poll::forget(name.get());
-                handles::set_left(name.get(), handles::ENDED);
                 self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
                 self.told_closed = Some(name);
                 return Some(sp_event { reason: code(reason), ..named(event::SP_EVENT_CLOSED, name) });

@@ -463,6 +463,7 @@ static void a_number_is_somebody_elses_before_the_end_is_told(void)
     CHECK(SocketPoll_getregisteredcount(poll) == 1 && SocketPoll_wait(poll, &events, 0) == 1);
     CHECK(events[0].data == &number && events[0].events == POLL_READ);
     CHECK(next(pool, SP_EVENT_CLOSED).connection == conn && told.count == 1);
+    CHECK(sp_pool_remove_connection(pool, conn) == -1 && Connection_isactive(conn) == 1);
     SocketPool_free(&pool);
     CHECK(told.count == 2 && SocketPoll_getregisteredcount(poll) == 1);
     CHECK(write(number, "y", 1) == 1);
