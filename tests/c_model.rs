@@ -9,8 +9,12 @@
 mod calls;
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "c_model/numbers.rs"]
+mod numbers;
 #[path = "c_model/story.rs"]
 mod story;
+#[path = "c_model/turned.rs"]
+mod turned;
 
 use proptest::prelude::*;
 
