@@ -71,7 +71,7 @@ impl Story {
     /// Limits operations, so that none comes back while the story lasts; or the pool's no more.
     pub fn set_rates(&mut self, which: usize, how: usize, much: usize) {
         let Some(at) = Self::pick(&self.pools, which) else { return };
-        let (own, all) = (how % 5 + 1, much % 8 + 1);
+        let (own, all) = (how % 5 + 1, much % 3 + 1);
         let pool = &mut self.pools[at];
         let name = handle(pool.handle);
         match &mut pool.rates {
@@ -89,8 +89,8 @@ impl Story {
         self.listen();
     }
 
-    /// Asks for an operation. One that either rate denies costs nothing of the other.
-    pub fn check_rate(&mut self, which: usize, how: usize) {
+    /// Asks for some operations. One that either rate denies costs nothing of the other.
+    pub fn check_rate(&mut self, which: usize, how: usize, much: usize) {
         let pooled = self.sockets.iter_mut().filter_map(|socket| socket.in_pool.as_mut());
         let mut pooled: Vec<_> = pooled.collect();
         let (Some(at), Some(pool)) = (Self::pick(&pooled, which), Self::pick(&self.pools, how)) else {
@@ -98,15 +98,17 @@ impl Story {
         };
         let (pooled, pool) = (&mut pooled[at], &mut self.pools[pool]);
         let is_its = pooled.pool == pool.handle && !pooled.refuses() && pooled.by_pool.is_none();
-        let has_one = match &pool.rates {
-            Some((own, all)) => pooled.operations < *own && all.is_none_or(|all| all > 0),
-            None => true,
-        };
-        let may = SocketPool_check_rate(handle(pool.handle), handle(pooled.connection));
-        assert_eq!(may, c_int::from(is_its && has_one));
-        if let (1, Some((_, all))) = (may, &mut pool.rates) {
-            pooled.operations += 1;
-            all.iter_mut().for_each(|all| *all -= 1);
+        for _ in 0..=much % 6 {
+            let has_one = match &pool.rates {
+                Some((own, all)) => pooled.operations < *own && all.is_none_or(|all| all > 0),
+                None => true,
+            };
+            let may = SocketPool_check_rate(handle(pool.handle), handle(pooled.connection));
+            assert_eq!(may, c_int::from(is_its && has_one));
+            if let (1, Some((_, all))) = (may, &mut pool.rates) {
+                pooled.operations += 1;
+                all.iter_mut().for_each(|all| *all -= 1);
+            }
         }
         self.listen();
     }

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{CStr, c_int, c_void};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::IntoRawFd;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::{null_mut, without_provenance_mut};
 use std::time::{Duration, Instant};
@@ -52,6 +53,10 @@ pub struct Pool {
     pub tells_drained: bool,
     /// The connection that was told by its last event, if that was an end.
     pub told_closed: Option<Handle>,
+    /// How many may come from one address.
+    pub per_address: Option<usize>,
+    /// A protection decides about newcomers from addresses.
+    pub protected: bool,
     /// How many connections it has had.
     pub added: u64,
     /// What it has received, and sent.
@@ -67,6 +72,8 @@ pub struct Socket {
     pub fd: c_int,
     /// The other side, until it is closed.
     pub peer: Option<UnixStream>,
+    /// It comes from 127.0.0.1. Over TCP bytes arrive when they like, so none are sent.
+    pub has_address: bool,
     /// What it has sent and we have not received.
     pub coming: VecDeque<u8>,
     /// What we have sent and it has not received.
@@ -215,7 +222,7 @@ impl Story {
             1 => self.dispose_arena(which, how),
             2 | 3 => self.make_pool(how, much),
             4 => self.free_pool(which, how),
-            5..=7 => self.make_socket(),
+            5..=7 => self.make_socket(how),
             8..=11 => self.add(which, how),
             12 => self.remove(which, how),
             13 => self.free_socket(which),
@@ -238,7 +245,7 @@ impl Story {
             35 => self.settle(which),
             36 | 37 => self.on_turned(which, how, much),
             38 => self.set_rates(which, how, much),
-            _ => self.check_rate(which, how),
+            _ => self.check_rate(which, how, much),
         }
     }
 
@@ -301,6 +308,8 @@ impl Story {
             may_tell_drained: false,
             tells_drained: false,
             told_closed: None,
+            per_address: None,
+            protected: false,
             added: 0,
             moved: (0, 0),
             rates: None,
@@ -339,11 +348,12 @@ impl Story {
         }
     }
 
-    fn make_socket(&mut self) {
+    fn make_socket(&mut self, how: usize) {
         if self.sockets.len() >= 10 {
             return;
         }
-        let (ours, theirs) = UnixStream::pair().unwrap();
+        let has_address = how % 8 == 7;
+        let (ours, theirs) = if has_address { pair_with_address() } else { UnixStream::pair().unwrap() };
         theirs.set_nonblocking(true).unwrap();
         let fd = ours.into_raw_fd();
         let made = Socket_new_from_fd(fd);
@@ -353,6 +363,7 @@ impl Story {
             handle: made.addr(),
             fd,
             peer: Some(theirs),
+            has_address,
             coming: VecDeque::new(),
             going: VecDeque::new(),
             waits: 0,
@@ -369,11 +380,17 @@ impl Story {
         let turned = self.pools[pool].turned;
         let added = SocketPool_add(handle(self.pools[pool].handle), handle(self.sockets[socket].handle));
         self.listen();
-        let Pool { handle: name, bytes, most, draining, .. } = self.pools[pool];
+        let Pool { handle: name, bytes, most, draining, per_address, protected, .. } = self.pools[pool];
+        let from_address = self.with_address(name);
+        let unclear = self.unclear(name);
         self.pools[pool].added += u64::from(!added.is_null());
         let socket = &mut self.sockets[socket];
         let must = socket.peer.is_some() && socket.in_pool.is_none() && !draining && count < most;
+        let per_address = per_address.filter(|_| socket.has_address);
+        let must = must && per_address.is_none_or(|most| from_address < most);
+        let must = must && !(socket.has_address && protected);
         let may = socket.in_pool.is_none() && !draining;
+        let may = may && per_address.is_none_or(|most| from_address < most + unclear);
         assert!(!added.is_null() || !must, "{}", text(Socket_GetLastError()));
         assert!(added.is_null() || may);
         if added.is_null() {
@@ -411,6 +428,15 @@ impl Story {
     pub fn count(&self, pool: Handle) -> usize {
         let lives = |pooled: &&Pooled| pooled.pool == pool && !pooled.is_over();
         self.sockets.iter().filter_map(|socket| socket.in_pool.as_ref()).filter(lives).count()
+    }
+
+    /// How many connections of a pool come from an address.
+    fn with_address(&self, pool: Handle) -> usize {
+        let is_it = |socket: &&Socket| {
+            let pooled = socket.in_pool.as_ref();
+            socket.has_address && pooled.is_some_and(|pooled| pooled.pool == pool && !pooled.is_over())
+        };
+        self.sockets.iter().filter(is_it).count()
     }
 
     /// How many of them may have gone already: who was removed before his end was told does not say.
@@ -484,7 +510,8 @@ impl Story {
                 }
             }
         }
-        self.left.extend(socket.peer.map(|peer| (peer, socket.going, socket.waits)));
+        let peer = socket.peer.filter(|_| !socket.has_address);
+        self.left.extend(peer.map(|peer| (peer, socket.going, socket.waits)));
     }
 
     /// Takes note of the ends that were told.
@@ -533,7 +560,7 @@ impl Story {
         let bytes = self.bytes(count);
         let socket = &mut self.sockets[at];
         let ended = socket.in_pool.as_ref().is_some_and(Pooled::refuses);
-        let Some(peer) = socket.peer.as_mut().filter(|_| !ended) else { return };
+        let Some(peer) = socket.peer.as_mut().filter(|_| !ended && !socket.has_address) else { return };
         assert_eq!(peer.write(&bytes).unwrap(), count);
         socket.coming.extend(bytes);
     }
@@ -564,7 +591,9 @@ impl Story {
     }
 
     fn send(&mut self, which: usize, count: usize) {
-        let Some(at) = Self::pick(&self.sockets, which) else { return };
+        let Some(at) = Self::pick(&self.sockets, which).filter(|at| !self.sockets[*at].has_address) else {
+            return;
+        };
         let bytes = self.bytes(count);
         let socket = &mut self.sockets[at];
         // SAFETY: it points at so many bytes of ours.
@@ -586,7 +615,9 @@ impl Story {
     }
 
     fn peer_receives(&mut self, which: usize) {
-        let Some(at) = Self::pick(&self.sockets, which) else { return };
+        let Some(at) = Self::pick(&self.sockets, which).filter(|at| !self.sockets[*at].has_address) else {
+            return;
+        };
         let socket = &mut self.sockets[at];
         let ended = socket.in_pool.as_ref().is_some_and(Pooled::is_shut);
         // What the pool's own loop ends may have ended for the other side before that is told.
@@ -598,7 +629,9 @@ impl Story {
     }
 
     fn close_peer(&mut self, which: usize) {
-        let Some(at) = Self::pick(&self.sockets, which) else { return };
+        let Some(at) = Self::pick(&self.sockets, which).filter(|at| !self.sockets[*at].has_address) else {
+            return;
+        };
         // What it has not read would be a reset, of which the kernel tells once only.
         self.peer_receives(which);
         self.sockets[at].peer = None;
@@ -608,7 +641,7 @@ impl Story {
         let Some(at) = Self::pick(&self.pools, which) else { return };
         let pool = &mut self.pools[at];
         let name = handle(pool.handle);
-        match how % 10 {
+        match how % 11 {
             0 => {
                 pool.drains();
                 assert_eq!(SocketPool_drain(name), 0);
@@ -641,6 +674,7 @@ impl Story {
                 let protection = Self::pick(&self.protections, much).map_or(0, |at| self.protections[at].0);
                 // One that blocks would make who is let in depend on it.
                 if much.is_multiple_of(3) {
+                    pool.protected = true;
                     assert_eq!(SocketPool_set_syn_protection(name, handle(protection)), 0);
                 }
             }
@@ -655,6 +689,11 @@ impl Story {
                     SocketPool_setconnrate(name, 1, 0),
                 ];
                 assert_eq!(refused, [-1; 6]);
+            }
+            9 if pool.added == 0 => {
+                let most = much % 3 + 1;
+                pool.per_address = Some(most);
+                assert_eq!(SocketPool_setmaxperip(name, c_int::try_from(most).unwrap()), 0);
             }
             _ => {
                 self.next_data += 1;
@@ -970,4 +1009,15 @@ fn all_arrives(peer: &mut UnixStream, going: &mut VecDeque<u8>, waits: &mut usiz
             true
         }
     }
+}
+
+/// A stream and its peer over TCP, which leaves nothing behind in the machine when it is closed.
+fn pair_with_address() -> (UnixStream, UnixStream) {
+    thread_local!(static LISTENER: TcpListener = TcpListener::bind("127.0.0.1:0").unwrap());
+    LISTENER.with(|listener| {
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        (OwnedFd::from(ours).into(), OwnedFd::from(theirs).into())
+    })
 }

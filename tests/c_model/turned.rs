@@ -209,6 +209,9 @@ impl Story {
 
     /// Sends so many bytes, and returns whether they were taken.
     fn send_turned(&mut self, at: usize, count: usize) -> bool {
+        if self.sockets[at].has_address {
+            return false;
+        }
         let bytes = self.bytes(count);
         let socket = &mut self.sockets[at];
         let pooled = socket.in_pool.as_mut().unwrap();
