@@ -16,6 +16,9 @@ mod story;
 #[path = "c_model/turned.rs"]
 mod turned;
 
+use std::fs;
+use std::path::Path;
+
 use proptest::prelude::*;
 
 proptest! {
@@ -27,4 +30,19 @@ proptest! {
     ) {
         story::run(&steps);
     }
+}
+
+/// What `fuzz/` has found worth keeping.
+#[test]
+fn the_kept_stories_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/calls");
+    let mut told = 0;
+    for file in fs::read_dir(folder).expect("the folder of kept stories") {
+        let path = file.unwrap().path();
+        // A story that fails is named in what the test prints.
+        println!("{}", path.display());
+        story::run(&story::spelled(&fs::read(path).unwrap()));
+        told += 1;
+    }
+    assert!(told > 0, "no story is kept");
 }

@@ -1021,3 +1021,12 @@ fn pair_with_address() -> (UnixStream, UnixStream) {
         (OwnedFd::from(ours).into(), OwnedFd::from(theirs).into())
     })
 }
+
+/// The steps that bytes spell.
+pub fn spelled(bytes: &[u8]) -> Vec<Step> {
+    let (steps, _) = bytes.as_chunks::<5>();
+    steps
+        .iter()
+        .map(|&[act, which, how, low, high]| (act, which, how, u16::from_le_bytes([low, high])))
+        .collect()
+}
