@@ -7,29 +7,22 @@
 
 #[path = "c_model/calls.rs"]
 mod calls;
+#[path = "support/cases.rs"]
+mod cases;
+#[path = "c_model/numbers.rs"]
+mod numbers;
 #[path = "c_model/story.rs"]
 mod story;
+#[path = "c_model/turned.rs"]
+mod turned;
+
+use std::fs;
+use std::path::Path;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
-
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2048);
-    let rng_seed = match std::env::var("SOCKETPOOL_SEED") {
-        Ok(seed) => seed.parse().map_or(RngSeed::Random, RngSeed::Fixed),
-        Err(_) => RngSeed::Fixed(0),
-    };
-    ProptestConfig {
-        cases,
-        rng_seed,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Default::default()
-    }
-}
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(cases::cases(2048))]
 
     #[test]
     fn every_call_does_what_it_says_and_nothing_else(
@@ -37,4 +30,19 @@ proptest! {
     ) {
         story::run(&steps);
     }
+}
+
+/// What `fuzz/` has found worth keeping.
+#[test]
+fn the_kept_stories_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/calls");
+    let mut told = 0;
+    for file in fs::read_dir(folder).expect("the folder of kept stories") {
+        let path = file.unwrap().path();
+        // A story that fails is named in what the test prints.
+        println!("{}", path.display());
+        story::run(&story::spelled(&fs::read(path).unwrap()));
+        told += 1;
+    }
+    assert!(told > 0, "no story is kept");
 }

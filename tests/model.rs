@@ -8,6 +8,8 @@
 mod acts;
 #[path = "model/application.rs"]
 mod application;
+#[path = "support/cases.rs"]
+mod cases;
 #[path = "model/config.rs"]
 mod config;
 #[path = "model/deadlines.rs"]
@@ -29,26 +31,10 @@ mod story;
 mod support;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use socketpool::net::sim::{Call, Schedule};
 
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("SOCKETPOOL_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1024);
-    let rng_seed = match std::env::var("SOCKETPOOL_SEED") {
-        Ok(seed) => seed.parse().map_or(RngSeed::Random, RngSeed::Fixed),
-        Err(_) => RngSeed::Fixed(0),
-    };
-    ProptestConfig {
-        cases,
-        rng_seed,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Default::default()
-    }
-}
-
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(cases::cases(1024))]
 
     #[test]
     fn a_pool_keeps_its_promises_whatever_happens(

@@ -90,6 +90,8 @@ pub(super) enum Bad {
     Kind,
     /// What it named is gone, or it never named anything.
     Stale,
+    /// Its name answers, and its descriptor is closed.
+    Closed,
     /// It was made before this process was forked off.
     Forked,
 }
@@ -100,6 +102,7 @@ impl Bad {
             Self::Null => "is NULL".to_owned(),
             Self::Kind => format!("is no {}", kind.noun()),
             Self::Stale => "is stale: it was freed, or never was a handle".to_owned(),
+            Self::Closed => "was closed by its pool".to_owned(),
             Self::Forked => "belongs to the process that forked this one".to_owned(),
         }
     }

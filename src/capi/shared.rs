@@ -298,11 +298,11 @@ impl Inner {
                 }
                 self.end_when_told(name);
             }
-            Some(id) => {
-                if let Some(reason) = self.pool.let_go(id, Reason::Closed) {
-                    self.removed(name, reason);
-                }
-            }
+            Some(id) => match self.pool.let_go(id, Reason::Closed) {
+                Some(reason) => self.removed(name, reason),
+                // Its end is still to come as an event, and then nobody removes it once more.
+                None => handles::set_left(name.get(), handles::REMOVED),
+            },
         }
         Ok(())
     }
@@ -449,11 +449,21 @@ impl Inner {
             }
             Event::Closed { userdata, reason, .. } => {
                 let name = userdata?;
-                if handles::closes_descriptor(name.get()) {
-                    self.ended(name, reason);
-                    return None;
+                let facts = handles::facts(name.get(), Kind::Connection);
+                let was_removed = facts.is_ok_and(|facts| facts.id == handles::REMOVED);
+                match (handles::closes_descriptor(name.get()), was_removed) {
+                    (true, false) => {
+                        self.ended(name, reason);
+                        return None;
+                    }
+                    (true, true) => {
+                        self.forget_in_polls(name);
+                        self.removed(name, reason);
+                        return None;
+                    }
+                    (false, false) => handles::set_left(name.get(), handles::ENDED),
+                    (false, true) => {}
                 }
-                handles::set_left(name.get(), handles::ENDED);
                 self.untold.push_back(End { name, reason: Some(reason), then: Then::Keep });
                 self.told_closed = Some(name);
                 return Some(sp_event { reason: code(reason), ..named(event::SP_EVENT_CLOSED, name) });

@@ -12,6 +12,7 @@
 #include "core/Arena.h"
 #include "core/SocketError.h"
 #include "core/SocketUtil.h"
+#include "poll/SocketPoll.h"
 #include "pool/SocketPoolHealth.h"
 #include "socket/Socket.h"
 #include "socket/SocketBuf.h"
@@ -392,10 +393,28 @@ static sp_event next(SocketPool_T pool, int kind)
     return event;
 }
 
+/* A descriptor that has the number of one that was closed, and the other end of it. */
+static int take_number(int number, int *other)
+{
+    int pair[2];
+
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    if (pair[1] == number) {
+        *other = pair[0];
+        return number;
+    }
+    *other = pair[1];
+    if (pair[0] != number) {
+        CHECK(dup2(pair[0], number) == number);
+        close(pair[0]);
+    }
+    return number;
+}
+
 static void a_number_that_the_pool_has_closed_is_somebody_elses(void)
 {
     SocketPool_T pool = make(10);
-    int port = SocketPool_listen(pool, "127.0.0.1", 0), pair[2], number;
+    int port = SocketPool_listen(pool, "127.0.0.1", 0), other, number;
     Socket_T client = Socket_new(AF_INET, SOCK_STREAM, 0);
     Connection_T conn;
     char byte = 0;
@@ -405,22 +424,92 @@ static void a_number_that_the_pool_has_closed_is_somebody_elses(void)
     Socket_free(&client);
     CHECK(next(pool, SP_EVENT_CLOSED).connection == conn);
     number = Connection_fd(conn);
-    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-    if (pair[1] == number) {
-        pair[1] = pair[0];
-        pair[0] = number;
-    }
-    if (pair[0] != number) {
-        CHECK(dup2(pair[0], number) == number);
-        close(pair[0]);
-    }
-    CHECK(write(pair[1], "x", 1) == 1);
+    take_number(number, &other);
+    CHECK(write(other, "x", 1) == 1);
     sp_pool_remove_connection(pool, conn);
     CHECK(recv(number, &byte, 1, MSG_DONTWAIT) == 1 && byte == 'x');
     SocketPool_free(&pool);
     CHECK(fcntl_ok(number));
     close(number);
-    close(pair[1]);
+    close(other);
+}
+
+static void a_number_is_somebody_elses_before_the_end_is_told(void)
+{
+    SocketPool_T pool = make(1);
+    SocketPoll_T poll = SocketPoll_new(4);
+    SocketEvent_T *events;
+    Socket_T other, newcomer, last, socket;
+    Connection_T conn;
+    int number, far;
+
+    CHECK(SocketPool_turn(pool, 0) == 0);
+    conn = add(pool, &other);
+    socket = Connection_socket(conn);
+    CHECK(next(pool, SP_EVENT_OPENED).connection == conn && Socket_fd(socket) == Connection_fd(conn));
+    CHECK(sp_connection_close(conn) == SP_OK && SocketPool_turn(pool, 0) == 0);
+    CHECK(sp_poll_add_socket(poll, socket, POLL_READ, NULL) == 0);
+    /* He is about to go, and goes at once for somebody else. */
+    CHECK(SocketPair_new(SOCK_STREAM, &newcomer, &last) == 0 && SocketPool_add(pool, newcomer) != NULL);
+    number = take_number(Connection_fd(conn), &far);
+    CHECK(write(far, "x", 1) == 1);
+    CHECK(sp_poll_add_fd(poll, number, POLL_READ, &number) == 0);
+
+    CHECK(Socket_fd(socket) == -1 && strstr(Socket_GetLastError(), "closed by its pool") != NULL);
+    CHECK(Socket_shutdown(socket, SHUT_RDWR) == -1 && Socket_setnonblocking(socket) == -1);
+    CHECK(sp_poll_mod_socket(poll, socket, 0, NULL) == -1 && sp_poll_del_socket(poll, socket) == -1);
+    CHECK(sp_poll_add_socket(poll, socket, POLL_READ, NULL) == -1);
+    CHECK(told.count == 0 && sp_pool_remove_connection(pool, conn) == 0);
+    CHECK(sp_pool_remove_connection(pool, conn) == -1 && told.count == 0);
+    CHECK(SocketPoll_getregisteredcount(poll) == 1 && SocketPoll_wait(poll, &events, 0) == 1);
+    CHECK(events[0].data == &number && events[0].events == POLL_READ);
+    CHECK(next(pool, SP_EVENT_CLOSED).connection == conn && told.count == 1);
+    CHECK(sp_pool_remove_connection(pool, conn) == -1 && Connection_isactive(conn) == 1);
+    SocketPool_free(&pool);
+    CHECK(told.count == 2 && SocketPoll_getregisteredcount(poll) == 1);
+    CHECK(write(number, "y", 1) == 1);
+    close(number);
+    close(far);
+    SocketPoll_free(&poll);
+    Socket_free(&other);
+    Socket_free(&last);
+}
+
+static void whom_the_pool_closes_no_poll_has(void)
+{
+    SocketPool_T pool = make(10);
+    SocketPoll_T poll = SocketPoll_new(4);
+    Socket_T other;
+    Connection_T conn;
+
+    CHECK(SocketPool_turn(pool, 0) == 0);
+    conn = add(pool, &other);
+    CHECK(sp_poll_add_socket(poll, Connection_socket(conn), POLL_READ, NULL) == 0);
+    CHECK(SocketPoll_getregisteredcount(poll) == 1 && sp_connection_close(conn) == SP_OK);
+    CHECK(next(pool, SP_EVENT_CLOSED).connection == conn && SocketPoll_getregisteredcount(poll) == 0);
+    SocketPool_free(&pool);
+    SocketPoll_free(&poll);
+    Socket_free(&other);
+}
+
+/* Once he is removed he does not wait to be removed again, even if the pool had ended him before and not told. */
+static void who_is_removed_before_his_end_is_told_is_gone_with_it(void)
+{
+    SocketPool_T pool = make(10);
+    Socket_T other;
+    Connection_T conn = add(pool, &other);
+    sp_event event;
+    char byte;
+
+    CHECK(SocketPool_turn(pool, 0) == 0 && SocketPool_drain(pool) == 0 && SocketPool_turn(pool, 0) == 0);
+    CHECK(told.count == 0 && sp_pool_remove_connection(pool, conn) == 0);
+    CHECK(sp_pool_remove_connection(pool, conn) == -1);
+    CHECK(SocketPool_next_event(pool, &event) == 1 && event.kind == SP_EVENT_DRAINED);
+    CHECK(told.count == 1 && strcmp(told.reason, "drained") == 0);
+    CHECK(Connection_isactive(conn) == 0 && Socket_recv(other, &byte, 1, 0) == 0);
+    SocketPool_free(&pool);
+    CHECK(told.count == 1);
+    Socket_free(&other);
 }
 
 static void fail_at_will(Connection_T conn, void *userdata, int reason, void *calls)
@@ -496,5 +585,8 @@ int main(void)
     a_pooled_socket_is_freed();
     a_number_that_the_pool_has_closed_is_somebody_elses();
     a_callback_leaves_the_failure_of_its_caller_alone();
+    a_number_is_somebody_elses_before_the_end_is_told();
+    whom_the_pool_closes_no_poll_has();
+    who_is_removed_before_his_end_is_told_is_gone_with_it();
     return failures;
 }

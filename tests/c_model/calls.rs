@@ -267,6 +267,21 @@ fn buffer_is_none(name: Handle) {
     assert_eq!(did, [-1; 7]);
 }
 
+/// A buffer of a connection whose bytes the pool's own loop moves: it is there, and not to be used.
+pub fn buffer_refuses(name: Handle) {
+    let buffer: SocketBuf_T = handle(name);
+    let mut room = [0_u8; 8];
+    let at = room.as_mut_ptr();
+    // SAFETY: every pointer is at room of ours that is as long as is said.
+    unsafe {
+        assert_eq!(SocketBuf_write(buffer, at.cast(), 8), 0);
+        assert_eq!(SocketBuf_read(buffer, at.cast(), 8), 0);
+    }
+    assert_eq!((SocketBuf_readable(buffer), SocketBuf_writeable(buffer)), (0, 0));
+    assert!(SocketBuf_readptr(buffer).is_null() && SocketBuf_writeptr(buffer).is_null());
+    assert_eq!((SocketBuf_reserve(buffer, 8), SocketBuf_produce(buffer, 8)), (-1, -1));
+}
+
 /// As `names_nothing`.
 fn protection_is_none(name: Handle) {
     let protection: SocketSYNProtect_T = handle(name);
@@ -290,8 +305,18 @@ fn protection_is_none(name: Handle) {
     assert_eq!(SocketSYNProtect_cleanup(protection), 0);
 }
 
+/// Whose a buffer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It is of no connection, and grows.
+    Alone,
+    Pooled,
+    /// A connection's that ends when nothing waits any more.
+    Draining,
+}
+
 /// One call on a buffer that is there.
-pub fn on_buffer(name: Handle, bytes: &mut Bytes, grows: bool, how: usize, fresh: &[u8]) {
+pub fn on_buffer(name: Handle, bytes: &mut Bytes, kind: Kind, how: usize, fresh: &[u8]) {
     let buffer: SocketBuf_T = handle(name);
     let n = fresh.len();
     let room = bytes.capacity.saturating_sub(bytes.waiting.len());
@@ -365,9 +390,9 @@ pub fn on_buffer(name: Handle, bytes: &mut Bytes, grows: bool, how: usize, fresh
             }
             _ => {
                 let reserved = SocketBuf_reserve(buffer, n);
-                let does = n <= room || grows;
+                let does = n <= room || kind == Kind::Alone;
                 assert_eq!(reserved, if does { 0 } else { -1 });
-                if n > room && grows {
+                if n > room && kind == Kind::Alone {
                     bytes.capacity = (bytes.capacity * 2).max(bytes.waiting.len() + n);
                 }
             }
@@ -377,6 +402,10 @@ pub fn on_buffer(name: Handle, bytes: &mut Bytes, grows: bool, how: usize, fresh
         if !at.is_null() {
             assert!(bytes.waiting.iter().eq(std::slice::from_raw_parts(at, bytes.waiting.len())));
         }
+    }
+    if kind == Kind::Draining && bytes.waiting.is_empty() && SocketBuf_writeable(buffer) == 0 {
+        // It was the last that its connection had to do.
+        *bytes = Bytes::default();
     }
     let (waiting, capacity) = (bytes.waiting.len(), bytes.capacity);
     let room = capacity.saturating_sub(waiting);

@@ -79,7 +79,7 @@ pub(in super::super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocke
     let held = hold_name(handle, kind)?;
     match held.slot.state.load(Ordering::Acquire) & GIVEN_UP {
         0 => Ok(held),
-        _ => Err(Bad::Stale),
+        _ => Err(Bad::Closed),
     }
 }
 
@@ -147,8 +147,8 @@ mod tests {
         let connection = name_connection(facts).unwrap();
         let in_use = hold_socket(connection, Kind::Connection).unwrap();
         give_up(connection, ours);
-        assert_eq!(hold_socket(connection, Kind::Connection).err(), Some(Bad::Stale));
-        assert_eq!(hold_socket(view(connection, Kind::Socket), Kind::Socket).err(), Some(Bad::Stale));
+        assert_eq!(hold_socket(connection, Kind::Connection).err(), Some(Bad::Closed));
+        assert_eq!(hold_socket(view(connection, Kind::Socket), Kind::Socket).err(), Some(Bad::Closed));
         assert!(lives(connection) && !closes_descriptor(connection));
         theirs.set_nonblocking(true).unwrap();
         assert_eq!(theirs.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it is in use");
