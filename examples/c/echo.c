@@ -26,7 +26,7 @@ static int give_up(void)
     return 1;
 }
 
-/* Answers every whole line that waits. Whoever does not read what it asked for is closed. */
+/* Answers every whole line that waits. Those for whose answer there is no room wait until the client has read some. */
 static void answer(sp_connection *connection)
 {
     const void *data, *end;
@@ -36,10 +36,8 @@ static void answer(sp_connection *connection)
     while (sp_connection_input(connection, &data, &length) == SP_OK && length > 0 &&
            (end = memchr(data, '\n', length)) != NULL) {
         size_t line = (size_t)((const char *)end - (const char *)data) + 1;
-        if (sp_connection_send(connection, data, line) == SP_SENT_REFUSED) {
-            sp_connection_close(connection);
+        if (sp_connection_send(connection, data, line) == SP_SENT_REFUSED)
             return;
-        }
         sp_connection_consume(connection, line);
     }
 }
@@ -66,7 +64,7 @@ int main(int argc, char **argv)
         if (sp_pool_turn(pool, 200) != SP_OK)
             return give_up();
         while (sp_pool_next_event(pool, &event) == 1) {
-            if (event.kind == SP_EVENT_READABLE)
+            if (event.kind == SP_EVENT_READABLE || event.kind == SP_EVENT_WRITABLE)
                 answer(event.connection);
             else if (event.kind == SP_EVENT_CLOSED)
                 printf("a connection ended: %s\n", sp_reason_name(event.reason));

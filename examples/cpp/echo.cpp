@@ -13,7 +13,7 @@ static void answer(socketpool::Connection client)
     socketpool::View line;
     for (std::size_t taken; client.line(line, taken); client.consume(taken))
         if (client.send(line.data, taken) == socketpool::Sent::refused)
-            return client.close();
+            return; // there is no room until the client has read some
 }
 
 int main(int argc, char **argv) try {
@@ -30,7 +30,7 @@ int main(int argc, char **argv) try {
         }
         pool.turn(200); // a signal that comes just before the wait is seen after it
         for (socketpool::Event event; pool.next(event);)
-            if (event.kind == socketpool::Kind::readable)
+            if (event.kind == socketpool::Kind::readable || event.kind == socketpool::Kind::writable)
                 answer(event.connection);
     }
 } catch (const socketpool::Error &error) {

@@ -14,7 +14,8 @@
 // Some of it waits in the pool until the peer takes it.
 #define SP_SENT_QUEUED 1
 
-// Nothing of it will be sent: so much waits already that it does not fit, or the connection has ended.
+// Nothing of it will be sent: so much waits already that it does not fit, or the connection has ended. Nothing more is
+// received then before `SP_EVENT_WRITABLE` tells that there is room.
 #define SP_SENT_REFUSED 2
 
 // A connection has come: hang your own data on it.
@@ -376,8 +377,8 @@ int SocketBuf_full(SocketBuf_T buffer);
 // Forgets what waits. 0, or -1.
 int SocketBuf_clear(SocketBuf_T buffer);
 
-// Forgets what waits, and overwrites with zeros whatever has been in the buffer or was shown by `SocketBuf_writeptr`.
-// 0, or -1.
+// Forgets what waits, and overwrites it with zeros, and what `SocketBuf_writeptr` shows. Memory of bytes that were consumed
+// before is the pool's again if it was a connection's buffer: call this before `SocketBuf_consume`. 0, or -1.
 int SocketBuf_secureclear(SocketBuf_T buffer);
 
 // Where the bytes are that wait: all of them in one piece, `SocketBuf_readable` of them. NULL if none do, or if it fails.

@@ -239,8 +239,8 @@ pub extern "C" fn SocketBuf_clear(buffer: SocketBuf_T) -> c_int {
     })
 }
 
-/// Forgets what waits, and overwrites with zeros whatever has been in the buffer or was shown by `SocketBuf_writeptr`.
-/// 0, or -1.
+/// Forgets what waits, and overwrites it with zeros, and what `SocketBuf_writeptr` shows. Memory of bytes that were consumed
+/// before is the pool's again if it was a connection's buffer: call this before `SocketBuf_consume`. 0, or -1.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketBuf_secureclear(buffer: SocketBuf_T) -> c_int {
     with_buffer("SocketBuf_secureclear", buffer, -1, |buffer| {

@@ -91,7 +91,10 @@ pub(super) unsafe fn send(
         Ok(match connection.send(bytes) {
             Sent::Now => SP_SENT_NOW,
             Sent::Queued => SP_SENT_QUEUED,
-            Sent::Refused => SP_SENT_REFUSED,
+            Sent::Refused => {
+                connection.await_room();
+                SP_SENT_REFUSED
+            }
         })
     })
 }
@@ -139,7 +142,8 @@ pub extern "C" fn sp_connection_consume(connection: *mut sp_connection, length: 
 pub const SP_SENT_NOW: c_int = 0;
 /// Some of it waits in the pool until the peer takes it.
 pub const SP_SENT_QUEUED: c_int = 1;
-/// Nothing of it will be sent: so much waits already that it does not fit, or the connection has ended.
+/// Nothing of it will be sent: so much waits already that it does not fit, or the connection has ended. Nothing more is
+/// received then before `SP_EVENT_WRITABLE` tells that there is room.
 pub const SP_SENT_REFUSED: c_int = 2;
 
 /// Sends bytes and returns what became of them, one of `SP_SENT_…`.

@@ -115,6 +115,15 @@ impl<U, N: Net> Connection<'_, U, N> {
         self.inbox.open_view().0
     }
 
+    /// Something was refused, and will be sent when there is room: that is told as [`Event::Writable`](super::Event::Writable),
+    /// and nothing is read before, if something waits that will make room.
+    #[cfg(feature = "capi")]
+    pub(crate) fn await_room(&mut self) {
+        if self.record.waiting_out() > 0 && self.core.staged(self.id) == 0 && !self.record.is_ending() {
+            sending::pass_high(self.core, self.record);
+        }
+    }
+
     /// Bytes of input that wait, whether a rate lets them be seen or not.
     #[cfg(feature = "capi")]
     pub(crate) fn input_len(&self) -> usize {

@@ -505,7 +505,8 @@ pub(super) fn mark_high<N: Net, U>(core: &mut Core<N>, id: ConnId, record: &mut 
     pass_high(core, record);
 }
 
-fn pass_high<N: Net, U>(core: &Core<N>, record: &mut Record<N::Stream, U>) {
+/// From now on the application is told when what waits has gone down to the low mark, and nothing is read before.
+pub(super) fn pass_high<N: Net, U>(core: &Core<N>, record: &mut Record<N::Stream, U>) {
     record.flags.insert(Flags::HIGH);
     if core.config().on_output_high == OutputHigh::StopReading {
         record.muted.insert(Muted::BACK_PRESSURE);

@@ -228,13 +228,10 @@ fn limited_crowd(live: usize, spare: usize) -> Crowd {
     crowd_of(pool, live, spare, fake())
 }
 
-/// Makes sockets of descriptors that are none.
+/// Accepts sockets that are none.
 fn fake() -> impl FnMut(&mut Vec<UnixStream>) -> Socket_T {
-    let mut made = 0;
-    move |_| {
-        made += 1;
-        Socket_new_from_fd(fakes::descriptor(made))
-    }
+    let listener = Socket_new_from_fd(fakes::descriptor(0));
+    move |_| Socket_accept(listener)
 }
 
 macro_rules! at_every_size {

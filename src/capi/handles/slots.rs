@@ -26,6 +26,7 @@ pub(super) struct Slot {
     pub(super) userdata: AtomicPtr<c_void>,
     pub(super) created_ms: AtomicU64,
     pub(super) active_ms: AtomicU64,
+    /// While it is free: the slot that was given back before, or [`NONE`].
     pub(super) fd: AtomicI32,
     /// Whether the slot closes `fd`.
     pub(super) closes: AtomicBool,
@@ -53,7 +54,8 @@ impl Slot {
 /// Slots that were used and are free, the first that was never used, and how many forks ago that was noted.
 #[derive(Debug)]
 pub(super) struct Free {
-    slots: Vec<u32>,
+    /// The slot that was given back last; each knows the one before: see [`Slot::fd`].
+    last: Option<u32>,
     unused: u32,
     forks: u32,
 }
@@ -64,7 +66,7 @@ static SEGMENTS: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
 /// Segments of the processes from which this one was forked off, so that what looks for leaks finds them.
 static HIDDEN: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
     [const { AtomicPtr::new(ptr::null_mut()) }; MOST_SLOTS / SEGMENT];
-static FREE: Lock<Free> = Lock::new(Free { slots: Vec::new(), unused: 0, forks: 0 });
+static FREE: Lock<Free> = Lock::new(Free { last: None, unused: 0, forks: 0 });
 
 /// Slots below this were made by the processes from which this one was forked off, and are not to be found.
 static INHERITED: AtomicU32 = AtomicU32::new(0);
@@ -78,7 +80,7 @@ pub(super) fn free_slots() -> Guard<'static, Free> {
     let forks = FORKS.load(Ordering::Relaxed);
     if free.forks != forks {
         free.forks = forks;
-        free.slots.clear();
+        free.last = None;
         free.unused = INHERITED.load(Ordering::Relaxed);
     }
     free
@@ -95,16 +97,15 @@ pub(super) fn slot(place: u32) -> Option<&'static Slot> {
 /// Takes a free slot out, with the generation that its next handle will have.
 pub(super) fn take_slot() -> Option<(u32, &'static Slot)> {
     let mut free = free_slots();
-    if let Some(place) = free.slots.pop() {
-        return Some((place, slot(place).expect("it was used before")));
+    if let Some(place) = free.last {
+        let slot = slot(place).expect("it was used before");
+        free.last = u32::try_from(slot.fd.load(Ordering::Relaxed)).ok();
+        return Some((place, slot));
     }
     let place = free.unused;
     let segment = SEGMENTS.get(place as usize / SEGMENT)?;
     if segment.load(Ordering::Acquire).is_null() {
         get_ready();
-        // As many as there are slots in it can be given back without an allocation.
-        let room = free.unused as usize + SEGMENT - free.slots.len();
-        free.slots.try_reserve(room).ok()?;
         let mut slots = Vec::new();
         slots.try_reserve_exact(SEGMENT).ok()?;
         slots.resize_with(SEGMENT, Slot::new);
@@ -120,7 +121,10 @@ pub(super) fn take_slot() -> Option<(u32, &'static Slot)> {
 pub(super) fn give_back_slot(slot: &Slot, place: u32) {
     // One whose generations are used up names nothing again.
     if slot.state.load(Ordering::Relaxed) >> GENERATION_SHIFT < u64::from(u32::MAX) {
-        free_slots().slots.push(place);
+        let mut free = free_slots();
+        // Places are below 2^28.
+        slot.fd.store(free.last.map_or(NONE, u32::cast_signed), Ordering::Relaxed);
+        free.last = Some(place);
     }
 }
 
@@ -156,3 +160,5 @@ fn get_ready() {
 const MOST_SLOTS: usize = 1 << 28;
 /// Slots are made so many at a time.
 const SEGMENT: usize = 4096;
+/// In place of a slot.
+const NONE: i32 = -1;

@@ -69,6 +69,6 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Option<Entry>>() <= 56, "{}", size_of::<Option<Entry>>());
+        assert!(size_of::<Option<Entry>>() <= 40, "{}", size_of::<Option<Entry>>());
     }
 }

@@ -4,10 +4,14 @@
 //! The functions below stand in for libc's in the program that has this module. They take its place for every
 //! descriptor, so they hand the real ones on to the kernel. Bytes come and go at no cost.
 
-use std::ffi::{c_int, c_long, c_void};
+use std::ffi::{c_int, c_long, c_ulong, c_void};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Above every number that the kernel gives out here.
 const FIRST: c_int = 100_000;
+
+/// The number of the next one that is accepted at a fake listener.
+static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// What a fake one receives at a time.
 const REQUEST_BYTES: usize = 64;
@@ -80,20 +84,52 @@ unsafe extern "C" fn getpeername(
     length: *mut libc::socklen_t,
 ) -> c_int {
     if is_fake(fd) {
-        let peer = libc::sockaddr_in {
-            sin_family: libc::AF_INET as libc::sa_family_t,
-            sin_port: 4711_u16.to_be(),
-            sin_addr: libc::in_addr { s_addr: (0x0a00_0000 + (fd - FIRST).cast_unsigned()).to_be() },
-            sin_zero: [0; 8],
-        };
         // SAFETY: whoever asks has room for the address of any peer.
-        unsafe {
-            address.cast::<libc::sockaddr_in>().write(peer);
-            length.write(size_of::<libc::sockaddr_in>() as libc::socklen_t);
-        }
+        unsafe { tell_peer(fd, address, length) };
         return 0;
     }
     real(libc::SYS_getpeername, fd, [address as c_long, length as c_long, 0, 0, 0])
+}
+
+/// Writes whose a fake socket is.
+unsafe fn tell_peer(fd: c_int, address: *mut libc::sockaddr, length: *mut libc::socklen_t) {
+    let peer = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 4711_u16.to_be(),
+        sin_addr: libc::in_addr { s_addr: (0x0a00_0000 + (fd - FIRST).cast_unsigned()).to_be() },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: the caller says that there is room for it.
+    unsafe {
+        address.cast::<libc::sockaddr_in>().write(peer);
+        length.write(size_of::<libc::sockaddr_in>() as libc::socklen_t);
+    }
+}
+
+/// Somebody always waits at a fake listener.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn accept4(
+    fd: c_int,
+    address: *mut libc::sockaddr,
+    length: *mut libc::socklen_t,
+    flags: c_int,
+) -> c_int {
+    if is_fake(fd) {
+        let accepted = descriptor(NEXT.fetch_add(1, Ordering::Relaxed));
+        // SAFETY: whoever asks has room for the address of any peer.
+        unsafe { tell_peer(accepted, address, length) };
+        return accepted;
+    }
+    real(libc::SYS_accept4, fd, [address as c_long, length as c_long, flags.into(), 0, 0])
+}
+
+/// The third argument comes in the register that it has in the variadic function.
+#[unsafe(no_mangle)]
+extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: c_long) -> c_int {
+    if is_fake(fd) {
+        return 0;
+    }
+    real(libc::SYS_ioctl, fd, [request.cast_signed(), argument, 0, 0, 0])
 }
 
 #[unsafe(no_mangle)]
