@@ -9,12 +9,16 @@
 #include "socket/SocketBuf.h"
 
 static char shared[8];
+static pthread_barrier_t both;
 
 static void *read_into(void *place)
 {
     SocketBuf_T buffer = SocketBuf_new(NULL, 64);
     int round;
 
+    /* What one has done before, the other may know of. */
+    if (place == shared)
+        pthread_barrier_wait(&both);
     for (round = 0; round < 1000; round++) {
         SocketBuf_write(buffer, "12345678", 8);
         SocketBuf_read(buffer, place, 8);
@@ -34,6 +38,7 @@ int main(int argc, char **argv)
         pthread_t threads[2];
         int n;
 
+        pthread_barrier_init(&both, NULL, 2);
         for (n = 0; n < 2; n++)
             pthread_create(&threads[n], NULL, read_into, shared);
         for (n = 0; n < 2; n++)

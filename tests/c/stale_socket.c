@@ -72,7 +72,7 @@ static void nothing_touches_the_stranger(Socket_T socket)
     socklen_t length = sizeof nodelay;
     char byte = 0;
 
-    CHECK(Socket_setnonblocking(socket) == -1 && strstr(Socket_GetLastError(), "socket is stale") != NULL);
+    CHECK(Socket_setnonblocking(socket) == -1 && strstr(Socket_GetLastError(), "closed by its pool") != NULL);
     CHECK((fcntl(stranger, F_GETFL) & O_NONBLOCK) == 0);
     CHECK(Socket_setnodelay(socket, 1) == -1 && Socket_setkeepalive(socket, 9, 9, 9) == -1);
     CHECK(getsockopt(stranger, IPPROTO_TCP, TCP_NODELAY, &nodelay, &length) == 0 && nodelay == 0);

@@ -330,6 +330,9 @@ impl Story {
     fn pool_is_free(&mut self, gone: Handle) {
         self.listen();
         let at = self.pools.iter().position(|pool| pool.handle == gone).unwrap();
+        // Nobody asks for its events any more.
+        let pooled = self.sockets.iter_mut().filter_map(|socket| socket.in_pool.as_mut());
+        pooled.filter(|pooled| pooled.pool == gone).for_each(|pooled| pooled.waits_for_event = false);
         self.everybody_is_gone(gone);
         self.pools.swap_remove(at);
         self.dead.push((What::Pool, gone));
