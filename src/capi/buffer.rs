@@ -11,10 +11,12 @@ use std::sync::{Mutex, MutexGuard};
 use libc::{iovec, ssize_t};
 
 use super::arena::{self, Arena_T};
+use super::driven::{self, Conn};
 use super::handles::{self, Bad, Kind, Object};
 use super::status::{Failure, answer, not_yet};
 use super::storage::Storage;
 use super::{handed, sides};
+use crate::server::Side;
 
 /// A buffer. A pointer to it is a name, not an address.
 #[derive(Debug)]
@@ -94,6 +96,28 @@ fn with_buffer<T>(
             _ => run(&mut *handles::pin::<Buffer>(handle).map_err(bad)?.lock()?),
         }
     })
+}
+
+/// What a buffer of a connection answers at once; `None` if that is gone, or something is wrong.
+#[inline(always)]
+fn at_once<T>(buffer: SocketBuf_T, ask: impl FnOnce(&mut Conn<'_>, Side) -> T) -> Option<T> {
+    let handle = buffer.addr() as u64;
+    let side = match handles::kind(handle)? {
+        Kind::Input => Side::Input,
+        Kind::Output => Side::Output,
+        _ => return None,
+    };
+    driven::ask(handles::view(handle, Kind::Connection), |conn| ask(conn, side))
+}
+
+fn waiting(function: &str, buffer: SocketBuf_T) -> usize {
+    at_once(buffer, |conn, side| conn.waiting(side))
+        .unwrap_or_else(|| with_buffer(function, buffer, 0, |buffer| Ok(buffer.len())))
+}
+
+fn room(function: &str, buffer: SocketBuf_T) -> usize {
+    at_once(buffer, |conn, side| conn.room(side))
+        .unwrap_or_else(|| with_buffer(function, buffer, 0, |buffer| Ok(free(buffer))))
 }
 
 /// Frees a buffer that belongs to no connection by its handle.
@@ -197,25 +221,25 @@ pub extern "C" fn SocketBuf_written(buffer: SocketBuf_T, length: usize) -> c_int
 /// How many bytes wait; 0 for a bad handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketBuf_readable(buffer: SocketBuf_T) -> usize {
-    with_buffer("SocketBuf_readable", buffer, 0, |buffer| Ok(buffer.len()))
+    waiting("SocketBuf_readable", buffer)
 }
 
 /// As `SocketBuf_readable`.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketBuf_available(buffer: SocketBuf_T) -> usize {
-    with_buffer("SocketBuf_available", buffer, 0, |buffer| Ok(buffer.len()))
+    waiting("SocketBuf_available", buffer)
 }
 
 /// How many more bytes have room; 0 for a bad handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketBuf_writeable(buffer: SocketBuf_T) -> usize {
-    with_buffer("SocketBuf_writeable", buffer, 0, |buffer| Ok(free(buffer)))
+    room("SocketBuf_writeable", buffer)
 }
 
 /// As `SocketBuf_writeable`.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketBuf_space(buffer: SocketBuf_T) -> usize {
-    with_buffer("SocketBuf_space", buffer, 0, |buffer| Ok(free(buffer)))
+    room("SocketBuf_space", buffer)
 }
 
 /// Whether nothing waits, 1 or 0; 1 for a bad handle.
@@ -253,9 +277,9 @@ pub extern "C" fn SocketBuf_secureclear(buffer: SocketBuf_T) -> c_int {
 /// Valid until the next call that changes the buffer, `SocketBuf_writeptr` included.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketBuf_readptr(buffer: SocketBuf_T) -> *const c_void {
-    with_buffer("SocketBuf_readptr", buffer, ptr::null(), |buffer| {
-        let waiting = buffer.waiting();
-        Ok(if waiting.is_empty() { ptr::null() } else { waiting.as_ptr().cast() })
+    let start = |waiting: &[u8]| if waiting.is_empty() { ptr::null() } else { waiting.as_ptr().cast() };
+    at_once(buffer, |conn, side| start(conn.bytes(side))).unwrap_or_else(|| {
+        with_buffer("SocketBuf_readptr", buffer, ptr::null(), |buffer| Ok(start(buffer.waiting())))
     })
 }
 

@@ -165,6 +165,16 @@ pub(super) fn with_member<T>(
     run(None)
 }
 
+/// Asks a connection that the program drives something that changes nothing, and that cannot fail or panic. `None` if there is
+/// none.
+#[inline(always)]
+pub(super) fn ask<T>(connection: u64, ask: impl FnOnce(&mut Conn<'_>) -> T) -> Option<T> {
+    let member = handles::member::<Shared>(connection).ok()?;
+    let mut inner = member.owner.lock().ok()?;
+    let mut conn = inner.pool.driven(ConnId::from_u64(member.id)?)?;
+    Some(ask(&mut conn))
+}
+
 /// Why a connection cannot be driven, unless the pool has ended it.
 #[cold]
 fn is_gone(inner: &Inner, id: ConnId, connection: u64) -> Result<(), Failure> {

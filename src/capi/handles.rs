@@ -58,18 +58,21 @@ impl Kind {
         }
     }
 
-    const ALL: [Self; 10] = [
-        Self::Pool,
-        Self::Connection,
-        Self::Socket,
-        Self::Input,
-        Self::Output,
-        Self::Health,
-        Self::Buffer,
-        Self::Poll,
-        Self::Arena,
-        Self::Protection,
-    ];
+    const fn of_number(number: u64) -> Option<Self> {
+        Some(match number {
+            1 => Self::Pool,
+            2 => Self::Connection,
+            3 => Self::Socket,
+            4 => Self::Input,
+            5 => Self::Output,
+            6 => Self::Health,
+            7 => Self::Buffer,
+            8 => Self::Poll,
+            9 => Self::Arena,
+            10 => Self::Protection,
+            _ => return None,
+        })
+    }
 
     /// Of which kind the slots are that handles of this kind name. A socket's may be a connection as well.
     #[inline]
@@ -226,9 +229,9 @@ pub(super) const fn view(handle: u64, kind: Kind) -> u64 {
 }
 
 /// What a handle says that it names, which may not be so.
-pub(super) fn kind(handle: u64) -> Option<Kind> {
-    let number = handle >> KIND_SHIFT & KIND_MASK;
-    Kind::ALL.into_iter().find(|kind| *kind as u64 == number)
+#[inline]
+pub(super) const fn kind(handle: u64) -> Option<Kind> {
+    Kind::of_number(handle >> KIND_SHIFT & KIND_MASK)
 }
 
 /// Whether a handle names something at this moment.

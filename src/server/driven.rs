@@ -399,10 +399,10 @@ impl<U, N: Net> Driven<'_, U, N> {
 
     /// What is in this ring waits from now on, where nothing has waited.
     fn wait(&mut self, side: Side, ring: Lent<Ring>) -> Result<(), TryReserveError> {
-        self.core.read_clock();
         match side {
             Side::Input => self.record.input = Some(ring),
             Side::Output => {
+                self.core.read_clock();
                 let mut output = match self.core.store.output() {
                     Ok(output) => output,
                     Err(error) => {
