@@ -263,11 +263,17 @@ pub(super) fn check(handle: u64, kind: Kind) -> Result<(), Bad> {
     find(handle, kind).map(|_| ())
 }
 
+/// Whether a handle says that it names something of this kind.
+#[inline]
+const fn handle_is(handle: u64, kind: Kind) -> bool {
+    handle >> KIND_SHIFT & KIND_MASK == kind as u64
+}
+
 /// Whether the slot with this state is what the handle names as this kind.
 #[inline]
 fn is_named(state: u64, handle: u64, kind: Kind) -> bool {
     let is_a_slot_of = |of| (state ^ view(handle, of)) >> KIND_SHIFT == 0;
-    handle >> KIND_SHIFT & KIND_MASK == kind as u64
+    handle_is(handle, kind)
         && (is_a_slot_of(kind.of_slot()) || kind == Kind::Socket && is_a_slot_of(Kind::Connection))
 }
 
@@ -419,17 +425,20 @@ pub(super) fn connection_of(socket: u64) -> Option<u64> {
 /// The connection that a socket is, if `pool` has it. Fails with what is wrong with which of the two.
 #[inline]
 pub(super) fn connection_in(pool: u64, socket: u64) -> Result<Option<u64>, (Kind, Bad)> {
-    let of_socket = |bad| (Kind::Socket, bad);
-    let slot = find(socket, Kind::Socket).map_err(of_socket)?;
-    let owner = slot.owner.load(Ordering::Relaxed);
-    fence(Ordering::Acquire);
-    let state = slot.state.load(Ordering::Relaxed);
-    find(pool, Kind::Pool).map_err(|bad| (Kind::Pool, bad))?;
-    let connection = view(socket, Kind::Connection);
-    if owner == pool && is_named(state, connection, Kind::Connection) {
-        return Ok(Some(connection));
+    if let Some(slot) = slot(socket as u32 & PLACE_MASK)
+        && handle_is(socket, Kind::Socket)
+        && slot.owner.load(Ordering::Relaxed) == pool
+    {
+        fence(Ordering::Acquire);
+        let connection = view(socket, Kind::Connection);
+        let state = slot.state.load(Ordering::Relaxed);
+        if is_named(state, connection, Kind::Connection) && find(pool, Kind::Pool).is_ok() {
+            return Ok(Some(connection));
+        }
     }
-    if is_named(state, socket, Kind::Socket) { Ok(None) } else { Err(of_socket(Bad::Stale)) }
+    find(socket, Kind::Socket).map_err(|bad| (Kind::Socket, bad))?;
+    find(pool, Kind::Pool).map_err(|bad| (Kind::Pool, bad))?;
+    Ok(None)
 }
 
 /// A connection and what owns it, for one call.
@@ -469,12 +478,9 @@ impl<T: Object> Member<T> {
 /// Takes hold of the owner of a connection.
 #[inline(always)]
 pub(super) fn member<T: Object>(connection: u64) -> Result<Member<T>, Bad> {
-    let slot = find(connection, Kind::Connection)?;
-    let (owner, id) = (slot.owner.load(Ordering::Relaxed), slot.id.load(Ordering::Relaxed));
-    fence(Ordering::Acquire);
-    if !is_named(slot.state.load(Ordering::Relaxed), connection, Kind::Connection) {
-        return Err(Bad::Stale);
-    }
+    let (slot, owner, id) = read(connection, Kind::Connection, |slot| {
+        (slot, slot.owner.load(Ordering::Relaxed), slot.id.load(Ordering::Relaxed))
+    })?;
     Ok(Member { slot, owner: pin(owner)?, id })
 }
 
@@ -502,13 +508,18 @@ pub(super) fn set_userdata(connection: u64, userdata: *mut c_void) -> Result<(),
     find(connection, Kind::Connection).map(|slot| slot.userdata.store(userdata, Ordering::Release))
 }
 
-/// Reads what belongs together: what was read counts only if the slot still names the same thing afterwards.
+/// Reads what belongs together. What was read counts only if the slot names the thing afterwards: it did before, for whoever has
+/// the handle has it from when that was published.
 #[inline]
-fn read<T>(handle: u64, kind: Kind, read: impl FnOnce(&Slot) -> T) -> Result<T, Bad> {
-    let slot = find(handle, kind)?;
-    let value = read(slot);
-    fence(Ordering::Acquire);
-    if is_named(slot.state.load(Ordering::Relaxed), handle, kind) { Ok(value) } else { Err(Bad::Stale) }
+fn read<T>(handle: u64, kind: Kind, read: impl FnOnce(&'static Slot) -> T) -> Result<T, Bad> {
+    if let Some(slot) = slot(handle as u32 & PLACE_MASK) {
+        let value = read(slot);
+        fence(Ordering::Acquire);
+        if is_named(slot.state.load(Ordering::Relaxed), handle, kind) {
+            return Ok(value);
+        }
+    }
+    Err(why_not(handle, kind))
 }
 
 const PLACE_MASK: u32 = (1 << KIND_SHIFT) - 1;
