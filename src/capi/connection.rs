@@ -196,8 +196,7 @@ pub extern "C" fn sp_connection_userdata(connection: *mut sp_connection) -> *mut
 /// The descriptor of a connection, which stays the pool's; -1 for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_connection_fd(connection: *mut sp_connection) -> c_int {
-    let facts = handles::facts(connection.addr() as u64, Kind::Connection);
-    found("sp_connection_fd", -1, facts.map(|facts| facts.fd), Kind::Connection)
+    found("sp_connection_fd", -1, handles::descriptor(connection.addr() as u64), Kind::Connection)
 }
 
 /// Stores who is on the other side, as text that ends with NUL, such as `192.0.2.1:40000`, or `unix`. `size` is the room

@@ -497,6 +497,18 @@ pub(super) fn userdata(connection: u64) -> Result<*mut c_void, Bad> {
     read(connection, Kind::Connection, |slot| slot.userdata.load(Ordering::Acquire))
 }
 
+/// The descriptor of a connection.
+#[inline]
+pub(super) fn descriptor(connection: u64) -> Result<RawFd, Bad> {
+    read(connection, Kind::Connection, |slot| slot.fd.load(Ordering::Relaxed))
+}
+
+/// When it was made, in milliseconds.
+#[inline]
+pub(super) fn created_ms(connection: u64) -> Result<u64, Bad> {
+    read(connection, Kind::Connection, |slot| slot.created_ms.load(Ordering::Relaxed))
+}
+
 /// When it was last active, in milliseconds.
 #[inline]
 pub(super) fn active_ms(connection: u64) -> Result<u64, Bad> {

@@ -14,7 +14,7 @@ use super::pool::Connection_T;
 /// Another view of the slot of a connection that is there.
 fn view<T>(function: &str, connection: Connection_T, kind: Kind) -> *mut T {
     let handle = connection.addr() as u64;
-    let view = handles::facts(handle, Kind::Connection)
+    let view = handles::check(handle, Kind::Connection)
         .map(|_| without_provenance_mut(handles::view(handle, kind) as usize));
     found(function, null_mut(), view, Kind::Connection)
 }
@@ -44,8 +44,7 @@ pub extern "C" fn Connection_outbuf(connection: Connection_T) -> SocketBuf_T {
 /// The descriptor of a connection, which stays the pool's; -1 for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_fd(connection: Connection_T) -> c_int {
-    let facts = handles::facts(connection.addr() as u64, Kind::Connection);
-    found("Connection_fd", -1, facts.map(|facts| facts.fd), Kind::Connection)
+    found("Connection_fd", -1, handles::descriptor(connection.addr() as u64), Kind::Connection)
 }
 
 /// What the program has hung on a connection; NULL if nothing, or for a bad handle. Takes no lock.
@@ -75,8 +74,7 @@ pub extern "C" fn Connection_setdata(connection: Connection_T, userdata: *mut c_
 /// When a connection was added, in milliseconds as `Socket_get_monotonic_ms` counts them; 0 for a bad handle. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_created_at(connection: Connection_T) -> u64 {
-    let facts = handles::facts(connection.addr() as u64, Kind::Connection);
-    found("Connection_created_at", 0, facts.map(|facts| facts.created_ms), Kind::Connection)
+    found("Connection_created_at", 0, handles::created_ms(connection.addr() as u64), Kind::Connection)
 }
 
 /// When bytes last moved on a connection, or it was touched; as `Connection_created_at`. Takes no lock.
@@ -89,7 +87,7 @@ pub extern "C" fn Connection_last_active(connection: Connection_T) -> u64 {
 /// which is no error. Takes no lock.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_isactive(connection: Connection_T) -> c_int {
-    c_int::from(handles::facts(connection.addr() as u64, Kind::Connection).is_ok())
+    c_int::from(handles::check(connection.addr() as u64, Kind::Connection).is_ok())
 }
 
 /// Says that a connection is in use, and that the operation is done that was open on it. Returns 0; -1 for a bad handle.

@@ -1,67 +1,84 @@
-//! The entries of a poll by their descriptors: some fifty bytes for each.
+//! The entries of a poll by their descriptors: some forty bytes for each.
 
-use std::collections::TryReserveError;
 use std::os::fd::RawFd;
-
-use slab::Slab;
 
 use super::set::Entry;
 use crate::connection::Descriptors;
 
+/// Entries, in pages that stay where they are: to move them all for one more would take their memory twice.
 #[derive(Debug)]
 pub(super) struct Entries {
-    slots: Slab<Entry>,
+    pages: Vec<Box<[Option<Entry>]>>,
+    /// Places that are free, below `used`.
+    free: Vec<u32>,
+    used: u32,
     by_fd: Descriptors,
 }
 
 impl Entries {
     pub(super) fn new() -> Self {
-        Self { slots: Slab::new(), by_fd: Descriptors::new() }
+        Self { pages: Vec::new(), free: Vec::new(), used: 0, by_fd: Descriptors::new() }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.used as usize - self.free.len()
+    }
+
+    fn place(&mut self, place: u32) -> Option<&mut Option<Entry>> {
+        self.pages.get_mut(place as usize / PAGE)?.get_mut(place as usize % PAGE)
     }
 
     pub(super) fn get(&self, fd: RawFd) -> Option<&Entry> {
-        self.slots.get(self.by_fd.get(fd)? as usize)
+        let place = self.by_fd.get(fd)? as usize;
+        self.pages.get(place / PAGE)?.get(place % PAGE)?.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, fd: RawFd) -> Option<&mut Entry> {
-        self.slots.get_mut(self.by_fd.get(fd)? as usize)
+        let place = self.by_fd.get(fd)?;
+        self.place(place)?.as_mut()
     }
 
     /// Adds an entry for a descriptor that has none. `false`, and nothing has changed, without memory.
     pub(super) fn insert(&mut self, fd: RawFd, entry: Entry) -> bool {
-        let slot = self.slots.vacant_key();
-        let has_room = slot < self.slots.capacity() || self.grow().is_ok();
-        let noted = has_room && u32::try_from(slot).is_ok_and(|slot| self.by_fd.insert(fd, slot).is_ok());
-        if noted {
-            self.slots.insert(entry);
+        let place = self.free.last().copied().unwrap_or(self.used);
+        let has_room = (place as usize) < self.pages.len() * PAGE || self.add_page().is_some();
+        if !has_room || self.by_fd.insert(fd, place).is_err() {
+            return false;
         }
-        noted
+        if self.free.pop().is_none() {
+            self.used += 1;
+        }
+        if let Some(at) = self.place(place) {
+            *at = Some(entry);
+        }
+        true
     }
 
-    /// `Slab` has no fallible way to grow, so the memory that it is about to ask for is asked for before.
-    fn grow(&mut self) -> Result<(), TryReserveError> {
-        let more = self.slots.len().max(LEAST);
-        Vec::<Option<Entry>>::new().try_reserve_exact(self.slots.len() + more)?;
-        self.slots.reserve_exact(more);
-        Ok(())
+    fn add_page(&mut self) -> Option<()> {
+        self.pages.try_reserve(1).ok()?;
+        // All that may be given back can be noted.
+        self.free.try_reserve(self.used as usize + PAGE - self.free.len()).ok()?;
+        let mut page = Vec::new();
+        page.try_reserve_exact(PAGE).ok()?;
+        page.resize_with(PAGE, || None);
+        self.pages.push(page.into_boxed_slice());
+        Some(())
     }
 
     pub(super) fn remove(&mut self, fd: RawFd) -> Option<Entry> {
-        let slot = self.by_fd.get(fd)?;
+        let place = self.by_fd.get(fd)?;
         self.by_fd.remove(fd);
-        self.slots.try_remove(slot as usize)
+        self.free.push(place);
+        self.place(place)?.take()
     }
 
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.slots.iter_mut().map(|(_, entry)| entry)
+        self.pages.iter_mut().flatten().filter_map(Option::as_mut)
     }
 }
 
-const LEAST: usize = 16;
+/// Entries in a page.
+const PAGE: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -43,6 +43,8 @@ pub(super) struct Set {
     waits: u64,
     /// What the last wait has told. Invariant: its memory does not move.
     events: Vec<SocketEvent_T>,
+    /// Of which descriptor each of them is.
+    told: Vec<RawFd>,
     /// Which thread it was told.
     reader: usize,
     next_generation: u32,
@@ -74,8 +76,8 @@ pub(super) struct Entry {
     fd: RawFd,
     /// With the descriptor it tells one entry from those that had the descriptor before.
     generation: u32,
-    /// In which wait it was told last, by its lower bits, and where.
-    told: (u32, u32),
+    /// Where among the events it was told last; of an earlier wait if another descriptor was told there since.
+    told: u32,
     wish: Wish,
     /// What the kernel is asked for.
     asked: Wish,
@@ -104,8 +106,10 @@ impl Set {
         let no_memory = || Failure::memory("the events of a poll");
         let mut events = Vec::new();
         let mut told = Vec::new();
+        let mut connections = Vec::new();
         events.try_reserve_exact(most).map_err(|_| no_memory())?;
         told.try_reserve_exact(most).map_err(|_| no_memory())?;
+        connections.try_reserve_exact(most).map_err(|_| no_memory())?;
         let found = Found::with_room(most).ok_or_else(no_memory)?;
         let epoll = Epoll::new().map_err(|error| Failure::system("cannot make an epoll set", &error))?;
         Ok(Self {
@@ -114,10 +118,11 @@ impl Set {
             silences: HashMap::default(),
             owners: Vec::new(),
             changed: Vec::new(),
-            batch: Some(Batch { found, told }),
+            batch: Some(Batch { found, told: connections }),
             sleeps_until: 0,
             waits: 0,
             events,
+            told,
             reader: 0,
             next_generation: 0,
             muted_until: u64::MAX,
@@ -148,7 +153,7 @@ impl Set {
             owner: 0,
             fd,
             generation,
-            told: (0, u32::MAX),
+            told: u32::MAX,
             wish,
             asked: wish,
             changed: false,
@@ -253,10 +258,10 @@ impl Set {
             }
         }
         // What it was told of may be freed by now. Another thread may be reading the events: it must look out for itself.
-        let (wait, at) = entry.told;
-        if wait == self.waits as u32
+        let at = entry.told as usize;
+        if self.told.get(at) == Some(&fd)
             && self.reader == this_thread()
-            && let Some(event) = self.events.get_mut(at as usize)
+            && let Some(event) = self.events.get_mut(at)
         {
             event.events = 0;
         }
@@ -371,6 +376,7 @@ impl Set {
         self.waits += 1;
         self.sleeps_until = u64::MAX;
         self.events.clear();
+        self.told.clear();
         Some((Arc::clone(&self.epoll), batch))
     }
 
@@ -417,6 +423,7 @@ impl Set {
         let Batch { found, told } = batch;
         told.clear();
         self.events.clear();
+        self.told.clear();
         self.reader = this_thread();
         let mut strangers = false;
         for (token, ready) in found.iter() {
@@ -435,7 +442,8 @@ impl Set {
                 continue;
             }
             let Entry { socket, data, .. } = *entry;
-            entry.told = (self.waits as u32, self.events.len() as u32);
+            entry.told = self.events.len() as u32;
+            self.told.push(fd);
             let socket_handle = std::ptr::without_provenance_mut(socket as usize);
             self.events.push(SocketEvent_T { socket: socket_handle, data, events });
             if events & READ != 0
