@@ -605,7 +605,8 @@ int SocketPool_set_global_rate(SocketPool_T pool, int operations, int window_ms)
 int SocketPool_check_rate(SocketPool_T pool,
                           Connection_T connection);
 
-// At most so many connections of one address at a time; 0: as many as come. 0 is returned, or -1 for a bad argument.
+// At most so many connections of one address at a time; 0: as many as come. Those who came while there was no limit by address
+// are not counted. 0 is returned, or -1 for a bad argument.
 int SocketPool_setmaxperip(SocketPool_T pool,
                            int most);
 

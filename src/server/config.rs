@@ -99,7 +99,7 @@ pub struct Config {
 
     /// Connections accepted; off. What is over is closed at once.
     pub accept_rate: Option<Rate>,
-    /// Connections of one address; off.
+    /// Connections of one address; off. Those who came while nothing was kept by address are not counted.
     pub max_per_ip: Option<u32>,
     /// Leading bits that make two IPv4 addresses one; 32.
     pub v4_prefix: u8,

@@ -73,10 +73,13 @@ fn guide(title: &str, live: u32, make: Make) {
 /// The guide's flow: a socket, added, and in a poll.
 fn guide_with(title: &str, live: u32, make: Make, limit: fn(SocketPool_T)) {
     let (descriptors, _theirs) = make(live);
-    let mut connections = Vec::with_capacity(live as usize);
+    // What the program itself remembers is none of the library's.
+    let mut connections = vec![null_mut::<sp_connection>(); live as usize];
+    connections.fill(std::ptr::dangling_mut());
     let steps = Steps::begin(live);
-    let sockets = descriptors.iter().map(|fd| Socket_new_from_fd(*fd));
-    connections.extend(sockets.map(|socket| socket.cast::<sp_connection>()));
+    for (place, fd) in connections.iter_mut().zip(&descriptors) {
+        *place = Socket_new_from_fd(*fd).cast();
+    }
     let named = steps.so_far();
     let pool = SocketPool_new(null_mut(), live as usize, 65_536);
     limit(pool);

@@ -231,7 +231,8 @@ pub extern "C" fn SocketPool_check_rate(pool: SocketPool_T, connection: Connecti
     })
 }
 
-/// At most so many connections of one address at a time; 0: as many as come. 0 is returned, or -1 for a bad argument.
+/// At most so many connections of one address at a time; 0: as many as come. Those who came while there was no limit by address
+/// are not counted. 0 is returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn SocketPool_setmaxperip(pool: SocketPool_T, most: c_int) -> c_int {
     change("SocketPool_setmaxperip", pool, |config| {
