@@ -422,6 +422,17 @@ impl<N: Net> Core<N> {
             self.open_operation(record);
         }
         self.watch_read_rate(id, record);
+        self.count_busy(record);
+        self.charge_memory(id, record);
+        self.end_if_finished(id, record);
+        let readable = record.ready.has(Readiness::READABLE) && record.muted.is_nothing();
+        if (readable || record.ready.has(WRITABLE_OR_FAILED)) && !record.is_ending() {
+            self.enqueue(id, record);
+        }
+    }
+
+    /// Counts a connection among the busy ones or not, as it is now.
+    pub(super) fn count_busy<U>(&mut self, record: &mut Record<N::Stream, U>) {
         let busy = record.is_busy();
         if busy != record.flags.has(Flags::BUSY) {
             if busy {
@@ -431,12 +442,6 @@ impl<N: Net> Core<N> {
                 record.flags.remove(Flags::BUSY);
                 self.busy -= 1;
             }
-        }
-        self.charge_memory(id, record);
-        self.end_if_finished(id, record);
-        let readable = record.ready.has(Readiness::READABLE) && record.muted.is_nothing();
-        if (readable || record.ready.has(WRITABLE_OR_FAILED)) && !record.is_ending() {
-            self.enqueue(id, record);
         }
     }
 

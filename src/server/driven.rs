@@ -256,7 +256,8 @@ impl<U, N: Net> Driven<'_, U, N> {
             self.record.operation = Operation::Open;
         }
         receiving::received(self.core, self.id, self.record, n);
-        self.settle();
+        // Whatever else there is to put in order is so when they are said to wait, or are answered.
+        self.core.count_busy(self.record);
     }
 
     /// Nothing more will come from the peer, so nobody fills what was given out for it.
@@ -276,7 +277,9 @@ impl<U, N: Net> Driven<'_, U, N> {
         }
         sending::sent(self.core, self.record, n);
         sending::answered(self.core, self.id, self.record, left);
-        self.settle();
+        if left == 0 {
+            self.settle();
+        }
     }
 
     /// Activity, which completes the open operation.
@@ -345,28 +348,27 @@ impl<U, N: Net> Driven<'_, U, N> {
         if n == 0 {
             return Ok(true);
         }
-        let Some(mut space) = self.spaces.take(self.id, side) else { return Ok(false) };
+        let (room, waiting) = (self.room(side), self.waiting(side));
+        let Some(space) = self.spaces.get_mut(self.id, side) else { return Ok(false) };
         let capacity = space.ring.capacity();
         // The bound may have risen since there was space.
-        if n > self.room(side) || n > capacity - space.taken {
-            self.spaces.put(space);
+        if n > room || n > capacity - space.taken {
             return Ok(false);
         }
-        if n >= capacity / 4 && space.taken == 0 && self.waiting(side) == 0 {
-            space.ring.commit(n);
-            self.wait(side, space.ring)?;
-            self.settle();
-            return Ok(true);
-        }
-        let filled = &mut space.ring.space()[space.taken..][..n];
-        let appended = self.append(side, filled);
-        if appended.is_ok() {
+        if n >= capacity / 4 && space.taken == 0 && waiting == 0 {
+            if let Some(mut space) = self.spaces.take(self.id, side) {
+                space.ring.commit(n);
+                wait(self.core, self.id, self.record, side, space.ring)?;
+            }
+        } else {
+            let filled = &mut space.ring.space()[space.taken..][..n];
+            append(self.core, self.id, self.record, side, filled)?;
             // Nobody else is to see them.
             filled.fill(0);
             space.taken += n;
         }
-        self.spaces.put(space);
-        appended.map(|()| true)
+        self.settle();
+        Ok(true)
     }
 
     /// Has copies of these bytes wait behind what waits there. There must be room for them.
@@ -374,48 +376,8 @@ impl<U, N: Net> Driven<'_, U, N> {
     /// # Errors
     /// When there is no memory for them.
     pub(crate) fn append(&mut self, side: Side, bytes: &[u8]) -> Result<(), TryReserveError> {
-        if self.waiting(side) == 0 {
-            let mut ring = self.core.store.ring(bytes.len())?;
-            ring.push(bytes);
-            self.wait(side, ring)?;
-        } else {
-            let (store, record) = (&mut self.core.store, &mut *self.record);
-            let ring = match side {
-                Side::Input => record.input.as_mut(),
-                Side::Output => record.output.as_mut().and_then(|output| output.ring()),
-            };
-            let ring = ring.expect("what the application drives waits in rings");
-            store.grow(ring, bytes.len())?;
-            ring.push(bytes);
-            if side == Side::Output
-                && let Some(output) = &mut self.record.output
-            {
-                output.committed(bytes.len());
-            }
-        }
+        append(self.core, self.id, self.record, side, bytes)?;
         self.settle();
-        Ok(())
-    }
-
-    /// What is in this ring waits from now on, where nothing has waited.
-    fn wait(&mut self, side: Side, ring: Lent<Ring>) -> Result<(), TryReserveError> {
-        match side {
-            Side::Input => self.record.input = Some(ring),
-            Side::Output => {
-                self.core.read_clock();
-                let mut output = match self.core.store.output() {
-                    Ok(output) => output,
-                    Err(error) => {
-                        self.core.store.give_back(ring);
-                        return Err(error);
-                    }
-                };
-                output.take_over(ring);
-                output.stalled_since = self.core.now;
-                self.record.output = Some(output);
-                sending::arm_write_stall(self.core, self.id, self.record);
-            }
-        }
         Ok(())
     }
 
@@ -462,9 +424,8 @@ impl<U, N: Net> Driven<'_, U, N> {
         if let Some(ring) = self.ring(side) {
             ring.wipe();
         }
-        if let Some(mut space) = self.spaces.take(self.id, side) {
+        if let Some(space) = self.spaces.get_mut(self.id, side) {
             space.ring.wipe();
-            self.spaces.put(space);
         }
         self.consume(side, waiting);
     }
@@ -478,6 +439,64 @@ impl<U, N: Net> Driven<'_, U, N> {
             self.record.operation = Operation::Answered;
         }
     }
+}
+
+/// Has copies of these bytes wait behind what waits at a side.
+fn append<U, N: Net>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    side: Side,
+    bytes: &[u8],
+) -> Result<(), TryReserveError> {
+    let ring = match side {
+        Side::Input => record.input.as_mut(),
+        Side::Output => record.output.as_mut().and_then(|output| output.ring()),
+    };
+    let Some(ring) = ring else {
+        debug_assert!(
+            side == Side::Input || record.output.is_none(),
+            "what the application drives waits in rings"
+        );
+        let mut ring = core.store.ring(bytes.len())?;
+        ring.push(bytes);
+        return wait(core, id, record, side, ring);
+    };
+    core.store.grow(ring, bytes.len())?;
+    ring.push(bytes);
+    if side == Side::Output
+        && let Some(output) = &mut record.output
+    {
+        output.committed(bytes.len());
+    }
+    Ok(())
+}
+
+/// What is in this ring waits from now on at a side where nothing has waited.
+fn wait<U, N: Net>(
+    core: &mut Core<N>,
+    id: ConnId,
+    record: &mut Record<N::Stream, U>,
+    side: Side,
+    ring: Lent<Ring>,
+) -> Result<(), TryReserveError> {
+    if side == Side::Input {
+        record.input = Some(ring);
+        return Ok(());
+    }
+    core.read_clock();
+    let mut output = match core.store.output() {
+        Ok(output) => output,
+        Err(error) => {
+            core.store.give_back(ring);
+            return Err(error);
+        }
+    };
+    output.take_over(ring);
+    output.stalled_since = core.now;
+    record.output = Some(output);
+    sending::arm_write_stall(core, id, record);
+    Ok(())
 }
 
 #[cfg(all(test, feature = "sim"))]

@@ -75,6 +75,15 @@ impl Spaces {
         Ok(&mut last.ring.space()[..room])
     }
 
+    /// The memory that is given to a side of a connection.
+    pub(super) fn get_mut(&mut self, id: ConnId, side: Side) -> Option<&mut Space> {
+        match &mut self.last {
+            Some(last) if last.is_of(id, side) => Some(last),
+            _ if self.others.is_empty() => None,
+            _ => self.others.get_mut(&(id, side)),
+        }
+    }
+
     /// Takes the memory out that is given to a side of a connection.
     pub(super) fn take(&mut self, id: ConnId, side: Side) -> Option<Space> {
         if self.last.as_ref().is_some_and(|last| last.is_of(id, side)) {
