@@ -104,7 +104,7 @@ static int live_as_child(void)
 
 static void fork_some(int count)
 {
-    struct timespec moment = {0, 5000000};
+    struct timespec moment = {0, 1000000};
     int n, waited, status;
     pid_t child;
 
@@ -118,7 +118,7 @@ static void fork_some(int count)
         }
         for (waited = 0; waitpid(child, &status, WNOHANG) == 0; waited++) {
             nanosleep(&moment, NULL);
-            if (waited == 4000) {
+            if (waited == 15000) {
                 CHECK(!"the child comes to its end");
                 kill(child, SIGABRT);
             }
