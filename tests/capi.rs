@@ -324,6 +324,17 @@ fn functions_of_the_program_do_to_the_pool_whatever_they_like() {
 }
 
 #[test]
+fn threads_begin_and_end_while_a_pool_is_used() {
+    check("tests/c/newborn_threads.c", &["5"]);
+}
+
+/// Without valgrind: what lies on the stacks of the threads that a child does not have is lost.
+#[test]
+fn a_process_forks_whatever_its_threads_are_doing() {
+    run(&mut Command::new(compile("gcc", "c99", "tests/c/forks.c", LINK)));
+}
+
+#[test]
 fn a_crowd_of_threads_shares_a_pool() {
     check("tests/c/crowd.c", &["100"]);
 }

@@ -6,10 +6,11 @@ use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use socket2::SockRef;
 
+use super::common::Common;
 use super::handles::{self, HeldSocket, Kind, Member};
 use super::pool::sp_pool;
 use super::shared::{self, Inner, Name, Shared, Stage};
@@ -28,18 +29,18 @@ use crate::server::Driven;
 pub(super) type Conn<'a> = Driven<'a, Name, crate::net::Os>;
 
 /// The pools of the process: programs add descriptors of their connections to loops.
-static POOLS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+pub(super) static POOLS: Common<Mutex<Vec<u64>>> = Common::<Mutex<_>>::new(Vec::new());
 
 /// There is another pool.
 pub(super) fn is_made(pool: u64) {
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut pools = POOLS.lock();
     pools.retain(|pool| handles::is_pool(*pool));
     pools.push(pool);
 }
 
 /// Which connection has this descriptor, if one has.
 pub(super) fn name_of_fd(fd: RawFd) -> Option<u64> {
-    let pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let pools = POOLS.lock().clone();
     pools.into_iter().find_map(|pool| {
         let name = handles::pin::<Shared>(pool).ok()?.lock().ok()?.name_of_fd(fd)?;
         Some(name.get())

@@ -1,24 +1,25 @@
 //! Connections whose pool was freed while their end was being told: their names answer until the program's function returns.
 //! One that has jumped away never does, so they wait here for their time to be over.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use super::common::Common;
 use super::handles::{self, Kind};
 use crate::clock::Nanos;
 
-static WAITING: Mutex<Vec<(Nanos, u64)>> = Mutex::new(Vec::new());
+pub(super) static WAITING: Common<Mutex<Vec<(Nanos, u64)>>> = Common::<Mutex<_>>::new(Vec::new());
 static ANY: AtomicBool = AtomicBool::new(false);
 
 /// Puts a connection here whose time is over at `until`.
 pub(super) fn put(until: Nanos, connection: u64) {
-    WAITING.lock().unwrap_or_else(PoisonError::into_inner).push((until, connection));
+    WAITING.lock().push((until, connection));
     ANY.store(true, Ordering::Release);
 }
 
 /// The function has returned.
 pub(super) fn leave(connection: u64) {
-    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut waiting = WAITING.lock();
     waiting.retain(|(_, other)| *other != connection);
     ANY.store(!waiting.is_empty(), Ordering::Release);
     drop(waiting);
@@ -40,7 +41,7 @@ pub(super) fn sweep(now: impl FnOnce() -> Nanos) {
         return;
     }
     let now = now();
-    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut waiting = WAITING.lock();
     waiting.retain(|(until, connection)| {
         let waits = *until > now;
         if !waits {

@@ -16,6 +16,7 @@ mod alone;
 mod arena;
 mod buffer;
 mod callback;
+mod common;
 mod connection;
 mod driven;
 mod event;

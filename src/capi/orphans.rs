@@ -5,9 +5,10 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::callback::{Callback, Telling};
+use super::common::Common;
 use super::nesting::this_thread;
 use super::shared::{Inner, Name, PARTING_TIME, end_name};
 use super::telling::End;
@@ -17,7 +18,7 @@ use crate::net::sys;
 
 /// What is to be told of a pool that is gone.
 #[derive(Debug)]
-struct Orphans {
+pub(super) struct Orphans {
     pool: u64,
     /// Which thread has freed it. Others may not know that its function is still called.
     thread: usize,
@@ -25,13 +26,13 @@ struct Orphans {
     ends: VecDeque<End>,
 }
 
-static ALL: Mutex<Vec<Orphans>> = Mutex::new(Vec::new());
+pub(super) static ALL: Common<Mutex<Vec<Orphans>>> = Common::<Mutex<_>>::new(Vec::new());
 /// Whether there are any: nobody else has to ask.
 static ANY: AtomicBool = AtomicBool::new(false);
 
 /// Lock order: a pool, this, all others.
 fn all() -> MutexGuard<'static, Vec<Orphans>> {
-    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+    ALL.lock()
 }
 
 /// Takes over what there is to be told of a pool that is about to go.

@@ -15,6 +15,7 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::common::Common;
 use super::driven;
 use super::handles::{self, HeldSocket, Kind, Object, Pinned};
 use super::socket::Socket_T;
@@ -62,7 +63,7 @@ impl Poll {
 }
 
 /// Every poll of the process, for what must reach all of them.
-static POLLS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+pub(super) static POLLS: Common<Mutex<Vec<u64>>> = Common::<Mutex<_>>::new(Vec::new());
 /// How many there are: programs without one pay nothing.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -70,7 +71,7 @@ static LIVE: AtomicUsize = AtomicUsize::new(0);
 static WAITERS: AtomicUsize = AtomicUsize::new(0);
 
 fn polls() -> MutexGuard<'static, Vec<u64>> {
-    POLLS.lock().unwrap_or_else(PoisonError::into_inner)
+    POLLS.lock()
 }
 
 fn everywhere(run: impl Fn(&mut Set)) {

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use super::common::Common;
 use super::handles::{self, Kind};
 use super::{poll, shared};
 use crate::clock::Nanos;
@@ -15,7 +16,7 @@ use crate::net::sys;
 use crate::server::exhaustion::{Advice, Exhaustion};
 
 /// Listeners at which accepts have failed, by their handles, and what there is to be had.
-static FAILING: Mutex<Option<HashMap<u64, Exhaustion>>> = Mutex::new(None);
+pub(super) static FAILING: Common<Mutex<Option<HashMap<u64, Exhaustion>>>> = Common::<Mutex<_>>::new(None);
 /// Whether there is one: nobody else has to ask.
 static ANY: AtomicBool = AtomicBool::new(false);
 
@@ -34,7 +35,7 @@ pub(super) enum Prospect {
 
 /// Lock order: a pool, this, the list of all polls.
 fn failing() -> MutexGuard<'static, Option<HashMap<u64, Exhaustion>>> {
-    FAILING.lock().unwrap_or_else(PoisonError::into_inner)
+    FAILING.lock()
 }
 
 fn known(listener: u64) -> Option<Exhaustion> {

@@ -5,21 +5,22 @@
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use super::common::Common;
 use super::handles::{self, Kind};
 use super::{poll, shared};
 use crate::clock::Nanos;
 use crate::net::sys;
 
 /// Listeners of which a pool has refused somebody for being full, by their handles.
-static LISTENERS: Mutex<Option<HashMap<u64, Newcomers>>> = Mutex::new(None);
+pub(super) static LISTENERS: Common<Mutex<Option<HashMap<u64, Newcomers>>>> = Common::<Mutex<_>>::new(None);
 /// Whether there is one: nobody else has to ask.
 static ANY: AtomicBool = AtomicBool::new(false);
 
 /// What newcomers at a listener do while there is no place for them.
 #[derive(Clone, Copy, Debug)]
-enum Newcomers {
+pub(super) enum Newcomers {
     /// They wait for one in that pool; `held`: this goes on; `pause_ms`: for how long it did at most the last time, 0 if there
     /// was a place.
     Wait { pool: u64, held: bool, pause_ms: u64 },
@@ -29,7 +30,7 @@ enum Newcomers {
 
 /// Lock order: a pool, this, the list of all polls.
 fn listeners() -> MutexGuard<'static, Option<HashMap<u64, Newcomers>>> {
-    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
+    LISTENERS.lock()
 }
 
 /// A pool is full, and has refused somebody who was accepted at `listener`.

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::super::alone;
+use super::super::common::{self, Common};
 use super::super::lock::{Guard, Lock};
 use super::GENERATION_SHIFT;
 
@@ -66,7 +67,7 @@ static SEGMENTS: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
 /// Segments of the processes from which this one was forked off, so that what looks for leaks finds them.
 static HIDDEN: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
     [const { AtomicPtr::new(ptr::null_mut()) }; MOST_SLOTS / SEGMENT];
-static FREE: Lock<Free> = Lock::new(Free { last: None, unused: 0, forks: 0 });
+static FREE: Common<Lock<Free>> = Common::short(Free { last: None, unused: 0, forks: 0 });
 
 /// Slots below this were made by the processes from which this one was forked off, and are not to be found.
 static INHERITED: AtomicU32 = AtomicU32::new(0);
@@ -119,6 +120,10 @@ pub(super) fn take_slot() -> Option<(u32, &'static Slot)> {
 
 /// Whoever used it last is done with it.
 pub(super) fn give_back_slot(slot: &Slot, place: u32) {
+    if is_inherited(place) {
+        // A call that was in it when the process was forked off.
+        return;
+    }
     // One whose generations are used up names nothing again.
     if slot.state.load(Ordering::Relaxed) >> GENERATION_SHIFT < u64::from(u32::MAX) {
         let mut free = free_slots();
@@ -145,6 +150,11 @@ fn get_ready() {
         }
         INHERITED.store(made, Ordering::Relaxed);
         FORKS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: this is the one thread of the child, and the program's functions are not called under these locks.
+        unsafe {
+            FREE.in_child(Free { last: None, unused: 0, forks: 0 });
+            common::in_child();
+        }
     }
     type Handler = Option<extern "C" fn()>;
     unsafe extern "C" {
@@ -152,7 +162,7 @@ fn get_ready() {
     }
     READY.get_or_init(|| {
         alone::find_out();
-        // SAFETY: the handler only stores to atomics. Where it cannot be set, nobody notices a fork.
+        // SAFETY: the handler only stores, and tries locks. Where it cannot be set, nobody notices a fork.
         unsafe { pthread_atfork(None, None, Some(in_child)) };
     });
 }
