@@ -256,6 +256,11 @@ impl Inner {
         due.into_iter().chain(parting).min()
     }
 
+    /// For how long whoever turns the pool may wait.
+    pub(super) fn next_turn_timeout(&self) -> Option<Duration> {
+        self.pool.next_timeout().into_iter().chain(self.next_timeout()).min()
+    }
+
     /// When the next thing is due; never: the last of all times.
     fn deadline(&self) -> Nanos {
         self.next_timeout().map_or(Nanos::MAX, |timeout| self.pool.now() + timeout)

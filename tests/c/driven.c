@@ -512,6 +512,28 @@ static void who_is_removed_before_his_end_is_told_is_gone_with_it(void)
     Socket_free(&other);
 }
 
+static void who_sleeps_by_the_pools_word_is_back_to_close_who_has_ended(void)
+{
+    SocketPool_T pool = make(10);
+    Socket_T other;
+    Connection_T conn = add(pool, &other);
+    sp_event event;
+    int ms = 0, sp_ms = 0;
+
+    CHECK(SocketPool_turn(pool, 0) == 0 && SocketPool_drain(pool) == 0 && SocketPool_turn(pool, 0) == 0);
+    while (SocketPool_next_event(pool, &event) == 1)
+        continue;
+    CHECK(told.count == 1 && Connection_isactive(conn) == 1);
+    ms = SocketPool_next_timeout_ms(pool);
+    CHECK(sp_pool_next_timeout_ms(pool, &sp_ms) == SP_OK);
+    CHECK(ms > 0 && ms <= 1000 && sp_ms > 0 && sp_ms <= 1000);
+    sleep_ms(ms);
+    CHECK(SocketPool_turn(pool, 0) == 0 && Connection_isactive(conn) == 0);
+    CHECK(SocketPool_next_timeout_ms(pool) == -1);
+    SocketPool_free(&pool);
+    Socket_free(&other);
+}
+
 static void fail_at_will(Connection_T conn, void *userdata, int reason, void *calls)
 {
     char byte;
@@ -588,5 +610,6 @@ int main(void)
     a_number_is_somebody_elses_before_the_end_is_told();
     whom_the_pool_closes_no_poll_has();
     who_is_removed_before_his_end_is_told_is_gone_with_it();
+    who_sleeps_by_the_pools_word_is_back_to_close_who_has_ended();
     return failures;
 }
