@@ -349,7 +349,7 @@ impl<U, N: Net> Driven<'_, U, N> {
         let capacity = space.ring.capacity();
         // The bound may have risen since there was space.
         if n > self.room(side) || n > capacity - space.taken {
-            self.spaces.put(space);
+            self.spaces.put(space, &mut self.core.store);
             return Ok(false);
         }
         if n >= capacity / 4 && space.taken == 0 && self.waiting(side) == 0 {
@@ -365,7 +365,7 @@ impl<U, N: Net> Driven<'_, U, N> {
             filled.fill(0);
             space.taken += n;
         }
-        self.spaces.put(space);
+        self.spaces.put(space, &mut self.core.store);
         appended.map(|()| true)
     }
 
@@ -464,7 +464,7 @@ impl<U, N: Net> Driven<'_, U, N> {
         }
         if let Some(mut space) = self.spaces.take(self.id, side) {
             space.ring.wipe();
-            self.spaces.put(space);
+            self.spaces.put(space, &mut self.core.store);
         }
         self.consume(side, waiting);
     }

@@ -534,6 +534,26 @@ static void who_sleeps_by_the_pools_word_is_back_to_close_who_has_ended(void)
     Socket_free(&other);
 }
 
+static void nothing_is_produced_behind_the_end_of_a_stream(void)
+{
+    SocketPool_T pool = make(10);
+    Socket_T other, second_other;
+    Connection_T conn = add(pool, &other), second = add(pool, &second_other);
+    void *space;
+    char byte;
+
+    space = SocketBuf_writeptr(Connection_inbuf(conn));
+    CHECK(space != NULL && SocketBuf_writeptr(Connection_inbuf(second)) != NULL);
+    Socket_free(&second_other);
+    CHECK(Socket_recv(Connection_socket(second), &byte, 1, 0) == 0);
+    *(char *)space = 'x';
+    CHECK(SocketBuf_produce(Connection_inbuf(conn), 1) == 0);
+    CHECK(SocketBuf_produce(Connection_inbuf(second), 1) == -1);
+    CHECK(SocketBuf_read(Connection_inbuf(conn), &byte, 1) == 1 && byte == 'x' && SocketPool_count(pool) == 2);
+    SocketPool_free(&pool);
+    Socket_free(&other);
+}
+
 static void fail_at_will(Connection_T conn, void *userdata, int reason, void *calls)
 {
     char byte;
@@ -611,5 +631,6 @@ int main(void)
     whom_the_pool_closes_no_poll_has();
     who_is_removed_before_his_end_is_told_is_gone_with_it();
     who_sleeps_by_the_pools_word_is_back_to_close_who_has_ended();
+    nothing_is_produced_behind_the_end_of_a_stream();
     return failures;
 }
