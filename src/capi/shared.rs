@@ -413,9 +413,11 @@ impl Inner {
         }
     }
 
-    /// Ends the name of the connection whose end was told last.
+    /// Ends the name of the connection whose end was told last, once the program's function has been told as well.
     fn forget_told(&mut self) {
-        self.told_closed.take().into_iter().for_each(end_name);
+        if let Some(name) = self.told_closed.take() {
+            self.end_when_told(name);
+        }
     }
 
     /// The next event of a pool that the program turns.

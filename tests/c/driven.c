@@ -554,6 +554,41 @@ static void nothing_is_produced_behind_the_end_of_a_stream(void)
     Socket_free(&other);
 }
 
+/* Whoever is told of an end asks for the next one. */
+static void ask_for_more(Connection_T conn, void *userdata, int reason, void *pool)
+{
+    sp_event event;
+
+    CHECK(reason > 0 && userdata != NULL && Connection_userdata(conn) == userdata);
+    if (userdata != NULL)
+        ++*(int *)userdata;
+    while (SocketPool_next_event(pool, &event) == 1)
+        continue;
+}
+
+static void an_end_that_is_told_late_is_told_of_a_name_that_answers(void)
+{
+    enum { MANY = 30 };
+    SocketPool_T pool = SocketPool_new(NULL, MANY, 4096);
+    Socket_T others[MANY];
+    sp_event event;
+    int times[MANY] = {0}, n;
+
+    CHECK(SocketPool_set_close_callback(pool, ask_for_more, pool) == 0 && SocketPool_turn(pool, 0) == 0);
+    for (n = 0; n < MANY; n++)
+        CHECK(Connection_set_userdata(add(pool, &others[n]), &times[n]) == 0);
+    while (SocketPool_turn(pool, 0) == 0 && SocketPool_next_event(pool, &event) == 1)
+        continue;
+    CHECK(SocketPool_drain(pool) == 0 && SocketPool_turn(pool, 0) == 0);
+    while (SocketPool_next_event(pool, &event) == 1)
+        continue;
+    for (n = 0; n < MANY; n++) {
+        CHECK(times[n] == 1);
+        Socket_free(&others[n]);
+    }
+    SocketPool_free(&pool);
+}
+
 static void fail_at_will(Connection_T conn, void *userdata, int reason, void *calls)
 {
     char byte;
@@ -632,5 +667,6 @@ int main(void)
     who_is_removed_before_his_end_is_told_is_gone_with_it();
     who_sleeps_by_the_pools_word_is_back_to_close_who_has_ended();
     nothing_is_produced_behind_the_end_of_a_stream();
+    an_end_that_is_told_late_is_told_of_a_name_that_answers();
     return failures;
 }
