@@ -48,7 +48,7 @@ impl<T> Lock<T> {
             self.wait_for_whoever_was_alone(turn.is_some())?;
         }
         self.state.store(TAKEN, Ordering::Relaxed);
-        Ok(Guard { lock: self, _turn: turn })
+        Ok(Guard { lock: self, was_panicking: thread::panicking(), _turn: turn })
     }
 
     fn wait_for_turn(&self) -> MutexGuard<'_, ()> {
@@ -73,6 +73,8 @@ impl<T> Lock<T> {
 #[derive(Debug)]
 pub(super) struct Guard<'a, T> {
     lock: &'a Lock<T>,
+    /// Whoever tidies up after a panic that was before has not panicked while using it.
+    was_panicking: bool,
     _turn: Option<MutexGuard<'a, ()>>,
 }
 
@@ -97,7 +99,7 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let left = if thread::panicking() { BROKEN } else { FREE };
+        let left = if thread::panicking() && !self.was_panicking { BROKEN } else { FREE };
         self.lock.state.store(left, Ordering::Release);
     }
 }
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn a_second_thread_waits_for_whoever_was_alone() {
         let lock = Lock::new(0);
-        let mut alone = Guard { lock: &lock, _turn: None };
+        let mut alone = Guard { lock: &lock, was_panicking: false, _turn: None };
         lock.state.store(TAKEN, Ordering::Relaxed);
         thread::scope(|scope| {
             let other = scope.spawn(|| *lock.lock().expect("it comes free"));
@@ -145,5 +147,22 @@ mod tests {
         }));
         assert!(left.is_err());
         assert_eq!(lock.lock().err(), Some(NoLock::Broken));
+    }
+
+    #[test]
+    fn whoever_tidies_up_after_a_panic_leaves_it_whole() {
+        struct Tidies<'a>(&'a Lock<u8>);
+        impl Drop for Tidies<'_> {
+            fn drop(&mut self) {
+                *self.0.lock().expect("nobody has it") += 1;
+            }
+        }
+        let lock = Lock::new(0);
+        let left = catch_unwind(AssertUnwindSafe(|| {
+            let _tidies = Tidies(&lock);
+            panic!("without it");
+        }));
+        assert!(left.is_err());
+        assert_eq!(lock.lock().map(|value| *value), Ok(1));
     }
 }

@@ -146,8 +146,7 @@ pub extern "C" fn sp_pool_turn(pool: *mut sp_pool, timeout_ms: c_int) -> c_int {
                 inner.stage = Stage::Turned;
             }
             pinned.waits.store(true, Ordering::Release);
-            let parting = inner.next_timeout();
-            inner.pool.next_timeout().into_iter().chain(parting).min()
+            inner.next_turn_timeout()
         };
         let timeout = match (most, due) {
             (Some(most), Some(due)) => Some(most.min(due)),
@@ -210,7 +209,7 @@ pub extern "C" fn sp_reason_name(reason: c_int) -> *const c_char {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sp_pool_next_timeout_ms(pool: *mut sp_pool, timeout_ms: *mut c_int) -> c_int {
     with_pool("sp_pool_next_timeout_ms", pool, |inner| {
-        let next = inner.pool.next_timeout();
+        let next = inner.next_turn_timeout();
         let up = |next: Duration| c_int::try_from(next.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
         // SAFETY: as the caller promises.
         unsafe { store("timeout_ms", timeout_ms, next.map_or(-1, up)) }?;

@@ -256,6 +256,11 @@ impl Inner {
         due.into_iter().chain(parting).min()
     }
 
+    /// For how long whoever turns the pool may wait.
+    pub(super) fn next_turn_timeout(&self) -> Option<Duration> {
+        self.pool.next_timeout().into_iter().chain(self.next_timeout()).min()
+    }
+
     /// When the next thing is due; never: the last of all times.
     fn deadline(&self) -> Nanos {
         self.next_timeout().map_or(Nanos::MAX, |timeout| self.pool.now() + timeout)
@@ -408,9 +413,11 @@ impl Inner {
         }
     }
 
-    /// Ends the name of the connection whose end was told last.
+    /// Ends the name of the connection whose end was told last, once the program's function has been told as well.
     fn forget_told(&mut self) {
-        self.told_closed.take().into_iter().for_each(end_name);
+        if let Some(name) = self.told_closed.take() {
+            self.end_when_told(name);
+        }
     }
 
     /// The next event of a pool that the program turns.

@@ -25,7 +25,8 @@ pub(super) struct Inbox {
     turn_share: usize,
     ring: Option<Lent<Ring>>,
     taken: Taken,
-    /// Whose input in `scratch` somebody looks at, so that nobody else's may come to lie there.
+    /// Whose input in `scratch` somebody looks at, so that nobody else's may come to lie there: until that is over, all others
+    /// lie in rings.
     #[cfg(feature = "capi")]
     shown: Option<ConnId>,
 }
@@ -91,7 +92,10 @@ impl Inbox {
     /// it.
     #[cfg(feature = "capi")]
     pub(super) fn show(&mut self, id: ConnId) {
-        self.shown = Some(id);
+        // What lies in a ring is safe there, and must not take the place of what does not.
+        if self.ring.is_none() && self.len() > 0 {
+            self.shown = Some(id);
+        }
     }
 
     /// Nobody looks at any input any more.
@@ -295,3 +299,31 @@ const LEAST_SHARE: usize = 5 << 10;
 
 /// The least room that is worth a system call.
 const LEAST_READ: usize = 1024;
+
+#[cfg(all(test, feature = "capi"))]
+mod tests {
+    use super::*;
+
+    fn id(slot: u32) -> ConnId {
+        ConnId::new(slot, 1).expect("a generation that is not 0")
+    }
+
+    #[test]
+    fn what_is_shown_stays_whoever_else_is_looked_at_before_he_receives() {
+        let mut store = ChunkStore::new(1 << 20);
+        let mut inbox = Inbox::new().unwrap();
+        inbox.open(id(1), &mut None);
+        inbox.space(3, &mut store)[..3].copy_from_slice(b"one");
+        inbox.commit(3);
+        inbox.show(id(1));
+        let shown = inbox.open_view().0.as_ptr();
+        let mut kept = None;
+        inbox.put_back(|inbox| kept = inbox.rest(&mut store).unwrap());
+
+        inbox.open(id(2), &mut None);
+        inbox.show(id(2));
+        assert!(inbox.open_view().0.is_empty(), "nothing of his is there");
+        assert_ne!(inbox.space(3, &mut store).as_ptr(), shown, "the first one's lies there");
+        assert_eq!(&inbox.scratch[..3], b"one");
+    }
+}

@@ -32,7 +32,7 @@ const ALL: usize = usize::MAX;
 #[derive(Debug)]
 pub(super) struct Spaces {
     last: Option<Space>,
-    /// Those given out before, of which nothing was taken: their addresses are still good.
+    /// Those given out before, whose addresses are still good unless some of it was taken. Invariant: of none of them [`ALL`] is.
     others: HashMap<(ConnId, Side), Space, FoldedState>,
 }
 
@@ -69,7 +69,7 @@ impl Spaces {
         };
         (space.id, space.side, space.taken) = (id, side, 0);
         let grown = store.grow(&mut space.ring, room);
-        self.put(space);
+        self.put(space, store);
         grown?;
         let last = self.last.as_mut().expect("it was put there just now");
         Ok(&mut last.ring.space()[..room])
@@ -93,9 +93,13 @@ impl Spaces {
     }
 
     /// Puts memory that was taken out back, as the last that was given.
-    pub(super) fn put(&mut self, space: Space) {
-        if let Some(last) = self.last.replace(space) {
-            self.others.insert((last.id, last.side), last);
+    pub(super) fn put(&mut self, space: Space, store: &mut ChunkStore) {
+        match self.last.replace(space) {
+            Some(last) if last.taken == ALL => store.give_back(last.ring),
+            Some(last) => {
+                self.others.insert((last.id, last.side), last);
+            }
+            None => {}
         }
     }
 
@@ -141,7 +145,7 @@ mod tests {
         assert!(first != second && second != third && first != third, "nothing was taken of them");
         let mut filled = spaces.take(id(1), Side::Input).expect("it is there still");
         filled.taken = 10;
-        spaces.put(filled);
+        spaces.put(filled, &mut store);
         assert_eq!(spaces.give(id(3), Side::Input, 500, &mut store).unwrap().as_ptr(), first);
         assert!(spaces.take(id(1), Side::Input).is_none(), "it is another's");
         assert_eq!(spaces.give(id(2), Side::Input, 4, &mut store).unwrap().as_ptr(), second);
@@ -152,5 +156,18 @@ mod tests {
         assert_eq!(store.lent_bytes(), spaces.held_bytes());
         assert!(spaces.take(id(4), Side::Input).is_none(), "its address is good no more");
         assert_eq!(spaces.give(id(2), Side::Output, 4, &mut store).unwrap().as_ptr(), second, "one is kept");
+    }
+    #[test]
+    fn what_nobody_will_fill_is_nobodys_whatever_is_filled_next() {
+        let mut store = ChunkStore::new(1 << 20);
+        let mut spaces = Spaces::new();
+        for slot in [1, 2] {
+            spaces.give(id(slot), Side::Input, 1000, &mut store).unwrap();
+        }
+        spaces.release(id(2), Side::Input, &mut store);
+        let filled = spaces.take(id(1), Side::Input).expect("it is there still");
+        spaces.put(filled, &mut store);
+        assert!(spaces.take(id(2), Side::Input).is_none(), "he has sent his last byte");
+        assert_eq!(store.lent_bytes(), spaces.held_bytes());
     }
 }

@@ -512,6 +512,83 @@ static void who_is_removed_before_his_end_is_told_is_gone_with_it(void)
     Socket_free(&other);
 }
 
+static void who_sleeps_by_the_pools_word_is_back_to_close_who_has_ended(void)
+{
+    SocketPool_T pool = make(10);
+    Socket_T other;
+    Connection_T conn = add(pool, &other);
+    sp_event event;
+    int ms = 0, sp_ms = 0;
+
+    CHECK(SocketPool_turn(pool, 0) == 0 && SocketPool_drain(pool) == 0 && SocketPool_turn(pool, 0) == 0);
+    while (SocketPool_next_event(pool, &event) == 1)
+        continue;
+    CHECK(told.count == 1 && Connection_isactive(conn) == 1);
+    ms = SocketPool_next_timeout_ms(pool);
+    CHECK(sp_pool_next_timeout_ms(pool, &sp_ms) == SP_OK);
+    CHECK(ms > 0 && ms <= 1000 && sp_ms > 0 && sp_ms <= 1000);
+    sleep_ms(ms);
+    CHECK(SocketPool_turn(pool, 0) == 0 && Connection_isactive(conn) == 0);
+    CHECK(SocketPool_next_timeout_ms(pool) == -1);
+    SocketPool_free(&pool);
+    Socket_free(&other);
+}
+
+static void nothing_is_produced_behind_the_end_of_a_stream(void)
+{
+    SocketPool_T pool = make(10);
+    Socket_T other, second_other;
+    Connection_T conn = add(pool, &other), second = add(pool, &second_other);
+    void *space;
+    char byte;
+
+    space = SocketBuf_writeptr(Connection_inbuf(conn));
+    CHECK(space != NULL && SocketBuf_writeptr(Connection_inbuf(second)) != NULL);
+    Socket_free(&second_other);
+    CHECK(Socket_recv(Connection_socket(second), &byte, 1, 0) == 0);
+    *(char *)space = 'x';
+    CHECK(SocketBuf_produce(Connection_inbuf(conn), 1) == 0);
+    CHECK(SocketBuf_produce(Connection_inbuf(second), 1) == -1);
+    CHECK(SocketBuf_read(Connection_inbuf(conn), &byte, 1) == 1 && byte == 'x' && SocketPool_count(pool) == 2);
+    SocketPool_free(&pool);
+    Socket_free(&other);
+}
+
+/* Whoever is told of an end asks for the next one. */
+static void ask_for_more(Connection_T conn, void *userdata, int reason, void *pool)
+{
+    sp_event event;
+
+    CHECK(reason > 0 && userdata != NULL && Connection_userdata(conn) == userdata);
+    if (userdata != NULL)
+        ++*(int *)userdata;
+    while (SocketPool_next_event(pool, &event) == 1)
+        continue;
+}
+
+static void an_end_that_is_told_late_is_told_of_a_name_that_answers(void)
+{
+    enum { MANY = 30 };
+    SocketPool_T pool = SocketPool_new(NULL, MANY, 4096);
+    Socket_T others[MANY];
+    sp_event event;
+    int times[MANY] = {0}, n;
+
+    CHECK(SocketPool_set_close_callback(pool, ask_for_more, pool) == 0 && SocketPool_turn(pool, 0) == 0);
+    for (n = 0; n < MANY; n++)
+        CHECK(Connection_set_userdata(add(pool, &others[n]), &times[n]) == 0);
+    while (SocketPool_turn(pool, 0) == 0 && SocketPool_next_event(pool, &event) == 1)
+        continue;
+    CHECK(SocketPool_drain(pool) == 0 && SocketPool_turn(pool, 0) == 0);
+    while (SocketPool_next_event(pool, &event) == 1)
+        continue;
+    for (n = 0; n < MANY; n++) {
+        CHECK(times[n] == 1);
+        Socket_free(&others[n]);
+    }
+    SocketPool_free(&pool);
+}
+
 static void fail_at_will(Connection_T conn, void *userdata, int reason, void *calls)
 {
     char byte;
@@ -588,5 +665,8 @@ int main(void)
     a_number_is_somebody_elses_before_the_end_is_told();
     whom_the_pool_closes_no_poll_has();
     who_is_removed_before_his_end_is_told_is_gone_with_it();
+    who_sleeps_by_the_pools_word_is_back_to_close_who_has_ended();
+    nothing_is_produced_behind_the_end_of_a_stream();
+    an_end_that_is_told_late_is_told_of_a_name_that_answers();
     return failures;
 }
