@@ -192,6 +192,11 @@ fn buffers_give_back_what_they_were_given() {
 }
 
 #[test]
+fn connections_share_memory_and_no_byte_of_it() {
+    check("tests/c/tagged_buffers.c", &["6000"]);
+}
+
+#[test]
 fn threads_share_a_buffer_until_it_is_released() {
     check("tests/c/shared_buffers.c", &["500"]);
 }
