@@ -340,6 +340,11 @@ fn a_process_forks_whatever_its_threads_are_doing() {
 }
 
 #[test]
+fn what_is_shown_stays_and_who_pipelines_gets_everything() {
+    check("tests/c/shown_input.c", &["40"]);
+}
+
+#[test]
 fn a_crowd_of_threads_shares_a_pool() {
     check("tests/c/crowd.c", &["100"]);
 }
