@@ -192,6 +192,11 @@ fn buffers_give_back_what_they_were_given() {
 }
 
 #[test]
+fn connections_share_memory_and_no_byte_of_it() {
+    check("tests/c/tagged_buffers.c", &["6000"]);
+}
+
+#[test]
 fn threads_share_a_buffer_until_it_is_released() {
     check("tests/c/shared_buffers.c", &["500"]);
 }
@@ -332,6 +337,11 @@ fn threads_begin_and_end_while_a_pool_is_used() {
 #[test]
 fn a_process_forks_whatever_its_threads_are_doing() {
     run(&mut Command::new(compile("gcc", "c99", "tests/c/forks.c", LINK)));
+}
+
+#[test]
+fn what_is_shown_stays_and_who_pipelines_gets_everything() {
+    check("tests/c/shown_input.c", &["40"]);
 }
 
 #[test]
