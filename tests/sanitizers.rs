@@ -179,6 +179,8 @@ fn threads_race_for_nothing() {
     sanitizer.check("threads", &["200"]);
     sanitizer.check("crowd", &["200"]);
     sanitizer.check("poll_threads", &["200"]);
+    sanitizer.check("newborn_threads", &["20"]);
+    sanitizer.check("shown_input", &["100"]);
     sanitizer.check("shared_buffers", &["500"]);
     sanitizer.check("reentry", &[]);
     sanitizer.check_faults(|number| ["w03", "w13", "w15", "w17", "w20"].contains(&number));
@@ -207,7 +209,13 @@ fn no_program_reaches_beyond_what_is_there() {
     ] {
         sanitizer.check(program, &[]);
     }
-    for (program, few) in [("misuse", "60"), ("threads", "200"), ("crowd", "300"), ("arena_growth", "2000")] {
+    for (program, few) in [
+        ("misuse", "60"),
+        ("threads", "200"),
+        ("crowd", "300"),
+        ("arena_growth", "2000"),
+        ("tagged_buffers", "50000"),
+    ] {
         sanitizer.check(program, &[few]);
     }
     sanitizer.check_faults(|_| true);

@@ -132,11 +132,11 @@ static void a_callback_starts_a_thread(void)
     for (round = 0; round < rounds && failures == 0; round++) {
         Socket_T ours, theirs;
 
-        is_started = 0;
+        __atomic_store_n(&is_started, 0, __ATOMIC_RELAXED);
         CHECK(SocketPair_new(SOCK_STREAM, &ours, &theirs) == 0 && SocketPool_add(pool, ours) != NULL);
         Socket_free(&ours);
         count_up(&removed);
-        CHECK(is_started && pthread_join(started, NULL) == 0);
+        CHECK(__atomic_load_n(&is_started, __ATOMIC_RELAXED) && pthread_join(started, NULL) == 0);
         Socket_free(&theirs);
         all_is_counted(EACH + 1);
     }
