@@ -382,7 +382,7 @@ int SocketBuf_clear(SocketBuf_T buffer);
 int SocketBuf_secureclear(SocketBuf_T buffer);
 
 // Where the bytes are that wait: all of them in one piece, `SocketBuf_readable` of them. NULL if none do, or if it fails.
-// Valid until the next call that changes the buffer, `SocketBuf_writeptr` included.
+// Valid until the next call with the buffer, or the next wait.
 const void *SocketBuf_readptr(SocketBuf_T buffer);
 
 // Where bytes may be written that are then made to wait by `SocketBuf_produce`: all the free space in one piece,
@@ -558,8 +558,9 @@ void SocketPool_free(SocketPool_T *pool);
 Connection_T SocketPool_add(SocketPool_T pool,
                             Socket_T socket);
 
-// Removes a connection of this pool: tells the close callback, closes the socket and frees the buffers. Returns 0; -1 if
-// there is no such connection any more, and nothing else happens.
+// Removes a connection of this pool: tells the close callback, closes the socket and frees the buffers. Another thread that is
+// telling ends just then may tell this one too, and this does not wait for it. Returns 0; -1 if there is no such connection
+// any more, and nothing else happens.
 int sp_pool_remove_connection(SocketPool_T pool,
                               Connection_T connection);
 

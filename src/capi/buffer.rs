@@ -274,7 +274,7 @@ pub extern "C" fn SocketBuf_secureclear(buffer: SocketBuf_T) -> c_int {
 }
 
 /// Where the bytes are that wait: all of them in one piece, `SocketBuf_readable` of them. NULL if none do, or if it fails.
-/// Valid until the next call that changes the buffer, `SocketBuf_writeptr` included.
+/// Valid until the next call with the buffer, or the next wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketBuf_readptr(buffer: SocketBuf_T) -> *const c_void {
     let start = |waiting: &[u8]| if waiting.is_empty() { ptr::null() } else { waiting.as_ptr().cast() };

@@ -63,7 +63,9 @@ impl Bytes for SideOf<'_, '_> {
     fn commit(&mut self, count: usize) -> Result<(), Failure> {
         match self.conn.produce(self.side, count).map_err(no_memory)? {
             true => Ok(()),
-            false => Err(Failure::state("SocketBuf_writeptr has not been asked since the last wait")),
+            false => Err(Failure::state(
+                "SocketBuf_writeptr has not been asked since the last SocketBuf_produce or wait",
+            )),
         }
     }
 

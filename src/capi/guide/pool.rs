@@ -78,8 +78,9 @@ pub extern "C-unwind" fn SocketPool_add(pool: SocketPool_T, socket: Socket_T) ->
     without_provenance_mut(added as usize)
 }
 
-/// Removes a connection of this pool: tells the close callback, closes the socket and frees the buffers. Returns 0; -1 if
-/// there is no such connection any more, and nothing else happens.
+/// Removes a connection of this pool: tells the close callback, closes the socket and frees the buffers. Another thread that is
+/// telling ends just then may tell this one too, and this does not wait for it. Returns 0; -1 if there is no such connection
+/// any more, and nothing else happens.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn sp_pool_remove_connection(pool: SocketPool_T, connection: Connection_T) -> c_int {
     remove(pool, connection.addr() as u64, "SocketPool_remove")
