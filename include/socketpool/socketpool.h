@@ -386,7 +386,8 @@ int SocketBuf_secureclear(SocketBuf_T buffer);
 const void *SocketBuf_readptr(SocketBuf_T buffer);
 
 // Where bytes may be written that are then made to wait by `SocketBuf_produce`: all the free space in one piece,
-// `SocketBuf_writeable` bytes. NULL if there is none, or if it fails. Valid until the next call that changes the buffer.
+// `SocketBuf_writeable` bytes. NULL if there is none, or if it fails. Valid until the next call with the buffer or the next
+// wait; of an input also only until the peer's last byte was received.
 void *SocketBuf_writeptr(SocketBuf_T buffer);
 
 // Makes room for `length` more bytes, in a larger buffer if need be: at least twice as large, and 16 MiB at most. 0, or -1;

@@ -284,7 +284,8 @@ pub extern "C" fn SocketBuf_readptr(buffer: SocketBuf_T) -> *const c_void {
 }
 
 /// Where bytes may be written that are then made to wait by `SocketBuf_produce`: all the free space in one piece,
-/// `SocketBuf_writeable` bytes. NULL if there is none, or if it fails. Valid until the next call that changes the buffer.
+/// `SocketBuf_writeable` bytes. NULL if there is none, or if it fails. Valid until the next call with the buffer or the next
+/// wait; of an input also only until the peer's last byte was received.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketBuf_writeptr(buffer: SocketBuf_T) -> *mut c_void {
     with_buffer("SocketBuf_writeptr", buffer, ptr::null_mut(), |buffer| {
