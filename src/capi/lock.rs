@@ -20,6 +20,8 @@ pub(super) struct Lock<T> {
 
 const FREE: u8 = 0;
 const TAKEN: u8 = 1;
+/// As [`TAKEN`], while a panic passes that began before: whoever tidies up has not panicked while using it.
+const TIDIED: u8 = 3;
 /// A call has panicked while it was using it.
 const BROKEN: u8 = 2;
 
@@ -47,8 +49,9 @@ impl<T> Lock<T> {
         if self.state.load(Ordering::Acquire) != FREE {
             self.wait_for_whoever_was_alone(turn.is_some())?;
         }
-        self.state.store(TAKEN, Ordering::Relaxed);
-        Ok(Guard { lock: self, was_panicking: thread::panicking(), _turn: turn })
+        let taken = if thread::panicking() { TIDIED } else { TAKEN };
+        self.state.store(taken, Ordering::Relaxed);
+        Ok(Guard { lock: self, _turn: turn })
     }
 
     fn wait_for_turn(&self) -> MutexGuard<'_, ()> {
@@ -73,8 +76,6 @@ impl<T> Lock<T> {
 #[derive(Debug)]
 pub(super) struct Guard<'a, T> {
     lock: &'a Lock<T>,
-    /// Whoever tidies up after a panic that was before has not panicked while using it.
-    was_panicking: bool,
     _turn: Option<MutexGuard<'a, ()>>,
 }
 
@@ -99,7 +100,8 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let left = if thread::panicking() && !self.was_panicking { BROKEN } else { FREE };
+        let panicked = thread::panicking() && self.lock.state.load(Ordering::Relaxed) == TAKEN;
+        let left = if panicked { BROKEN } else { FREE };
         self.lock.state.store(left, Ordering::Release);
     }
 }
@@ -124,7 +126,7 @@ mod tests {
     #[test]
     fn a_second_thread_waits_for_whoever_was_alone() {
         let lock = Lock::new(0);
-        let mut alone = Guard { lock: &lock, was_panicking: false, _turn: None };
+        let mut alone = Guard { lock: &lock, _turn: None };
         lock.state.store(TAKEN, Ordering::Relaxed);
         thread::scope(|scope| {
             let other = scope.spawn(|| *lock.lock().expect("it comes free"));
