@@ -53,7 +53,7 @@ impl<T> Common<Mutex<T>> {
 
 impl<T> Common<Lock<T>> {
     pub(super) const fn short(value: T) -> Self {
-        Self(UnsafeCell::new(Lock::new(value)))
+        Self(UnsafeCell::new(Lock::unbreakable(value)))
     }
 
     pub(super) fn lock(&self) -> Result<super::lock::Guard<'_, T>, super::lock::NoLock> {
@@ -64,7 +64,7 @@ impl<T> Common<Lock<T>> {
     /// As [`begin_anew`](Self::begin_anew).
     pub(super) unsafe fn in_child(&self, value: T) {
         // SAFETY: as the caller says.
-        unsafe { self.begin_anew(Lock::new(value)) };
+        unsafe { self.begin_anew(Lock::unbreakable(value)) };
     }
 }
 

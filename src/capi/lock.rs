@@ -13,6 +13,8 @@ use super::alone;
 #[derive(Debug)]
 pub(super) struct Lock<T> {
     state: AtomicU8,
+    /// Whether a panic may leave the value in nobody knows which state.
+    breaks: bool,
     /// In which order threads come to use it, if there are several.
     queue: Mutex<()>,
     value: UnsafeCell<T>,
@@ -20,8 +22,6 @@ pub(super) struct Lock<T> {
 
 const FREE: u8 = 0;
 const TAKEN: u8 = 1;
-/// As [`TAKEN`], while a panic passes that began before: whoever tidies up has not panicked while using it.
-const TIDIED: u8 = 3;
 /// A call has panicked while it was using it.
 const BROKEN: u8 = 2;
 
@@ -39,7 +39,16 @@ pub(super) enum NoLock {
 
 impl<T> Lock<T> {
     pub(super) const fn new(value: T) -> Self {
-        Self { state: AtomicU8::new(FREE), queue: Mutex::new(()), value: UnsafeCell::new(value) }
+        Self::with(value, true)
+    }
+
+    /// One that nothing panics with, so that it may also be taken while a panic passes.
+    pub(super) const fn unbreakable(value: T) -> Self {
+        Self::with(value, false)
+    }
+
+    const fn with(value: T, breaks: bool) -> Self {
+        Self { state: AtomicU8::new(FREE), breaks, queue: Mutex::new(()), value: UnsafeCell::new(value) }
     }
 
     /// Waits until nobody else uses it.
@@ -49,8 +58,7 @@ impl<T> Lock<T> {
         if self.state.load(Ordering::Acquire) != FREE {
             self.wait_for_whoever_was_alone(turn.is_some())?;
         }
-        let taken = if thread::panicking() { TIDIED } else { TAKEN };
-        self.state.store(taken, Ordering::Relaxed);
+        self.state.store(TAKEN, Ordering::Relaxed);
         Ok(Guard { lock: self, _turn: turn })
     }
 
@@ -100,8 +108,7 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        let panicked = thread::panicking() && self.lock.state.load(Ordering::Relaxed) == TAKEN;
-        let left = if panicked { BROKEN } else { FREE };
+        let left = if self.lock.breaks && thread::panicking() { BROKEN } else { FREE };
         self.lock.state.store(left, Ordering::Release);
     }
 }
@@ -159,7 +166,7 @@ mod tests {
                 *self.0.lock().expect("nobody has it") += 1;
             }
         }
-        let lock = Lock::new(0);
+        let lock = Lock::unbreakable(0);
         let left = catch_unwind(AssertUnwindSafe(|| {
             let _tidies = Tidies(&lock);
             panic!("without it");
