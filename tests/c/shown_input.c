@@ -227,6 +227,7 @@ static void keep_little_in_the_kernel(int fd, int which)
 /* With room for little, and for much. */
 static void who_pipelines_gets_everything(size_t room)
 {
+    SocketPool_T freed;
     pthread_t sender, reader;
     unsigned long refused = 0;
     sp_event event;
@@ -249,7 +250,9 @@ static void who_pipelines_gets_everything(size_t room)
                 CHECK(!"it stays");
         }
     }
-    SocketPool_free(&pool);
+    /* The reader may be about to wake it, by its name. */
+    freed = pool;
+    SocketPool_free(&freed);
     pthread_join(reader, NULL);
     pthread_join(sender, NULL);
     CHECK(mistakes == 0 && (room == 64 || refused > 0));
