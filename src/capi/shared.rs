@@ -215,7 +215,7 @@ pub(super) fn with<T>(
     Ok(value)
 }
 
-/// The same after what is due has been done, for a pool that nobody turns. The caller has [`tell`] called afterwards.
+/// The same after what is due has been done, for a pool that nobody turns. The caller has [`tell`](super::telling::tell) called afterwards.
 pub(super) fn with_due<T>(
     pool: *mut sp_pool,
     run: impl FnOnce(&mut Inner) -> Result<T, Failure>,
