@@ -129,8 +129,9 @@ pub(super) struct Facts {
 fn publish(place: u32, slot: &Slot, kind: Kind, closes: bool) -> u64 {
     slot.closes.store(closes, Ordering::Relaxed);
     let generation = (slot.state.load(Ordering::Relaxed) >> GENERATION_SHIFT) + 1;
-    slot.state.store(generation << GENERATION_SHIFT | (kind as u64) << KIND_SHIFT, Ordering::Release);
-    generation << GENERATION_SHIFT | (kind as u64) << KIND_SHIFT | u64::from(place)
+    let named = generation << GENERATION_SHIFT | (kind as u64) << KIND_SHIFT;
+    slot.state.store(named, Ordering::Release);
+    named | u64::from(place)
 }
 
 /// Gives something its name. `None` if there is no room for another.
@@ -288,7 +289,7 @@ fn why_not(handle: u64, kind: Kind) -> Bad {
     };
     let state = slot.state.load(Ordering::Acquire);
     let is_there = (state ^ handle) >> GENERATION_SHIFT == 0 && state >> KIND_SHIFT & KIND_MASK != 0;
-    if is_there && handle >> KIND_SHIFT & KIND_MASK != kind as u64 { Bad::Kind } else { Bad::Stale }
+    if is_there && !handle_is(handle, kind) { Bad::Kind } else { Bad::Stale }
 }
 
 /// Raises the count of those who use a slot.

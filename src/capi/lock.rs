@@ -1,5 +1,4 @@
-//! The lock of a pool. While the process has one thread it costs two stores; std's costs two locked instructions, which are
-//! most of a short call.
+//! The lock of a pool. While the process has one thread it costs two stores; std's costs two locked instructions.
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};

@@ -101,28 +101,34 @@ fn is_want(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// An accept at `listener` has succeeded, or found nobody.
-pub(super) fn accepted(listener: u64, somebody: bool) {
+/// An accept at `listener` has succeeded.
+pub(super) fn accepted(listener: u64) {
+    note(listener, Exhaustion::accepted);
+}
+
+/// An accept at `listener` has found nobody.
+pub(super) fn found_nobody(listener: u64) {
+    note(listener, Exhaustion::found_nobody);
+}
+
+/// Somebody else decides from now on when `listener` is looked at.
+pub(super) fn forget(listener: u64) {
+    note(listener, |state| *state = Exhaustion::Enough);
+}
+
+fn note(listener: u64, what: fn(&mut Exhaustion)) {
     if !ANY.load(Ordering::Acquire) {
         return;
     }
     let mut failing = failing();
     let failing = failing.get_or_insert_default();
     if let Some(state) = failing.get_mut(&listener) {
-        match somebody {
-            true => state.accepted(),
-            false => state.found_nobody(),
-        }
+        what(state);
         if *state == Exhaustion::Enough {
             failing.remove(&listener);
         }
     }
     ANY.store(!failing.is_empty(), Ordering::Release);
-}
-
-/// Somebody else decides from now on when `listener` is looked at.
-pub(super) fn forget(listener: u64) {
-    accepted(listener, false);
 }
 
 /// A descriptor has come free: listeners that were left alone are looked at again.

@@ -219,13 +219,13 @@ pub extern "C-unwind" fn Socket_accept(socket: Socket_T) -> Socket_T {
         }
         match sys::accept(held.as_fd()) {
             Ok((stream, peer)) => {
-                shortage::accepted(listener, true);
+                shortage::accepted(listener);
                 let accepted = handles::name_accepted(stream, listener, peer)
                     .map_err(|_| Failure::memory("a handle"))?;
                 Ok(ptr::without_provenance_mut(accepted as usize))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                shortage::accepted(listener, false);
+                shortage::found_nobody(listener);
                 not_yet(NOBODY);
                 Ok(ptr::null_mut())
             }
