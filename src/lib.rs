@@ -68,6 +68,7 @@ mod timer;
 
 mod admission;
 mod health;
+mod lease;
 
 mod connection;
 
