@@ -74,6 +74,7 @@ mod connection;
 
 pub mod net;
 
+mod client;
 mod server;
 
 #[cfg(feature = "capi")]
@@ -84,6 +85,11 @@ pub use admission::{Cidr, ParseCidrError, SynProtection};
 pub use breaker::{BreakerConfig, BreakerState};
 pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;
+pub use client::{
+    Acquire, AdaptiveConfig, Async, AsyncManager, Backend, BoxFuture, ConnectError, ConnectionStats,
+    Executor, Health, Manager, Pool, PoolBuilder, PoolConfig, PoolError, PoolStats, PooledConnection,
+    RetryConfig, Timeouts,
+};
 pub use clock::{Clock, Hand, Nanos};
 pub use drain::State;
 pub use error::{AddError, ConfigError, Error};
