@@ -1,5 +1,6 @@
 //! What can go wrong, said so that the caller knows what to do; what is the caller's comes back inside.
 
+use std::time::Duration;
 use std::{fmt, io};
 
 use crate::reason::Refusal;
@@ -77,6 +78,51 @@ impl std::error::Error for Error {
     }
 }
 
+/// A setting that cannot hold, of those that are checked before there is a pool.
+///
+/// ```
+/// use socketpool::{BreakerConfig, ConfigError};
+///
+/// let error = BreakerConfig { probes: 0, ..BreakerConfig::default() }.validate().unwrap_err();
+/// let ConfigError { field, value, bound } = &error;
+/// assert_eq!((*field, &value[..], &bound[..]), ("breaker.probes", "0", "at least 1"));
+/// assert_eq!(error.to_string(), "breaker.probes is 0, must be at least 1");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The name of the setting.
+    pub field: &'static str,
+    /// The value that was given.
+    pub value: String,
+    /// What it must be.
+    pub bound: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(field: &'static str, value: impl fmt::Display, bound: impl Into<String>) -> Self {
+        Self { field, value: value.to_string(), bound: bound.into() }
+    }
+
+    pub(crate) fn span(field: &'static str, value: Duration, bound: impl Into<String>) -> Self {
+        Self { field, value: format!("{value:?}"), bound: bound.into() }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, value, bound } = self;
+        write!(f, "{field} is {value}, must be {bound}")
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl From<ConfigError> for Error {
+    fn from(ConfigError { field, value, bound }: ConfigError) -> Self {
+        Self::Config { field, value, bound }
+    }
+}
+
 /// A stream that the pool would not take, handed back with the reason.
 ///
 /// ```
@@ -112,3 +158,15 @@ impl<S> fmt::Display for AddError<S> {
 }
 
 impl<S> std::error::Error for AddError<S> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_cannot_hold_reads_the_same_in_both_errors() {
+        let error = ConfigError::span("open_for", Duration::ZERO, "longer than 0");
+        assert_eq!(error.to_string(), "open_for is 0ns, must be longer than 0");
+        assert_eq!(Error::from(error.clone()).to_string(), error.to_string());
+    }
+}

@@ -59,6 +59,8 @@ mod peer;
 mod readiness;
 mod reason;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the pool that asks is to come"))]
+mod breaker;
 mod bucket;
 mod buffer;
 mod drain;
@@ -78,11 +80,12 @@ mod server;
 pub mod capi;
 
 pub use admission::{Cidr, ParseCidrError, SynProtection};
+pub use breaker::{BreakerConfig, BreakerState};
 pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;
 pub use clock::{Clock, Hand, Nanos};
 pub use drain::State;
-pub use error::{AddError, Error};
+pub use error::{AddError, ConfigError, Error};
 pub use health::{
     Cause, Causes, ConnectionInfo, Counters, Gauge, Memory, Phase, Quantiles, Snapshot, Verdict,
 };
