@@ -73,6 +73,7 @@ mod connection;
 
 pub mod net;
 
+mod client;
 mod server;
 
 #[cfg(feature = "capi")]
@@ -83,6 +84,7 @@ pub use admission::{Cidr, ParseCidrError, SynProtection};
 pub use breaker::{BreakerConfig, BreakerState};
 pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;
+pub use client::{AdaptiveConfig, PoolConfig, RetryConfig};
 pub use clock::{Clock, Hand, Nanos};
 pub use drain::State;
 pub use error::{AddError, ConfigError, Error};

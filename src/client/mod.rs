@@ -1,0 +1,8 @@
+//! Pools of the connections a program makes itself: their settings, how a failed acquire is tried again.
+
+mod config;
+#[cfg_attr(not(test), expect(dead_code, reason = "the acquire that tries again is to come"))]
+mod retry;
+
+pub use config::{AdaptiveConfig, PoolConfig};
+pub use retry::RetryConfig;
