@@ -1,6 +1,7 @@
 //! Pools of the connections a program makes itself: their settings, how a failed acquire is tried again.
 
 mod config;
+mod presets;
 #[cfg_attr(not(test), expect(dead_code, reason = "the acquire that tries again is to come"))]
 mod retry;
 
