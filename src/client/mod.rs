@@ -1,9 +1,12 @@
-//! Pools of the connections a program makes itself: their settings, how a failed acquire is tried again.
+//! Pools of the connections a program makes itself: their settings, what can go wrong, how a failed acquire is tried
+//! again.
 
 mod config;
+mod error;
 mod presets;
 #[cfg_attr(not(test), expect(dead_code, reason = "the acquire that tries again is to come"))]
 mod retry;
 
 pub use config::{AdaptiveConfig, PoolConfig};
+pub use error::{ConnectError, ConnectPhase, ErrorKind, PoolError};
 pub use retry::RetryConfig;
