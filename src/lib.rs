@@ -59,7 +59,6 @@ mod peer;
 mod readiness;
 mod reason;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the pool that asks is to come"))]
 mod breaker;
 mod bucket;
 mod buffer;
@@ -86,9 +85,9 @@ pub use breaker::{BreakerConfig, BreakerState};
 pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;
 pub use client::{
-    Acquire, AdaptiveConfig, Async, AsyncManager, Backend, BoxFuture, ConnectError, ConnectionStats,
-    Executor, Health, Manager, Pool, PoolBuilder, PoolConfig, PoolError, PoolStats, PooledConnection,
-    RetryConfig, Timeouts,
+    Acquire, AdaptiveConfig, Async, AsyncManager, Backend, BoxFuture, ConnectError, ConnectPhase,
+    ConnectionStats, ErrorKind, Executor, Health, Manager, Pool, PoolBuilder, PoolConfig, PoolError,
+    PoolStats, PooledConnection, RetryConfig, Timeouts,
 };
 pub use clock::{Clock, Hand, Nanos};
 pub use drain::State;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use super::backend::{Backend, message};
+use super::backend::{Backend, tell};
 use super::error::PoolError;
 use super::guard::PooledConnection;
 use super::shared::{Drive, Given, Got, Shared, Wake};
@@ -288,9 +288,7 @@ fn go_on<B: Backend>(
 
 /// Calls a function of the application from a thread that is not its own.
 fn call<B: Backend>(function: Box<dyn FnOnce(Leased<B>) + Send>, result: Leased<B>) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| function(result))) {
-        log::error!("a function that was given a connection panicked: {}", message(payload));
-    }
+    tell("a function that was given a connection", catch_unwind(AssertUnwindSafe(|| function(result))));
 }
 
 /// The future of a lease: see [`Pool::acquire_async`](super::Pool::acquire_async).

@@ -1,16 +1,16 @@
 //! Either kind of manager as the pool sees it: work that is begun here and ends with a call of what was passed along.
 //! Catches panics, so that they end a connection and not a thread of the process.
 
-use std::any::Any;
 use std::error::Error;
 use std::future::Future;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use super::error::ConnectError;
+use super::error::{ConnectError, ConnectPhase};
 use super::manager::{Async, AsyncManager, BoxFuture, Manager, Timeouts};
 
 /// What a [`Pool`](super::Pool) is made of: a [`Manager`], or an [`AsyncManager`] in an [`Async`].
@@ -46,6 +46,23 @@ pub trait Backend: Sealed + Send + Sync + 'static {
 
     #[doc(hidden)]
     fn looks_broken(&self, connection: &mut Self::Connection) -> bool;
+
+    #[doc(hidden)]
+    fn works_in(&self) -> WorksIn;
+}
+
+/// Where work goes on after it was begun.
+///
+/// ```
+/// # use socketpool::Backend; // it shows nowhere
+/// ```
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorksIn {
+    /// It is over when the call that begins it returns.
+    ThisThread,
+    /// The call returns at once.
+    Executor,
 }
 
 /// What came of a connect.
@@ -63,7 +80,8 @@ impl<M: Manager> Backend for M {
     type Error = M::Error;
 
     fn begin_connect(&self, within: Timeouts, done: impl FnOnce(Connected<Self>) + Send + 'static) {
-        done(caught(|| self.connect(&within)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.connect(&within)));
+        done(settled(ConnectPhase::Connect, result));
     }
 
     fn begin_validate(
@@ -72,18 +90,22 @@ impl<M: Manager> Backend for M {
         within: Timeouts,
         done: impl FnOnce(Self::Connection, Result<(), ConnectError<Self::Error>>) + Send + 'static,
     ) {
-        let result = caught(|| self.validate(&mut connection, &within));
-        done(connection, result);
+        let result = catch_unwind(AssertUnwindSafe(|| self.validate(&mut connection, &within)));
+        done(connection, settled(ConnectPhase::Validate, result));
     }
 
     fn begin_close(&self, connection: Self::Connection, done: impl FnOnce() + Send + 'static) {
-        told(catch_unwind(AssertUnwindSafe(|| self.close(connection))));
+        tell("closing a connection", catch_unwind(AssertUnwindSafe(|| self.close(connection))));
         done();
     }
 
     #[inline]
     fn looks_broken(&self, connection: &mut Self::Connection) -> bool {
         self.is_broken(connection)
+    }
+
+    fn works_in(&self) -> WorksIn {
+        WorksIn::ThisThread
     }
 }
 
@@ -95,11 +117,7 @@ impl<M: AsyncManager> Backend for Async<M> {
         let manager = Arc::clone(&self.manager);
         self.run(Box::pin(async move {
             let result = Caught(Box::pin(async { manager.connect(&within).await })).await;
-            done(
-                result
-                    .map_err(ConnectError::panicked)
-                    .and_then(|result| result.map_err(ConnectError::failed)),
-            );
+            done(settled(ConnectPhase::Connect, result));
         }));
     }
 
@@ -112,19 +130,14 @@ impl<M: AsyncManager> Backend for Async<M> {
         let manager = Arc::clone(&self.manager);
         self.run(Box::pin(async move {
             let result = Caught(Box::pin(async { manager.validate(&mut connection, &within).await })).await;
-            let result = result
-                .map_err(ConnectError::panicked)
-                .and_then(|result| result.map_err(ConnectError::failed));
-            done(connection, result);
+            done(connection, settled(ConnectPhase::Validate, result));
         }));
     }
 
     fn begin_close(&self, connection: Self::Connection, done: impl FnOnce() + Send + 'static) {
         let manager = Arc::clone(&self.manager);
         self.run(Box::pin(async move {
-            if let Err(message) = Caught(Box::pin(async { manager.close(connection).await })).await {
-                log::error!("closing a connection panicked: {message}");
-            }
+            tell("closing a connection", Caught(Box::pin(async { manager.close(connection).await })).await);
             done();
         }));
     }
@@ -132,6 +145,10 @@ impl<M: AsyncManager> Backend for Async<M> {
     #[inline]
     fn looks_broken(&self, connection: &mut Self::Connection) -> bool {
         self.manager.is_broken(connection)
+    }
+
+    fn works_in(&self) -> WorksIn {
+        if self.executor.is_some() { WorksIn::Executor } else { WorksIn::ThisThread }
     }
 }
 
@@ -145,39 +162,40 @@ impl<M> Async<M> {
 }
 
 /// What a call of the application came to, a panic included.
-fn caught<T, E>(call: impl FnOnce() -> Result<T, E>) -> Result<T, ConnectError<E>> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(ConnectError::failed),
-        Err(payload) => Err(ConnectError::panicked(message(payload))),
+fn settled<T, E>(phase: ConnectPhase, result: thread::Result<Result<T, E>>) -> Result<T, ConnectError<E>> {
+    match result {
+        Ok(result) => result.map_err(|error| ConnectError::failed(phase, error)),
+        Err(payload) => {
+            let error = ConnectError::panicked(phase, &*payload);
+            // What was thrown may itself panic when it is dropped, and that would be one panic too many.
+            mem::forget(payload);
+            Err(error)
+        }
     }
 }
 
-/// Logs a panic that nobody can be told of.
-fn told(result: thread::Result<()>) {
-    if let Err(payload) = result {
-        log::error!("closing a connection panicked: {}", message(payload));
-    }
-}
-
-/// What a panic said.
-pub(super) fn message(payload: Box<dyn Any + Send>) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    // What was thrown may itself panic when it is dropped, and that would be one panic too many.
-    std::mem::forget(payload);
-    text.unwrap_or_else(|| "something that is not text".to_owned())
+/// Logs a panic that nobody can be told of, and says whether there was one.
+pub(super) fn tell<T>(what: &str, result: thread::Result<T>) -> Option<T> {
+    result
+        .map_err(|payload| {
+            let text = payload.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+            log::error!("{what} panicked: {}", text.unwrap_or("with what is no text"));
+            mem::forget(payload);
+        })
+        .ok()
 }
 
 /// A future whose panic is its result.
 struct Caught<F>(Pin<Box<F>>);
 
 impl<F: Future> Future for Caught<F> {
-    type Output = Result<F::Output, String>;
+    type Output = thread::Result<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
             Ok(poll) => poll.map(Ok),
-            Err(payload) => Poll::Ready(Err(message(payload))),
+            Err(payload) => Poll::Ready(Err(payload)),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::backend::{Backend, message};
+use super::backend::{Backend, tell};
 use super::shared::Shared;
 use crate::clock::Nanos;
 use crate::lease::{Return, SlotId};
@@ -222,10 +222,10 @@ impl<B: Backend> PooledConnection<B> {
     pub(super) fn looks_broken(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return true };
         let look = AssertUnwindSafe(|| self.pool.backend.looks_broken(connection));
-        catch_unwind(look).unwrap_or_else(|payload| {
-            log::error!("looking at a connection panicked: {}", message(payload));
-            true
-        })
+        match catch_unwind(look) {
+            Ok(is_broken) => is_broken,
+            panicked => tell("looking at a connection", panicked).unwrap_or(true),
+        }
     }
 
     /// Takes the lease apart; what it lent is given back by whoever asked for this.

@@ -20,7 +20,7 @@ mod terms;
 pub use acquire::Acquire;
 pub use backend::Backend;
 pub use config::{AdaptiveConfig, PoolConfig};
-pub use error::{ConnectError, PoolError};
+pub use error::{ConnectError, ConnectPhase, ErrorKind, PoolError};
 pub use guard::{ConnectionStats, PooledConnection};
 pub use health::Health;
 pub use manager::{Async, AsyncManager, BoxFuture, Executor, Manager, Timeouts};

@@ -11,11 +11,11 @@ use std::task::Waker;
 use std::thread::Thread;
 use std::time::Duration;
 
-use super::backend::{Backend, Connected};
+use super::backend::{Backend, Connected, WorksIn};
 use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
-use super::error::ConnectError;
+use super::error::{ConnectError, ConnectPhase};
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
 use super::stats::PoolStats;
@@ -64,6 +64,15 @@ pub(super) struct Inner<B: Backend> {
     armed: Nanos,
     pub(super) last_error: Option<ConnectError<B::Error>>,
     pub(super) over: Over,
+    means: Means,
+}
+
+/// How work is done.
+#[derive(Clone, Copy)]
+struct Means {
+    driver: Drive,
+    works_in: WorksIn,
+    limits: Timeouts,
 }
 
 /// What stands beside a slot of the core.
@@ -71,8 +80,16 @@ struct Record<C> {
     connection: Option<C>,
     /// Where the lease was taken.
     place: Option<&'static Location<'static>>,
+    /// What is being done, if its slot is connecting or validating.
+    task: Task,
     work: WorkIs,
     recorded: ConnectionStats,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Connect,
+    Validate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +170,7 @@ impl<B: Backend> Shared<B> {
                 armed: Nanos::MAX,
                 last_error: None,
                 over: Over::default(),
+                means: Means { driver, works_in: backend.works_in(), limits: Timeouts::from(&config) },
             }),
             settled: Condvar::new(),
             backend,
@@ -247,7 +265,7 @@ impl<B: Backend> Shared<B> {
     pub(super) fn leave<'a>(self: &'a Arc<Self>, mut inner: MutexGuard<'a, Inner<B>>) {
         loop {
             let mut woken = Woken::new();
-            let more = inner.fetch_commands(&mut woken, self.driver);
+            let more = inner.fetch_commands(&mut woken);
             let enlist = inner.enlist();
             let rearm = inner.rearm();
             drop(inner);
@@ -371,7 +389,7 @@ impl<B: Backend> Shared<B> {
 
     fn connected(self: &Arc<Self>, slot: SlotId, result: Connected<B>) {
         let mut inner = self.lock();
-        inner.end_work(slot, self.driver);
+        inner.end_work(slot);
         let now = self.now();
         let old = match result {
             Ok(connection) => {
@@ -400,7 +418,7 @@ impl<B: Backend> Shared<B> {
         result: Result<(), ConnectError<B::Error>>,
     ) {
         let mut inner = self.lock();
-        inner.end_work(slot, self.driver);
+        inner.end_work(slot);
         inner.record(slot).connection = Some(connection);
         if let Err(error) = &result {
             log::warn!("Removing unhealthy connection from pool: {error}");
@@ -515,9 +533,9 @@ impl<B: Backend> Inner<B> {
     }
 
     /// A connect or a validation is back.
-    fn end_work(&mut self, slot: SlotId, driver: Drive) {
+    fn end_work(&mut self, slot: SlotId) {
         let was = std::mem::replace(&mut self.record(slot).work, WorkIs::NotBegun);
-        if let (WorkIs::Stuck, Drive::Threads(process, _)) = (was, driver) {
+        if let (WorkIs::Stuck, Drive::Threads(process, _)) = (was, self.means.driver) {
             // Its thread counts again, until it has come to the end of its job.
             self.at_work += 1;
             process.connectors.count_freed();
@@ -525,17 +543,22 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Takes up what the core wants done, as far as those go who can be woken at once; says whether there is more.
-    fn fetch_commands(&mut self, woken: &mut Woken<B>, driver: Drive) -> bool {
+    fn fetch_commands(&mut self, woken: &mut Woken<B>) -> bool {
         while let Some(command) = self.core.next_command() {
             match command {
                 Command::Connect(slot) => {
-                    self.record(slot).recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
+                    let record = self.record(slot);
+                    record.task = Task::Connect;
+                    record.recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
                     self.jobs.push_back(Job::Connect(slot));
                 }
-                Command::Validate(slot) => self.jobs.push_back(Job::Validate(slot)),
+                Command::Validate(slot) => {
+                    self.record(slot).task = Task::Validate;
+                    self.jobs.push_back(Job::Validate(slot));
+                }
                 Command::Close(slot, reason) => self.jobs.push_back(Job::Close(slot, reason)),
                 Command::Overdue(slot) => self.jobs.push_back(Job::Tell(slot)),
-                Command::Late(slot) => self.count_stuck(slot, driver),
+                Command::Late(slot) => self.give_up(slot, woken),
                 Command::Drained => woken.settled = true,
                 Command::Warmed(_, failed) => {
                     self.over.warms += 1;
@@ -569,12 +592,18 @@ impl<B: Backend> Inner<B> {
     }
 
     /// A connect or validation has taken so long that nobody waits for it: others may have its thread's place.
-    fn count_stuck(&mut self, slot: SlotId, driver: Drive) {
+    fn give_up(&mut self, slot: SlotId, woken: &mut Woken<B>) {
         let record = self.record(slot);
-        if record.work != WorkIs::Running {
+        let (task, work) = (record.task, record.work);
+        if let (Task::Connect, Some(limit)) = (task, self.means.limits.connect) {
+            let error = ConnectError::timed_out(ConnectPhase::Connect, limit);
+            woken.dropped.extend(self.last_error.replace(error));
+        }
+        if work != WorkIs::Running || self.means.works_in == WorksIn::Executor {
             return;
         }
-        if let Drive::Threads(process, _) = driver {
+        if let Drive::Threads(process, _) = self.means.driver {
+            let record = self.record(slot);
             record.work = WorkIs::Stuck;
             self.at_work -= 1;
             process.connectors.count_stuck();
@@ -603,7 +632,7 @@ impl<B: Backend> Inner<B> {
 impl<C> Record<C> {
     const fn new() -> Self {
         let recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
-        Self { connection: None, place: None, work: WorkIs::NotBegun, recorded }
+        Self { connection: None, place: None, task: Task::Connect, work: WorkIs::NotBegun, recorded }
     }
 }
 
@@ -613,6 +642,8 @@ struct Woken<B: Backend> {
     len: usize,
     /// Whether those who wait for the end of something have to look.
     settled: bool,
+    /// Errors of the application that nobody needs any more.
+    dropped: Vec<ConnectError<B::Error>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -623,7 +654,7 @@ enum Room {
 
 impl<B: Backend> Woken<B> {
     fn new() -> Self {
-        Self { wakes: [const { Wake::Nobody }; WOKEN_AT_ONCE], len: 0, settled: false }
+        Self { wakes: [const { Wake::Nobody }; WOKEN_AT_ONCE], len: 0, settled: false, dropped: Vec::new() }
     }
 
     /// Takes one more, and says whether there is room for another.
