@@ -213,6 +213,12 @@ fn connections_share_memory_and_no_byte_of_it() {
     check("tests/c/tagged_buffers.c", &["6000"]);
 }
 
+/// Without valgrind, whose own memory would count.
+#[test]
+fn room_that_nobody_fills_takes_no_memory() {
+    compile("gcc", "c99", "tests/c/unread_room.c", LINK).run(&[]);
+}
+
 #[test]
 fn threads_share_a_buffer_until_it_is_released() {
     check("tests/c/shared_buffers.c", &["500"]);
