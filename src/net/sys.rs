@@ -2,11 +2,13 @@
 //! Each function makes one call and says what it relies on.
 #![allow(unsafe_code)]
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::io;
 use std::mem::{MaybeUninit, offset_of};
 #[cfg(feature = "capi")]
 use std::os::fd::RawFd;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -242,6 +244,19 @@ pub(crate) fn forks_seen() -> u32 {
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+/// So many bytes that are zero; `None` without memory. The system gives that of a large piece page by page, when something is
+/// written there.
+pub(crate) fn zeroed(length: usize) -> Option<Box<[u8]>> {
+    let layout = Layout::array::<u8>(length).ok().filter(|layout| layout.size() > 0)?;
+    // SAFETY: the layout is not of size 0.
+    let place = unsafe { alloc_zeroed(layout) };
+    if place.is_null() {
+        return None;
+    }
+    // SAFETY: the global allocator gave `length` bytes at `place`, which are zero, with the layout of such a slice.
+    Some(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(place, length)) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,6 +344,12 @@ mod tests {
             let (coarse, precise) = (coarse_nanos(), monotonic_nanos());
             assert!(coarse <= precise && precise - coarse < 1_000_000_000, "{coarse} and {precise}");
         }
+    }
+
+    #[test]
+    fn memory_is_zero_and_what_cannot_be_had_is_told() {
+        assert_eq!(zeroed(1000).as_deref(), Some(&[0; 1000][..]));
+        assert!(zeroed(0).is_none() && zeroed(1 << 62).is_none() && zeroed(usize::MAX).is_none());
     }
 
     #[test]
