@@ -163,7 +163,10 @@ impl<B: Backend> Request<B> {
         slot: SlotId,
         connection: B::Connection,
     ) -> Result<PooledConnection<B>, PooledConnection<B>> {
-        lease(&self.pool, slot, connection, self.place)
+        match lease(&self.pool, slot, connection, self.place) {
+            (lease, Looks::Well) => Ok(lease),
+            (lease, Looks::Broken) => Err(lease),
+        }
     }
 
     fn refused(&self, refusal: Refusal) -> PoolError<B::Error> {
@@ -192,36 +195,45 @@ impl<B: Backend> Request<B> {
     }
 }
 
-/// A lease of what looks as if it worked; what does not comes back.
-#[inline]
+/// Makes a lease of what was lent and looks at it: whether it works is the second half of the answer.
+#[inline(always)]
 fn lease<B: Backend>(
     pool: &Arc<Shared<B>>,
     slot: SlotId,
     connection: B::Connection,
     place: &'static Location<'static>,
-) -> Result<PooledConnection<B>, PooledConnection<B>> {
+) -> (PooledConnection<B>, Looks) {
     let mut lease = PooledConnection::new(Arc::clone(pool), slot, connection);
     if lease.looks_broken() {
-        return Err(lease);
+        return (lease, Looks::Broken);
     }
     if pool.config.leak_threshold.is_some() {
         pool.note_place(slot, place);
     }
-    Ok(lease)
+    (lease, Looks::Well)
 }
 
-/// What is idle, without waiting and without anything else happening.
-#[inline]
-pub(super) fn take_idle<B: Backend>(
+/// How a connection looks that was lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looks {
+    Well,
+    Broken,
+}
+
+/// What is idle and works, without waiting. One that does not work is closed, and then there is nothing.
+#[inline(always)]
+fn take_idle<B: Backend>(
     pool: &Arc<Shared<B>>,
     place: &'static Location<'static>,
-) -> Option<Result<PooledConnection<B>, PooledConnection<B>>> {
+) -> Option<PooledConnection<B>> {
     let (slot, connection) = pool.take_idle()?;
-    Some(lease(pool, slot, connection, place))
+    let (lease, looks) = lease(pool, slot, connection, place);
+    // Nobody waited when this one was idle, so nobody is passed by asking again.
+    (looks == Looks::Well).then_some(lease)
 }
 
 /// Asks for a lease in this thread.
-#[inline]
+#[inline(always)]
 pub(super) fn acquire<B: Backend>(
     pool: &Arc<Shared<B>>,
     want: Want,
@@ -232,10 +244,21 @@ pub(super) fn acquire<B: Backend>(
         return Err(PoolError::Closed);
     }
     if want == Want::Any
-        && let Some(Ok(lease)) = take_idle(pool, place)
+        && let Some(lease) = take_idle(pool, place)
     {
         return Ok(lease);
     }
+    acquire_slowly(pool, want, patience, place)
+}
+
+#[cold]
+#[inline(never)]
+fn acquire_slowly<B: Backend>(
+    pool: &Arc<Shared<B>>,
+    want: Want,
+    patience: Option<Duration>,
+    place: &'static Location<'static>,
+) -> Leased<B> {
     Request::new(pool, want, patience, place).wait()
 }
 
@@ -364,7 +387,7 @@ impl<B: Backend> Future for Acquire<B> {
                 Standing::NotAsked => {
                     if broken.is_none()
                         && this.request.want == Want::Any
-                        && let Some(Ok(lease)) = take_idle(&this.request.pool, this.request.place)
+                        && let Some(lease) = take_idle(&this.request.pool, this.request.place)
                     {
                         this.standing = Standing::Done;
                         return Poll::Ready(Ok(lease));

@@ -40,7 +40,6 @@ pub struct PooledConnection<B: Backend> {
     pool: Arc<Shared<B>>,
     slot: SlotId,
     fate: Fate,
-    recorded: ConnectionStats,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +65,7 @@ pub struct ConnectionStats {
 impl<B: Backend> PooledConnection<B> {
     #[inline]
     pub(super) fn new(pool: Arc<Shared<B>>, slot: SlotId, connection: B::Connection) -> Self {
-        let recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
-        Self { connection: Some(connection), pool, slot, fate: Fate::Open, recorded }
+        Self { connection: Some(connection), pool, slot, fate: Fate::Open }
     }
 
     /// Gives the connection back now, as dropping does.
@@ -167,8 +165,9 @@ impl<B: Backend> PooledConnection<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn record_op(&mut self, elapsed: Duration) {
-        self.recorded.ops += 1;
-        self.recorded.op_time = self.recorded.op_time.saturating_add(elapsed);
+        if !self.pool.is_inherited() {
+            self.pool.lock().record_op(self.slot, elapsed);
+        }
     }
 
     /// What was recorded of this connection, in this lease and all before.
@@ -184,15 +183,10 @@ impl<B: Backend> PooledConnection<B> {
     /// ```
     #[must_use]
     pub fn stats(&self) -> ConnectionStats {
-        let before = if self.pool.is_inherited() {
-            ConnectionStats::default()
-        } else {
-            self.pool.lock().recorded(self.slot)
-        };
-        ConnectionStats {
-            ops: before.ops + self.recorded.ops,
-            op_time: before.op_time.saturating_add(self.recorded.op_time),
+        if self.pool.is_inherited() {
+            return ConnectionStats::default();
         }
+        self.pool.lock().recorded(self.slot)
     }
 
     /// How many leases the connection has served, with this one.
@@ -261,9 +255,6 @@ impl<B: Backend> Drop for PooledConnection<B> {
         }
         let is_bad = self.fate == Fate::Discarded || thread::panicking() || self.looks_broken();
         let Some(mut connection) = self.connection.take() else { return };
-        if self.recorded.ops > 0 {
-            self.pool.lock().add_recorded(self.slot, self.recorded);
-        }
         if !is_bad {
             match self.pool.put_back(self.slot, connection) {
                 Ok(()) => return,

@@ -35,10 +35,26 @@ pub(super) struct Shared<B: Backend> {
     /// Exact, for whatever waits.
     clock: Clock,
     /// Cheap and a little late, for whatever does not.
-    coarse: Clock,
+    coarse: Coarse,
     /// How many forks deep the process was in which the pool was made.
     forks: u32,
     driver: Drive,
+}
+
+/// A clock for what happens too often to pay for an exact one.
+enum Coarse {
+    Machine,
+    Given(Clock),
+}
+
+impl Coarse {
+    #[inline(always)]
+    fn now(&self) -> Nanos {
+        match self {
+            Self::Machine => Nanos::new(sys::coarse_nanos()),
+            Self::Given(clock) => clock.now(),
+        }
+    }
 }
 
 /// Who carries out commands and calls `tick`.
@@ -154,8 +170,8 @@ impl<B: Backend> Shared<B> {
         seed: u64,
     ) -> Self {
         let (clock, coarse) = match clock {
-            Some(clock) => (clock.clone(), clock),
-            None => (Clock::showing(sys::monotonic_nanos), Clock::showing(sys::coarse_nanos)),
+            Some(clock) => (clock.clone(), Coarse::Given(clock)),
+            None => (Clock::showing(sys::monotonic_nanos), Coarse::Machine),
         };
         let mut core = Core::new(None, seed);
         let key = core.add_key(config.terms(), clock.now());
@@ -208,7 +224,7 @@ impl<B: Backend> Shared<B> {
     }
 
     /// Something idle that may be handed out as it is. Nothing else happens.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_idle(&self) -> Option<(SlotId, B::Connection)> {
         let now = self.coarse.now();
         let mut inner = self.lock();
@@ -219,7 +235,7 @@ impl<B: Backend> Shared<B> {
     }
 
     /// Puts back what may simply become idle; gives it back when there is more to it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_back(&self, slot: SlotId, connection: B::Connection) -> Result<(), B::Connection> {
         let now = self.coarse.now();
         let mut inner = self.lock();
@@ -489,10 +505,10 @@ impl<B: Backend> Inner<B> {
         self.record(slot).recorded
     }
 
-    pub(super) fn add_recorded(&mut self, slot: SlotId, more: ConnectionStats) {
+    pub(super) fn record_op(&mut self, slot: SlotId, elapsed: Duration) {
         let recorded = &mut self.record(slot).recorded;
-        recorded.ops += more.ops;
-        recorded.op_time = recorded.op_time.saturating_add(more.op_time);
+        recorded.ops += 1;
+        recorded.op_time = recorded.op_time.saturating_add(elapsed);
     }
 
     fn record(&mut self, slot: SlotId) -> &mut Record<B::Connection> {

@@ -210,6 +210,7 @@ pub(crate) fn monotonic_nanos() -> u64 {
 }
 
 /// The same as it was at the kernel's last tick, some milliseconds ago: a quarter of the price, never ahead of it.
+#[inline]
 pub(crate) fn coarse_nanos() -> u64 {
     clock_nanos(libc::CLOCK_MONOTONIC_COARSE)
 }
