@@ -84,7 +84,10 @@ pub use admission::{Cidr, ParseCidrError, SynProtection};
 pub use breaker::{BreakerConfig, BreakerState};
 pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;
-pub use client::{AdaptiveConfig, ConnectError, ConnectPhase, ErrorKind, PoolConfig, PoolError, RetryConfig};
+pub use client::{
+    AdaptiveConfig, ConnectError, ConnectPhase, ErrorCounts, ErrorKind, PoolConfig, PoolError, PoolStats,
+    RetryConfig, WaitTimes,
+};
 pub use clock::{Clock, Hand, Nanos};
 pub use drain::State;
 pub use error::{AddError, ConfigError, Error};
