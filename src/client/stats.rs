@@ -45,13 +45,14 @@ pub struct PoolStats {
     pub total_acquisitions: u64,
     /// Connections whose holder is done with them, whether they were kept or closed then.
     pub total_releases: u64,
-    /// Acquires that ended without a connection because none came free in time, or because they might not wait.
+    /// Acquires that ended without a connection because none came free in time.
     pub timeouts: u64,
-    /// Acquires that ended without a connection for any other reason.
+    /// Acquires that ended without a connection for any other reason: because they might not wait, because connecting
+    /// failed or was given a rest, because the pool was closed.
     pub errors: u64,
-    /// Connections whose making was begun.
+    /// Connections whose making was begun, those included that came to nothing.
     pub connections_created: u64,
-    /// Connections that are gone, those included whose making failed.
+    /// Connections that are gone, those included that came to nothing.
     pub connections_destroyed: u64,
     /// Acquisitions that got a connection which had been handed out before.
     pub pool_hits: u64,
@@ -63,8 +64,8 @@ pub struct PoolStats {
     pub waits: WaitTimes,
     /// Acquires that were tried again, by what had gone wrong.
     pub retries: ErrorCounts,
-    /// What went wrong with connections, by kind, whether anybody waited for them or not; under `closed` acquires of a
-    /// pool that was closed.
+    /// What went wrong with connections while they were made or validated, by kind, whether anybody waited for them or
+    /// not.
     pub connection_errors: ErrorCounts,
 }
 
