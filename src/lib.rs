@@ -86,7 +86,7 @@ pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;
 pub use client::{
     Acquire, AdaptiveConfig, Async, AsyncManager, Backend, BoxFuture, ConnectError, ConnectPhase,
-    ConnectionStats, ErrorKind, Executor, Health, Manager, Pool, PoolBuilder, PoolConfig, PoolError,
+    ConnectionStats, ErrorCounts, ErrorKind, Executor, Health, Manager, Pool, PoolBuilder, PoolConfig, PoolError,
     PoolStats, PooledConnection, RetryConfig, Timeouts,
 };
 pub use clock::{Clock, Hand, Nanos};

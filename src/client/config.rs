@@ -25,8 +25,9 @@ use crate::error::ConfigError;
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolConfig {
     /// Connections at a time, those that are being made or closed included; 10, from 1 to 16,777,215. More than a
-    /// database has cores to serve only queues there instead of here: see [`size_for`](Self::size_for). Lowered below
-    /// what is there, it takes nothing away from a holder: what comes back is closed.
+    /// server can work on only queues there instead of here: a database does well with twice its cores, and one for each
+    /// disk that seeks. For what a load needs see [`size_for`](Self::size_for). Lowered below what is there, it takes
+    /// nothing away from a holder: what comes back is closed.
     pub max_size: u32,
     /// So many connections are kept, whether in use or idle; 0, at most `max_size`. Idle ones are not closed for their
     /// idleness below it, and those that end are replaced. With 0 an unused pool costs its server nothing.

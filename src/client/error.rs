@@ -65,9 +65,9 @@ pub enum PoolError<E> {
 }
 
 impl<E> PoolError<E> {
-    /// What kind of failure it is in the statistics; none for [`Config`](Self::Config), which is no failed acquire.
+    /// What kind of failure it is, as retries are counted; none for [`Config`](Self::Config), which is no failed acquire.
     ///
-    /// Those that may not wait count as those that have waited in vain.
+    /// [`Exhausted`](Self::Exhausted) is a timeout too, of no time at all.
     ///
     /// ```
     /// use socketpool::{ErrorKind, PoolError};

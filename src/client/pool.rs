@@ -13,6 +13,7 @@ use super::error::PoolError;
 use super::guard::PooledConnection;
 use super::health::Health;
 use super::retry::RetryConfig;
+use super::retrying::{self, StageIs};
 use super::shared::{Drive, Shared};
 use super::stats::PoolStats;
 use crate::clock::{Clock, Nanos};
@@ -81,6 +82,7 @@ pub struct PoolBuilder<B> {
     config: PoolConfig,
     clock: Option<Clock>,
     driver: Driver,
+    stage: StageIs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +127,7 @@ impl<B: Backend> Pool<B> {
     /// }
     /// ```
     pub fn builder(backend: B) -> PoolBuilder<B> {
-        PoolBuilder { backend, config: PoolConfig::default(), clock: None, driver: Driver::Threads }
+        PoolBuilder { backend, config: PoolConfig::default(), clock: None, driver: Driver::Threads, stage: StageIs::Running }
     }
 
     /// A connection: an idle one, or whatever comes first while this thread stands in line, for at most
@@ -303,6 +305,53 @@ impl<B: Backend> Pool<B> {
     pub fn acquire_with(&self, function: impl FnOnce(Leased<B>) + Send + 'static) {
         let patience = self.config().acquire_timeout;
         acquire::acquire_with(self.shared(), patience, Location::caller(), Box::new(function));
+    }
+
+    /// A connection, asked for again and again as `retry` says: for a server that may not be there yet. This thread waits
+    /// between the attempts, at least until an open breaker lets one through.
+    ///
+    /// As long as the program is [starting](PoolBuilder::starting) there is no limit but the pool's end.
+    ///
+    /// # Errors
+    ///
+    /// * [`PoolError::RetriesExhausted`] with the last error, when the time for it is over.
+    /// * [`PoolError::Closed`] at once, also when the pool is closed meanwhile.
+    /// * [`PoolError::Config`] for settings that cannot hold.
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, RetryConfig, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// assert_eq!(*pool.acquire_retry(&RetryConfig::for_production())?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn acquire_retry(&self, retry: &RetryConfig) -> Leased<B> {
+        retrying::acquire(self.shared(), retry, Location::caller())
+    }
+
+    /// The program has started: from now on [`acquire_retry`](Self::acquire_retry) gives up when its time is over. The
+    /// first one that succeeds does this too.
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::builder(Numbers).starting().build()?;
+    /// pool.set_running();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_running(&self) {
+        self.shared().stage.set_running();
     }
 
     /// Makes connections up to `min_size`, all at once, and returns when each has come to something. At most
@@ -691,6 +740,22 @@ impl<B: Backend> PoolBuilder<B> {
         self
     }
 
+    /// The program is only starting: [`Pool::acquire_retry`] does not give up until it has succeeded once, or
+    /// [`Pool::set_running`] was called.
+    ///
+    /// The example of [`Pool::set_running`] does this.
+    ///
+    /// ```
+    /// # use socketpool::PoolBuilder;
+    /// fn patient<B: socketpool::Backend>(builder: PoolBuilder<B>) -> PoolBuilder<B> {
+    ///     builder.starting()
+    /// }
+    /// ```
+    pub fn starting(mut self) -> Self {
+        self.stage = StageIs::Starting;
+        self
+    }
+
     /// Makes the pool. It connects to nothing yet.
     ///
     /// # Errors
@@ -709,7 +774,7 @@ impl<B: Backend> PoolBuilder<B> {
         self.config.validate()?;
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         let shared = match self.driver {
-            Driver::Hand => Arc::new(Shared::new(self.backend, self.config, self.clock, Drive::Hand, seed)),
+            Driver::Hand => Arc::new(Shared::new(self.backend, self.config, self.clock, Drive::Hand, self.stage, seed)),
             Driver::Threads => {
                 let process = Process::current().ok_or_else(|| {
                     ConfigError::new(
@@ -720,7 +785,7 @@ impl<B: Backend> PoolBuilder<B> {
                 })?;
                 Arc::new_cyclic(|weak: &Weak<Shared<B>>| {
                     let name = process.enter(Weak::clone(weak) as Weak<dyn Ticks>);
-                    Shared::new(self.backend, self.config, self.clock, Drive::Threads(process, name), seed)
+                    Shared::new(self.backend, self.config, self.clock, Drive::Threads(process, name), self.stage, seed)
                 })
             }
         };

@@ -15,10 +15,11 @@ use super::backend::{Backend, Connected, WorksIn};
 use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
-use super::error::{ConnectError, ConnectPhase};
+use super::error::{ConnectError, ConnectPhase, ErrorKind};
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
-use super::stats::PoolStats;
+use super::retrying::{Stage, StageIs};
+use super::stats::{ErrorCounts, PoolStats, WaitTimes};
 use crate::clock::{Clock, Nanos};
 use crate::lease::{
     Acquired, CloseReason, Command, ConnectFailed, Core, Failure, KeyId, Phase, Refusal, SlotId, WaiterId,
@@ -39,6 +40,7 @@ pub(super) struct Shared<B: Backend> {
     /// How many forks deep the process was in which the pool was made.
     forks: u32,
     driver: Drive,
+    pub(super) stage: Stage,
 }
 
 /// A clock for what happens too often to pay for an exact one.
@@ -80,6 +82,10 @@ pub(super) struct Inner<B: Backend> {
     armed: Nanos,
     pub(super) last_error: Option<ConnectError<B::Error>>,
     pub(super) over: Over,
+    /// How often an acquire was tried again, by the kind of what failed.
+    retries: ErrorCounts,
+    /// Connects and validations that came to nothing.
+    errors: ErrorCounts,
     means: Means,
 }
 
@@ -167,6 +173,7 @@ impl<B: Backend> Shared<B> {
         config: PoolConfig,
         clock: Option<Clock>,
         driver: Drive,
+        stage: StageIs,
         seed: u64,
     ) -> Self {
         let (clock, coarse) = match clock {
@@ -186,6 +193,8 @@ impl<B: Backend> Shared<B> {
                 armed: Nanos::MAX,
                 last_error: None,
                 over: Over::default(),
+                retries: ErrorCounts::default(),
+                errors: ErrorCounts::default(),
                 means: Means { driver, works_in: backend.works_in(), limits: Timeouts::from(&config) },
             }),
             settled: Condvar::new(),
@@ -196,6 +205,7 @@ impl<B: Backend> Shared<B> {
             coarse,
             forks: sys::forks(),
             driver,
+            stage: Stage::new(stage),
         }
     }
 
@@ -417,6 +427,7 @@ impl<B: Backend> Shared<B> {
             }
             Err(error) => {
                 log::warn!("Failed to create connection: {error}");
+                inner.errors.count(error.kind());
                 let known = inner.core.connected(slot, Err(ConnectFailed::Error), now);
                 debug_assert!(known.is_ok(), "{slot:?} was not being connected");
                 inner.last_error.replace(error)
@@ -438,6 +449,7 @@ impl<B: Backend> Shared<B> {
         inner.record(slot).connection = Some(connection);
         if let Err(error) = &result {
             log::warn!("Removing unhealthy connection from pool: {error}");
+            inner.errors.count(error.kind());
         }
         let known = inner.core.validated(slot, result.as_ref().map(|()| ()).map_err(|_| ()), self.now());
         debug_assert!(known.is_ok(), "{slot:?} was not being validated");
@@ -525,14 +537,40 @@ impl<B: Backend> Inner<B> {
         &mut self.wakes[waiter.index()]
     }
 
+    /// An acquire is tried again after a failure of this kind.
+    pub(super) fn count_retry(&mut self, kind: ErrorKind) {
+        self.retries.count(kind);
+    }
+
     pub(super) fn stats(&self, key: KeyId) -> PoolStats {
-        let Some(gauges) = self.core.gauges(key) else { return PoolStats::default() };
-        let acquires = self.core.counts(key).map_or(0, |(counts, _)| counts.acquisitions);
+        let (Some(gauges), Some((counts, waits))) = (self.core.gauges(key), self.core.counts(key)) else {
+            return PoolStats::default();
+        };
         PoolStats {
             total_connections: gauges.total,
-            idle_connections: gauges.idle,
             active_connections: gauges.active,
-            acquires,
+            idle_connections: gauges.idle,
+            connecting_connections: gauges.connecting,
+            validating_connections: gauges.validating,
+            closing_connections: gauges.closing,
+            pending_requests: gauges.waiters,
+            total_acquisitions: counts.acquisitions,
+            total_releases: counts.acquisitions - u64::from(gauges.active),
+            timeouts: counts.timeouts,
+            errors: counts.refused,
+            connections_created: counts.created,
+            connections_destroyed: counts.destroyed,
+            pool_hits: counts.acquisitions - counts.misses,
+            pool_misses: counts.misses,
+            total_wait: Duration::from_nanos(counts.waited_ns),
+            waits: WaitTimes {
+                p50: micros(waits.at_quantile(0.5)),
+                p99: micros(waits.at_quantile(0.99)),
+                max: micros(waits.max()),
+                count: waits.len(),
+            },
+            retries: self.retries,
+            connection_errors: self.errors,
         }
     }
 
@@ -611,6 +649,7 @@ impl<B: Backend> Inner<B> {
     fn give_up(&mut self, slot: SlotId, woken: &mut Woken<B>) {
         let record = self.record(slot);
         let (task, work) = (record.task, record.work);
+        self.errors.count(ErrorKind::Timeout);
         if let (Task::Connect, Some(limit)) = (task, self.means.limits.connect) {
             let error = ConnectError::timed_out(ConnectPhase::Connect, limit);
             woken.dropped.extend(self.last_error.replace(error));
@@ -690,6 +729,10 @@ impl<B: Backend> Woken<B> {
         }
         self.len = 0;
     }
+}
+
+fn micros(micros: Option<u64>) -> Duration {
+    Duration::from_micros(micros.unwrap_or(0))
 }
 
 /// Jobs that find room without allocating.

@@ -1,17 +1,658 @@
-//! stand-in
-#[derive(Clone, Debug, Default)]
+//! What a client pool has done and how it stands, as plain numbers, and the forms in which others want to read them.
+//! Counts nothing itself.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::client::ErrorKind;
+
+/// How a pool stands, and what it has done since it was made.
+///
+/// Taken while nobody changes anything, the numbers agree with each other:
+/// see [`broken_identity`](Self::broken_identity). Taken while others acquire and release, none of the counters is ever
+/// less than before, and that is all.
+///
+/// ```
+/// use socketpool::PoolStats;
+///
+/// let mut stats = PoolStats::default();
+/// (stats.total_connections, stats.idle_connections, stats.active_connections) = (10, 3, 5);
+/// (stats.closing_connections, stats.pending_requests) = (2, 1);
+/// (stats.total_acquisitions, stats.timeouts) = (100, 2);
+/// assert_eq!(
+///     stats.to_string(),
+///     "PoolMetrics{ total=10, idle=3, active=5, invalid=2, waiting=1, acquires=100, timeouts=2 }"
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolStats {
+    /// Connections now, those included that are being made or closed.
     pub total_connections: u32,
-    pub idle_connections: u32,
+    /// Those that somebody holds.
     pub active_connections: u32,
-    pub acquires: u64,
+    /// Those that are ready to be handed out.
+    pub idle_connections: u32,
+    /// Those that are being made.
+    pub connecting_connections: u32,
+    /// Those that are being validated.
+    pub validating_connections: u32,
+    /// Those that are no good any more and are being closed.
+    pub closing_connections: u32,
+    /// Acquires that wait now.
+    pub pending_requests: u32,
+    /// Connections that were handed out.
+    pub total_acquisitions: u64,
+    /// Connections whose holder is done with them, whether they were kept or closed then.
+    pub total_releases: u64,
+    /// Acquires that ended without a connection because none came free in time.
+    pub timeouts: u64,
+    /// Acquires that ended without a connection for any other reason: because they might not wait, because connecting
+    /// failed or was given a rest, because the pool was closed.
+    pub errors: u64,
+    /// Connections whose making was begun, those included that came to nothing.
+    pub connections_created: u64,
+    /// Connections that are gone, those included that came to nothing.
+    pub connections_destroyed: u64,
+    /// Acquisitions that got a connection which had been handed out before.
+    pub pool_hits: u64,
+    /// Acquisitions that got one which had not.
+    pub pool_misses: u64,
+    /// How long all that got a connection have waited for it, together.
+    pub total_wait: Duration,
+    /// How long those have waited who did have to wait, and got one.
+    pub waits: WaitTimes,
+    /// Acquires that were tried again, by what had gone wrong.
+    pub retries: ErrorCounts,
+    /// What went wrong with connections while they were made or validated, by kind, whether anybody waited for them or
+    /// not.
+    pub connection_errors: ErrorCounts,
 }
-impl std::fmt::Display for PoolStats {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+
+impl PoolStats {
+    /// Acquires that ended without a connection: `timeouts` and `errors`.
+    ///
+    /// ```
+    /// let mut stats = socketpool::PoolStats::default();
+    /// (stats.timeouts, stats.errors) = (2, 1);
+    /// assert_eq!(stats.failed_acquisitions(), 3);
+    /// ```
+    #[must_use]
+    pub const fn failed_acquisitions(&self) -> u64 {
+        self.timeouts.saturating_add(self.errors)
+    }
+
+    /// The share of acquisitions that got a connection which had been handed out before; 0 when there was none. Below
+    /// 0.8 the pool hardly saves any work: `min_size`, `idle_timeout` or `max_lifetime` is too low.
+    ///
+    /// ```
+    /// let mut stats = socketpool::PoolStats::default();
+    /// assert_eq!(stats.hit_rate(), 0.0);
+    /// (stats.pool_hits, stats.pool_misses) = (90, 10);
+    /// assert_eq!(stats.hit_rate(), 0.9);
+    /// assert_eq!(format!("{:.2}%", stats.hit_rate() * 100.0), "90.00%");
+    /// ```
+    #[must_use]
+    pub fn hit_rate(&self) -> f64 {
+        share(self.pool_hits, self.pool_misses)
+    }
+
+    /// The share of the connections that is idle; 0 when there is none. Above 0.8 for long, the pool is too large.
+    ///
+    /// ```
+    /// let mut stats = socketpool::PoolStats::default();
+    /// assert_eq!(stats.idle_ratio(), 0.0);
+    /// (stats.total_connections, stats.idle_connections) = (10, 9);
+    /// assert_eq!(stats.idle_ratio(), 0.9);
+    /// ```
+    #[must_use]
+    pub fn idle_ratio(&self) -> f64 {
+        let rest = self.total_connections.saturating_sub(self.idle_connections);
+        share(self.idle_connections.into(), rest.into())
+    }
+
+    /// How long an acquisition has waited in the mean, those counted that got one at once; zero when there was none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut stats = socketpool::PoolStats::default();
+    /// assert_eq!(stats.avg_wait(), Duration::ZERO);
+    /// (stats.total_acquisitions, stats.total_wait) = (100, Duration::from_secs(2));
+    /// assert_eq!(stats.avg_wait(), Duration::from_millis(20));
+    /// ```
+    #[must_use]
+    pub fn avg_wait(&self) -> Duration {
+        let mean = self.total_wait.as_nanos().checked_div(self.total_acquisitions.into()).unwrap_or(0);
+        Duration::from_nanos(u64::try_from(mean).unwrap_or(u64::MAX))
+    }
+
+    /// The share of acquires that ended without a connection; 0 when none has ended. Above 0.01 something is wrong.
+    ///
+    /// ```
+    /// let mut stats = socketpool::PoolStats::default();
+    /// (stats.total_acquisitions, stats.timeouts) = (99, 1);
+    /// assert_eq!(stats.failure_rate(), 0.01);
+    /// ```
+    #[must_use]
+    pub fn failure_rate(&self) -> f64 {
+        share(self.failed_acquisitions(), self.total_acquisitions)
+    }
+
+    /// The first of these that does not hold, as it stands here; none in statistics of a pool at rest.
+    ///
+    /// * total = active + idle + connecting + validating + closing
+    /// * acquisitions - releases = active
+    /// * created - destroyed = total
+    /// * hits + misses = acquisitions
+    ///
+    /// ```
+    /// let mut stats = socketpool::PoolStats::default();
+    /// assert_eq!(stats.broken_identity(), None);
+    /// stats.pool_hits = 1;
+    /// assert_eq!(stats.broken_identity(), Some("hits + misses = acquisitions"));
+    /// ```
+    #[must_use]
+    pub fn broken_identity(&self) -> Option<&'static str> {
+        let live = [
+            self.active_connections,
+            self.idle_connections,
+            self.connecting_connections,
+            self.validating_connections,
+            self.closing_connections,
+        ];
+        let difference = |more: u64, less: u64| i128::from(more) - i128::from(less);
+        let sum = |one: u64, other: u64| u128::from(one) + u128::from(other);
+        let identities = [
+            (
+                "total = active + idle + connecting + validating + closing",
+                live.map(u64::from).iter().sum::<u64>() == u64::from(self.total_connections),
+            ),
+            (
+                "acquisitions - releases = active",
+                difference(self.total_acquisitions, self.total_releases) == self.active_connections.into(),
+            ),
+            (
+                "created - destroyed = total",
+                difference(self.connections_created, self.connections_destroyed)
+                    == self.total_connections.into(),
+            ),
+            (
+                "hits + misses = acquisitions",
+                sum(self.pool_hits, self.pool_misses) == self.total_acquisitions.into(),
+            ),
+        ];
+        identities.into_iter().find(|&(_, holds)| !holds).map(|(identity, _)| identity)
+    }
+
+    /// One object of JSON, for a page that shows how the pool stands: seven numbers, on one line.
+    ///
+    /// ```
+    /// let stats = socketpool::PoolStats::default();
+    /// assert!(stats.to_json().starts_with(r#"{"total_connections":0,"available_connections":0,"#));
+    /// ```
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        format!(
+            "{{\"total_connections\":{},\"available_connections\":{},\"in_use_connections\":{},\
+             \"wait_queue_length\":{},\"avg_wait_time_ms\":{},\"connections_created_total\":{},\
+             \"connections_closed_total\":{}}}",
+            self.total_connections,
+            self.idle_connections,
+            self.active_connections,
+            self.pending_requests,
+            self.avg_wait().as_millis(),
+            self.connections_created,
+            self.connections_destroyed,
+        )
+    }
+
+    /// Everything as metrics, in the text format of Prometheus (version 0.0.4), with names that begin with `prefix`;
+    /// `db` is the usual one. Waits are gauges: they are quantiles that come and go.
+    ///
+    /// ```
+    /// use std::fmt::Write;
+    ///
+    /// let mut stats = socketpool::PoolStats::default();
+    /// stats.idle_connections = 3;
+    /// stats.retries.timeout = 1;
+    /// let mut page = String::new();
+    /// stats.write_metrics(&mut page, "db")?;
+    /// assert!(page.contains("# TYPE db_pool_connections_idle gauge\ndb_pool_connections_idle 3\n"));
+    /// assert!(page.contains("\ndb_connection_retries_total{reason=\"timeout\"} 1\n"));
+    /// assert!(page.ends_with("# EOF\n"));
+    /// assert!(stats.write_metrics(&mut page, "1 db").is_err(), "no name begins so");
+    /// # Ok::<(), std::fmt::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `out` says; and before anything is written, that a `prefix` is none: letters of ASCII, digits and `_`, the
+    /// first no digit.
+    pub fn write_metrics(&self, out: &mut impl fmt::Write, prefix: &str) -> fmt::Result {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if !prefix.bytes().all(is_name) || prefix.bytes().next().is_none_or(|first| first.is_ascii_digit()) {
+            return Err(fmt::Error);
+        }
+        for (name, help, value) in self.gauges() {
+            writeln!(
+                out,
+                "# HELP {prefix}_{name} {help}\n# TYPE {prefix}_{name} gauge\n{prefix}_{name} {value}"
+            )?;
+        }
+        for (name, help, value) in self.counters() {
+            writeln!(
+                out,
+                "# HELP {prefix}_{name} {help}\n# TYPE {prefix}_{name} counter\n{prefix}_{name} {value}"
+            )?;
+        }
+        let by_kind = [
+            ("connection_retries_total", "Acquires that were tried again.", "reason", &self.retries),
+            ("connection_errors_total", "What went wrong with connections.", "type", &self.connection_errors),
+        ];
+        for (name, help, label, counts) in by_kind {
+            writeln!(out, "# HELP {prefix}_{name} {help}\n# TYPE {prefix}_{name} counter")?;
+            for kind in ErrorKind::ALL {
+                writeln!(out, "{prefix}_{name}{{{label}=\"{kind}\"}} {}", counts.of(kind))?;
+            }
+        }
+        for (name, help, value) in self.spans() {
+            writeln!(out, "# HELP {prefix}_{name} {help}")?;
+            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+            writeln!(out, "# TYPE {prefix}_{name} {kind}\n{prefix}_{name} {}", value.as_secs_f64())?;
+        }
+        writeln!(out, "# EOF")
+    }
+
+    const fn gauges(&self) -> [(&'static str, &'static str, u32); 7] {
+        [
+            ("pool_connections", "Connections, those being made or closed included.", self.total_connections),
+            ("pool_connections_active", "Connections that somebody holds.", self.active_connections),
+            ("pool_connections_idle", "Connections ready to be handed out.", self.idle_connections),
+            ("pool_connections_connecting", "Connections being made.", self.connecting_connections),
+            ("pool_connections_validating", "Connections being validated.", self.validating_connections),
+            ("pool_connections_closing", "Connections being closed.", self.closing_connections),
+            ("pool_connections_waiting", "Acquires that wait for a connection.", self.pending_requests),
+        ]
+    }
+
+    const fn counters(&self) -> [(&'static str, &'static str, u64); 8] {
+        [
+            ("pool_acquisitions_total", "Connections handed out.", self.total_acquisitions),
+            ("pool_releases_total", "Connections whose holder is done with them.", self.total_releases),
+            ("pool_timeouts_total", "Acquires for which none came free in time.", self.timeouts),
+            ("pool_errors_total", "Acquires that failed for another reason.", self.errors),
+            ("pool_hits_total", "Acquisitions of a connection used before.", self.pool_hits),
+            ("pool_misses_total", "Acquisitions of a new connection.", self.pool_misses),
+            (
+                "pool_connections_created_total",
+                "Connections whose making was begun.",
+                self.connections_created,
+            ),
+            ("pool_connections_closed_total", "Connections that are gone.", self.connections_destroyed),
+        ]
+    }
+
+    const fn spans(&self) -> [(&'static str, &'static str, Duration); 4] {
+        [
+            ("pool_wait_seconds_total", "What all acquisitions have waited.", self.total_wait),
+            ("pool_wait_p50_seconds", "Half of those that waited took no longer.", self.waits.p50),
+            ("pool_wait_p99_seconds", "99 % of those that waited took no longer.", self.waits.p99),
+            ("pool_wait_max_seconds", "The longest wait.", self.waits.max),
+        ]
+    }
+}
+
+impl fmt::Display for PoolStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "PoolMetrics{{ total={}, idle={}, active={}, invalid=0, waiting=0, acquires={}, timeouts=0 }}",
-            self.total_connections, self.idle_connections, self.active_connections, self.acquires
+            "PoolMetrics{{ total={}, idle={}, active={}, invalid={}, waiting={}, acquires={}, timeouts={} }}",
+            self.total_connections,
+            self.idle_connections,
+            self.active_connections,
+            self.closing_connections,
+            self.pending_requests,
+            self.total_acquisitions,
+            self.timeouts,
         )
+    }
+}
+
+/// How long waits took, of those who did have to wait and got a connection. All is zero when there was none.
+///
+/// ```
+/// let stats = socketpool::PoolStats::default();
+/// assert_eq!((stats.waits.count, stats.waits.max), (0, std::time::Duration::ZERO));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WaitTimes {
+    /// Half of them took no longer.
+    pub p50: Duration,
+    /// 99 % took no longer.
+    pub p99: Duration,
+    /// The longest.
+    pub max: Duration,
+    /// How many there were.
+    pub count: u64,
+}
+
+/// A counter for each [`ErrorKind`].
+///
+/// ```
+/// use socketpool::{ErrorCounts, ErrorKind};
+///
+/// let mut counts = ErrorCounts::default();
+/// counts.tls = 3;
+/// counts.connect = 1;
+/// assert_eq!((counts.of(ErrorKind::Tls), counts.total()), (3, 4));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErrorCounts {
+    /// Names that could not be looked up.
+    pub resolve: u64,
+    /// Addresses that could not be reached.
+    pub connect: u64,
+    /// What took too long.
+    pub timeout: u64,
+    /// Handshakes that failed.
+    pub tls: u64,
+    /// Connections that were made and were no good.
+    pub validate: u64,
+    /// What came to a closed pool.
+    pub closed: u64,
+}
+
+impl ErrorCounts {
+    /// How many of one kind.
+    ///
+    /// ```
+    /// use socketpool::{ErrorKind, PoolStats};
+    ///
+    /// let stats = PoolStats::default();
+    /// for kind in ErrorKind::ALL {
+    ///     println!("{kind}: {}", stats.connection_errors.of(kind));
+    /// }
+    /// ```
+    #[must_use]
+    pub const fn of(&self, kind: ErrorKind) -> u64 {
+        match kind {
+            ErrorKind::Resolve => self.resolve,
+            ErrorKind::Connect => self.connect,
+            ErrorKind::Timeout => self.timeout,
+            ErrorKind::Tls => self.tls,
+            ErrorKind::Validate => self.validate,
+            ErrorKind::Closed => self.closed,
+        }
+    }
+
+    /// How many in all.
+    ///
+    /// ```
+    /// assert_eq!(socketpool::PoolStats::default().retries.total(), 0);
+    /// ```
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        ErrorKind::ALL.into_iter().fold(0, |sum, kind| self.of(kind).saturating_add(sum))
+    }
+
+    /// One more of a kind.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the pool that counts is to come"))]
+    pub(crate) const fn count(&mut self, kind: ErrorKind) {
+        let counter = match kind {
+            ErrorKind::Resolve => &mut self.resolve,
+            ErrorKind::Connect => &mut self.connect,
+            ErrorKind::Timeout => &mut self.timeout,
+            ErrorKind::Tls => &mut self.tls,
+            ErrorKind::Validate => &mut self.validate,
+            ErrorKind::Closed => &mut self.closed,
+        };
+        *counter = counter.saturating_add(1);
+    }
+}
+
+/// `part` of itself and `rest`; 0 of nothing.
+fn share(part: u64, rest: u64) -> f64 {
+    match u128::from(part) + u128::from(rest) {
+        0 => 0.0,
+        whole => part as f64 / whole as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// A pool at rest, every number of which is another.
+    fn at_rest() -> PoolStats {
+        PoolStats {
+            total_connections: 31,
+            active_connections: 16,
+            idle_connections: 8,
+            connecting_connections: 4,
+            validating_connections: 2,
+            closing_connections: 1,
+            pending_requests: 3,
+            total_acquisitions: 1_000,
+            total_releases: 984,
+            timeouts: 5,
+            errors: 6,
+            connections_created: 131,
+            connections_destroyed: 100,
+            pool_hits: 910,
+            pool_misses: 90,
+            total_wait: Duration::from_millis(12_345),
+            waits: WaitTimes {
+                p50: Duration::from_millis(7),
+                p99: Duration::from_millis(99),
+                max: Duration::from_millis(150),
+                count: 200,
+            },
+            retries: ErrorCounts { resolve: 21, connect: 22, timeout: 23, tls: 24, validate: 25, closed: 26 },
+            connection_errors: ErrorCounts {
+                resolve: 41,
+                connect: 42,
+                timeout: 43,
+                tls: 44,
+                validate: 45,
+                closed: 46,
+            },
+        }
+    }
+
+    #[test]
+    fn the_text_is_the_published_one() {
+        let stats = PoolStats {
+            total_connections: 10,
+            idle_connections: 3,
+            active_connections: 5,
+            closing_connections: 2,
+            pending_requests: 1,
+            total_acquisitions: 100,
+            timeouts: 2,
+            ..PoolStats::default()
+        };
+        let text =
+            "PoolMetrics{ total=10, idle=3, active=5, invalid=2, waiting=1, acquires=100, timeouts=2 }";
+        assert_eq!(stats.to_string(), text);
+    }
+
+    #[test]
+    fn the_json_has_the_seven_published_keys() {
+        let json = r#"{"total_connections":31,"available_connections":8,"in_use_connections":16,"wait_queue_length":3,"avg_wait_time_ms":12,"connections_created_total":131,"connections_closed_total":100}"#;
+        assert_eq!(at_rest().to_json(), json);
+    }
+
+    #[test]
+    fn a_new_pool_has_rates_of_zero() {
+        let none = PoolStats::default();
+        assert_eq!((none.hit_rate(), none.idle_ratio(), none.failure_rate()), (0.0, 0.0, 0.0));
+        assert_eq!((none.avg_wait(), none.failed_acquisitions()), (Duration::ZERO, 0));
+        assert_eq!((none.retries.total(), none.broken_identity()), (0, None));
+    }
+
+    #[test]
+    fn rates_are_shares_of_the_whole() {
+        let stats = at_rest();
+        assert_eq!((stats.hit_rate(), stats.failed_acquisitions()), (0.91, 11));
+        assert_eq!(stats.idle_ratio(), 8.0 / 31.0);
+        assert_eq!(stats.failure_rate(), 11.0 / 1_011.0);
+        assert_eq!(stats.avg_wait(), Duration::from_micros(12_345));
+    }
+
+    #[test]
+    fn the_largest_numbers_do_not_overflow() {
+        let most = PoolStats {
+            idle_connections: u32::MAX,
+            active_connections: u32::MAX,
+            timeouts: u64::MAX,
+            errors: u64::MAX,
+            pool_hits: u64::MAX,
+            pool_misses: u64::MAX,
+            total_acquisitions: 1,
+            total_wait: Duration::MAX,
+            retries: ErrorCounts { tls: u64::MAX, closed: 1, ..ErrorCounts::default() },
+            ..PoolStats::default()
+        };
+        assert_eq!((most.hit_rate(), most.idle_ratio()), (0.5, 1.0));
+        assert_eq!((most.failed_acquisitions(), most.retries.total()), (u64::MAX, u64::MAX));
+        assert_eq!(most.avg_wait(), Duration::from_nanos(u64::MAX));
+        assert!(most.broken_identity().is_some());
+    }
+
+    #[test]
+    fn whichever_identity_is_broken_is_named() {
+        let good = at_rest();
+        assert_eq!(good.broken_identity(), None);
+        let sum = "total = active + idle + connecting + validating + closing";
+        let broken = [
+            (PoolStats { active_connections: 17, ..good }, sum),
+            (PoolStats { idle_connections: 9, ..good }, sum),
+            (PoolStats { connecting_connections: 5, ..good }, sum),
+            (PoolStats { validating_connections: 3, ..good }, sum),
+            (PoolStats { closing_connections: 2, ..good }, sum),
+            (PoolStats { total_connections: 30, ..good }, sum),
+            (PoolStats { total_releases: 985, ..good }, "acquisitions - releases = active"),
+            (PoolStats { total_releases: 1_001, ..good }, "acquisitions - releases = active"),
+            (PoolStats { connections_created: 130, ..good }, "created - destroyed = total"),
+            (PoolStats { connections_destroyed: 132, ..good }, "created - destroyed = total"),
+            (PoolStats { pool_misses: 91, ..good }, "hits + misses = acquisitions"),
+        ];
+        for (stats, identity) in broken {
+            assert_eq!(stats.broken_identity(), Some(identity));
+        }
+    }
+
+    #[test]
+    fn each_kind_has_a_counter_of_its_own() {
+        let mut counts = ErrorCounts::default();
+        for (times, kind) in ErrorKind::ALL.into_iter().enumerate() {
+            (0..=times).for_each(|_| counts.count(kind));
+        }
+        assert_eq!(ErrorKind::ALL.map(|kind| counts.of(kind)), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(counts.total(), 21);
+    }
+
+    /// Reads the page as Prometheus does, strictly: HELP and TYPE before the samples of a name, each once. Gives every
+    /// sample, and the type of every name.
+    fn read(page: &str) -> (BTreeMap<&str, f64>, BTreeMap<&str, &str>) {
+        let (mut samples, mut types) = (BTreeMap::new(), BTreeMap::new());
+        let (mut helped, mut current) = ("", "");
+        let (body, end) = page.split_at(page.len() - "# EOF\n".len());
+        assert_eq!(end, "# EOF\n");
+        for line in body.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                helped = help.split_once(' ').expect("a text").0;
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = kind.split_once(' ').expect("a type");
+                assert_eq!(name, helped, "{line}");
+                assert!(types.insert(name, kind).is_none(), "{line}: a second time");
+                current = name;
+            } else {
+                let (sample, value) = line.rsplit_once(' ').expect("a value");
+                assert_eq!(sample.split('{').next(), Some(current), "{line}");
+                assert!(samples.insert(sample, value.parse().expect("a number")).is_none(), "{line}: twice");
+            }
+        }
+        (samples, types)
+    }
+
+    #[test]
+    fn metrics_have_the_published_names_and_the_numbers_of_the_pool() {
+        let mut page = String::new();
+        at_rest().write_metrics(&mut page, "db").unwrap();
+        let (samples, types) = read(&page);
+        let expected = [
+            ("db_pool_connections", 31.0),
+            ("db_pool_connections_active", 16.0),
+            ("db_pool_connections_idle", 8.0),
+            ("db_pool_connections_connecting", 4.0),
+            ("db_pool_connections_validating", 2.0),
+            ("db_pool_connections_closing", 1.0),
+            ("db_pool_connections_waiting", 3.0),
+            ("db_pool_acquisitions_total", 1_000.0),
+            ("db_pool_releases_total", 984.0),
+            ("db_pool_timeouts_total", 5.0),
+            ("db_pool_errors_total", 6.0),
+            ("db_pool_hits_total", 910.0),
+            ("db_pool_misses_total", 90.0),
+            ("db_pool_connections_created_total", 131.0),
+            ("db_pool_connections_closed_total", 100.0),
+            ("db_connection_retries_total{reason=\"resolve\"}", 21.0),
+            ("db_connection_retries_total{reason=\"connect\"}", 22.0),
+            ("db_connection_retries_total{reason=\"timeout\"}", 23.0),
+            ("db_connection_retries_total{reason=\"tls\"}", 24.0),
+            ("db_connection_retries_total{reason=\"validate\"}", 25.0),
+            ("db_connection_retries_total{reason=\"closed\"}", 26.0),
+            ("db_connection_errors_total{type=\"resolve\"}", 41.0),
+            ("db_connection_errors_total{type=\"connect\"}", 42.0),
+            ("db_connection_errors_total{type=\"timeout\"}", 43.0),
+            ("db_connection_errors_total{type=\"tls\"}", 44.0),
+            ("db_connection_errors_total{type=\"validate\"}", 45.0),
+            ("db_connection_errors_total{type=\"closed\"}", 46.0),
+            ("db_pool_wait_seconds_total", 12.345),
+            ("db_pool_wait_p50_seconds", 0.007),
+            ("db_pool_wait_p99_seconds", 0.099),
+            ("db_pool_wait_max_seconds", 0.15),
+        ];
+        assert_eq!(samples, BTreeMap::from(expected));
+        for (name, kind) in types {
+            assert_eq!(kind, if name.ends_with("_total") { "counter" } else { "gauge" }, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_makes_no_name_is_refused_before_anything_is_written() {
+        for prefix in ["", "1db", "my db", "db-1", "db\n", "d\u{e4}"] {
+            let mut page = String::new();
+            assert!(at_rest().write_metrics(&mut page, prefix).is_err(), "{prefix:?}");
+            assert_eq!(page, "", "{prefix:?}");
+        }
+        let mut page = String::new();
+        at_rest().write_metrics(&mut page, "_db2").unwrap();
+        assert!(page.contains("\n_db2_pool_connections_idle 8\n"));
+    }
+
+    /// Takes so many bytes.
+    struct Short(usize);
+
+    impl fmt::Write for Short {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0 = self.0.checked_sub(text.len()).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_the_writer_says_is_passed_on_wherever_it_says_it() {
+        let mut page = String::new();
+        at_rest().write_metrics(&mut page, "db").unwrap();
+        for room in 0..page.len() {
+            assert!(at_rest().write_metrics(&mut Short(room), "db").is_err(), "after {room} bytes");
+        }
+        assert!(at_rest().write_metrics(&mut Short(page.len()), "db").is_ok());
     }
 }
