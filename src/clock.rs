@@ -139,7 +139,6 @@ impl Clock {
     }
 
     /// The same, that shows what `read` says.
-    #[cfg(feature = "capi")]
     pub(crate) fn showing(read: fn() -> u64) -> Self {
         Self(Source::Reading { read, origin: 0 })
     }

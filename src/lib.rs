@@ -59,7 +59,6 @@ mod peer;
 mod readiness;
 mod reason;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the pool that asks is to come"))]
 mod breaker;
 mod bucket;
 mod buffer;
@@ -68,6 +67,7 @@ mod timer;
 
 mod admission;
 mod health;
+mod lease;
 
 mod connection;
 
@@ -85,8 +85,9 @@ pub use breaker::{BreakerConfig, BreakerState};
 pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;
 pub use client::{
-    AdaptiveConfig, ConnectError, ConnectPhase, ErrorCounts, ErrorKind, PoolConfig, PoolError, PoolStats,
-    RetryConfig, WaitTimes,
+    Acquire, AdaptiveConfig, Async, AsyncManager, Backend, BoxFuture, ConnectError, ConnectPhase,
+    ConnectionStats, ErrorCounts, ErrorKind, Executor, Health, Manager, Pool, PoolBuilder, PoolConfig, PoolError,
+    PoolStats, PooledConnection, RetryConfig, Timeouts,
 };
 pub use clock::{Clock, Hand, Nanos};
 pub use drain::State;

@@ -8,6 +8,7 @@ mod c_programs;
 mod real;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -35,7 +36,8 @@ fn program(source: &str) -> PathBuf {
     if let Some((_, program)) = compiled.iter().find(|(known, _)| known == source) {
         return program.clone();
     }
-    let program = compile("gcc", "c99", source, LINK);
+    // It stays: every test of this file may want it.
+    let program = ManuallyDrop::new(compile("gcc", "c99", source, LINK)).to_path_buf();
     compiled.push((source.to_owned(), program.clone()));
     program
 }

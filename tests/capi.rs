@@ -12,14 +12,31 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use c_programs::{
-    LINK, Running, check, compile, compiler_of, compilers, is_here, library, root, run, scratch,
+    LINK, Program, Running, check, compile, compiler_of, compilers, is_here, library, root, run, scratch,
 };
+
+/// Hundreds of programs with the whole library in each have filled the disk of a machine.
+#[test]
+fn a_program_leaves_its_file_only_where_a_test_has_failed() {
+    let compiled = || compile("gcc", "c99", "tests/c/header.c", "-lpthread -ldl -lm -O1");
+    let program = compiled();
+    program.run(&[]);
+    let path = program.to_path_buf();
+    drop(program);
+    assert!(!path.exists());
+    let failed = std::panic::catch_unwind(|| {
+        let _program = compiled();
+        panic!("this test fails on purpose");
+    });
+    assert!(failed.is_err() && path.exists());
+    fs::remove_file(path).unwrap();
+}
 
 #[test]
 fn the_header_is_clean_in_every_dialect() {
     for (compiler, dialect) in compilers() {
-        run(&mut Command::new(compile(compiler, dialect, "tests/c/header.c", LINK)));
-        run(&mut Command::new(compile(compiler, dialect, "tests/c/syn_header.c", LINK)));
+        compile(compiler, dialect, "tests/c/header.c", LINK).run(&[]);
+        compile(compiler, dialect, "tests/c/syn_header.c", LINK).run(&[]);
     }
 }
 
@@ -162,7 +179,7 @@ fn floods_are_told_from_honest_clients_and_every_misuse_is_told() {
 #[test]
 fn a_poll_takes_descriptors_and_sockets_in_every_dialect() {
     for (compiler, dialect) in compilers() {
-        run(&mut Command::new(compile(compiler, dialect, "tests/c/poll_forms.c", LINK)));
+        compile(compiler, dialect, "tests/c/poll_forms.c", LINK).run(&[]);
     }
 }
 
@@ -196,6 +213,12 @@ fn connections_share_memory_and_no_byte_of_it() {
     check("tests/c/tagged_buffers.c", &["6000"]);
 }
 
+/// Without valgrind, whose own memory would count.
+#[test]
+fn room_that_nobody_fills_takes_no_memory() {
+    compile("gcc", "c99", "tests/c/unread_room.c", LINK).run(&[]);
+}
+
 #[test]
 fn threads_share_a_buffer_until_it_is_released() {
     check("tests/c/shared_buffers.c", &["500"]);
@@ -218,7 +241,7 @@ fn exceptions_are_caught_by_whom_they_concern_in_every_dialect() {
     for (compiler, dialect) in compilers() {
         for optimised in ["-O0", "-O2"] {
             let link = format!("{LINK} {optimised}");
-            run(&mut Command::new(compile(compiler, dialect, EXCEPTIONS, &link)));
+            compile(compiler, dialect, EXCEPTIONS, &link).run(&[]);
         }
     }
     check(EXCEPTIONS, &[]);
@@ -230,7 +253,7 @@ fn exceptions_of_the_shared_library_are_caught() {
     let folder = library().parent().unwrap().display();
     for place in ["-no-pie", "-fPIE -pie"] {
         let sources = EXCEPTIONS.split_whitespace().map(|source| root().join(source));
-        let program = scratch().join(format!("except-shared{}", place.replace(' ', "")));
+        let program = Program::new(scratch().join(format!("except-shared{}", place.replace(' ', ""))));
         let mut command = compiler_of("gcc", "c11");
         command.args(place.split_whitespace()).args(sources).args([
             "-x",
@@ -239,8 +262,8 @@ fn exceptions_of_the_shared_library_are_caught() {
             "-lsocketpool",
         ]);
         command.args([format!("-L{folder}"), format!("-Wl,-rpath,{folder},-Bdynamic")]);
-        run(command.arg("-o").arg(&program));
-        run(&mut Command::new(program));
+        run(command.arg("-o").arg(&*program));
+        program.run(&[]);
     }
 }
 
@@ -248,7 +271,7 @@ fn exceptions_of_the_shared_library_are_caught() {
 fn an_exception_that_nobody_catches_is_printed_and_aborts() {
     let program = compile("gcc", "c11", EXCEPTIONS, LINK);
     let says = |which: &str| {
-        let output = Command::new(&program).arg(which).output().unwrap();
+        let output = Command::new(&*program).arg(which).output().unwrap();
         assert_eq!(output.status.signal(), Some(6), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
@@ -324,7 +347,7 @@ fn the_server_of_the_guide_serves_and_drains() {
 fn functions_of_the_program_do_to_the_pool_whatever_they_like() {
     check("tests/c/reentry.c", &[]);
     for (compiler, dialect) in compilers().filter(|(_, dialect)| dialect.starts_with("c++")) {
-        run(&mut Command::new(compile(compiler, dialect, "tests/c/reentry.c", LINK)));
+        compile(compiler, dialect, "tests/c/reentry.c", LINK).run(&[]);
     }
 }
 
@@ -336,7 +359,7 @@ fn threads_begin_and_end_while_a_pool_is_used() {
 /// Without valgrind: what lies on the stacks of the threads that a child does not have is lost.
 #[test]
 fn a_process_forks_whatever_its_threads_are_doing() {
-    run(&mut Command::new(compile("gcc", "c99", "tests/c/forks.c", LINK)));
+    compile("gcc", "c99", "tests/c/forks.c", LINK).run(&[]);
 }
 
 #[test]
@@ -353,7 +376,7 @@ fn a_crowd_of_threads_shares_a_pool() {
 fn a_callback_jumps_out_of_a_wait() {
     check("tests/c/jump.c", &[]);
     for (compiler, dialect) in compilers().filter(|(_, dialect)| dialect.starts_with("c++")) {
-        run(&mut Command::new(compile(compiler, dialect, "tests/c/jump.c", LINK)));
+        compile(compiler, dialect, "tests/c/jump.c", LINK).run(&[]);
     }
 }
 

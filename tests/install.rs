@@ -80,12 +80,12 @@ fn what_is_installed_builds_the_examples_and_goes_again() {
     installed_headers_are_enough(&stage.join(HEADERS));
     for link in ["shared", "static"] {
         let built = by_make(&stage, link);
-        EXAMPLES.iter().for_each(|(program, _)| serves(&built.join(program), &stage));
+        serve(&built, &stage);
     }
     if is_here("cmake") {
         for link in ["OFF", "ON"] {
             let built = by_cmake(&stage, link);
-            EXAMPLES.iter().for_each(|(program, _)| serves(&built.join(program), &stage));
+            serve(&built, &stage);
         }
     } else {
         eprintln!("SKIPPED: there is no cmake, so nobody looks whether its package is right");
@@ -178,6 +178,12 @@ fn fresh(name: &str) -> PathBuf {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// Whether the examples serve that were built there. Then nobody needs them: each has the whole library in it.
+fn serve(built: &Path, stage: &Path) {
+    EXAMPLES.iter().for_each(|(program, _)| serves(&built.join(program), stage));
+    fs::remove_dir_all(built).unwrap();
 }
 
 /// Starts a server of lines, says one to it, and ends it.

@@ -9,9 +9,8 @@ mod c_programs;
 use std::fmt::Write;
 use std::fs;
 use std::mem::offset_of;
-use std::process::Command;
 
-use c_programs::{LINK, compile, compilers, root, run};
+use c_programs::{LINK, compile, compilers, root};
 use socketpool::capi::*;
 
 const fn size_of_field<S, F>(_: fn(&S) -> &F) -> usize {
@@ -104,6 +103,6 @@ fn the_list_has_every_struct_of_the_header() {
 #[test]
 fn every_compiler_lays_the_structs_out_like_this() {
     for (compiler, dialect) in compilers().filter(|(_, dialect)| *dialect != "c99") {
-        run(&mut Command::new(compile(compiler, dialect, "tests/c/layout.c", LINK)));
+        compile(compiler, dialect, "tests/c/layout.c", LINK).run(&[]);
     }
 }

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use c_programs::{LINK, compile, run, run_checked};
+use c_programs::{LINK, Program, compile, run, run_checked};
 
 /// Runs what shows one fault, and once more under valgrind where that is here.
 fn show(fault: &str) {
-    static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
+    static PROGRAM: OnceLock<Program> = OnceLock::new();
     let program: &Path = PROGRAM.get_or_init(|| compile("gcc", "c99", "tests/c/legacy.c", LINK));
     print!("{}", run(Command::new(program).arg(fault)));
     run_checked(program, &[fault, "few"]);

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use c_programs::{is_here, root, run, scratch};
+use c_programs::{Program, is_here, root, run, scratch};
 
 struct Sanitizer {
     /// As the compilers call it.
@@ -106,8 +106,8 @@ impl Sanitizer {
     }
 
     /// Compiles a program of `tests/c`, which may be of several files.
-    fn compile(&self, sources: &str) -> PathBuf {
-        let program = scratch().join(self.name).join(sources.replace(' ', "-"));
+    fn compile(&self, sources: &str) -> Program {
+        let program = Program::new(scratch().join(self.name).join(sources.replace(' ', "-")));
         let mut objects = Vec::new();
         for source in sources.split(' ') {
             let object = scratch().join(self.name).join(format!("{source}.o"));
@@ -120,7 +120,7 @@ impl Sanitizer {
         let mut linker = Command::new("clang");
         linker.arg("-no-pie").args(objects).args(&self.link).arg(&self.library);
         linker.args(["-Wl,--export-dynamic", "-lpthread", "-ldl", "-lrt", "-lm", "-lresolv"]);
-        run(linker.arg("-o").arg(&program));
+        run(linker.arg("-o").arg(&*program));
         program
     }
 

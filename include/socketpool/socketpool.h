@@ -30,7 +30,8 @@
 // The peer has sent its last byte. Without an answer owed to it, the connection ends after this.
 #define SP_EVENT_READ_CLOSED 4
 
-// A connection has ended. Its handle answers until the next `sp_pool_next_event`, then never again.
+// A connection has ended. Its handle answers until the next `sp_pool_next_event`, or until the
+// close callback that is told of it returns if that is later, then never again.
 #define SP_EVENT_CLOSED 5
 
 // A drain is over: nobody is left and nobody will come.
@@ -654,8 +655,8 @@ size_t SocketPool_count(SocketPool_T pool);
 int SocketPool_tick(SocketPool_T pool);
 
 // Has `callback(connection, userdata, reason, argument)` called once for every connection that ends from now on, however
-// it ends; `sp_reason_name` tells the reason in a word. What hangs on the connection answers until it returns. It may call
-// anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is returned, or -1.
+// it ends; `sp_reason_name` tells the reason in a word. What hangs on the connection answers until it returns, whatever
+// it calls, which may be anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is returned, or -1.
 int SocketPool_set_close_callback(SocketPool_T pool,
                                   SocketPool_CloseCallback callback,
                                   void *argument);

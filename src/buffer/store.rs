@@ -21,7 +21,11 @@ pub(crate) struct ChunkStore {
     free_bytes: usize,
     /// Invariant: the capacity of all rings that were lent and are not back.
     lent_bytes: usize,
+    allocate: Allocate,
 }
+
+/// Gives so many bytes that are zero, of which none was touched yet if that can be had; `None` without memory.
+pub(crate) type Allocate = fn(usize) -> Option<Box<[u8]>>;
 
 impl ChunkStore {
     /// A store that keeps at most `retain_bytes` of free rings; with 0 everything goes straight back to the allocator.
@@ -33,7 +37,13 @@ impl ChunkStore {
             retain_bytes,
             free_bytes: 0,
             lent_bytes: 0,
+            allocate: |capacity| touched(capacity).ok(),
         }
+    }
+
+    /// Has what is lent allocated like this: a large ring in which little ever waits then takes little memory.
+    pub(crate) fn allocate_by(&mut self, allocate: Allocate) {
+        self.allocate = allocate;
     }
 
     /// Allocates rings of the smallest class and outputs until `count` of each are free, and one ring of each larger class
@@ -58,7 +68,8 @@ impl ChunkStore {
     fn prepare_rings(&mut self, class: usize, capacity: usize, count: usize) -> Result<(), TryReserveError> {
         self.rings[class].try_reserve(count)?;
         for _ in 0..count {
-            self.rings[class].push(allocate(capacity)?);
+            let ring = self.allocate(capacity)?;
+            self.rings[class].push(ring);
             self.free_bytes += capacity;
         }
         Ok(())
@@ -72,7 +83,7 @@ impl ChunkStore {
                 self.free_bytes -= capacity;
                 ring
             }
-            None => allocate(capacity)?,
+            None => self.allocate(capacity)?,
         };
         self.lent_bytes += capacity;
         Ok(ring)
@@ -153,6 +164,13 @@ impl ChunkStore {
         self.free_bytes
     }
 
+    /// A ring that nobody has had before.
+    fn allocate(&self, capacity: usize) -> Result<Lent<Ring>, TryReserveError> {
+        // Where there is no memory, asking for it once more is what says so.
+        let storage = (self.allocate)(capacity).map_or_else(|| touched(capacity), Ok)?;
+        Lent::try_new(Ring::new(storage))
+    }
+
     /// Whether a free ring of `capacity` may be kept. At the bound larger free rings make room for smaller ones:
     /// most buffers are small, and a burst of large ones must not fill the store for ever.
     fn make_room(&mut self, capacity: usize) -> bool {
@@ -186,12 +204,13 @@ const COARSE: usize = 64 * 1024;
 /// Classes of which free rings are kept; the last is 2 GiB.
 const CLASSES: usize = 5 + 15;
 
-/// A ring that nobody has had before.
-fn allocate(capacity: usize) -> Result<Lent<Ring>, TryReserveError> {
+/// Bytes that are zero because each was written. What the standard library leaves untouched, `vec![0; n]`, aborts without
+/// memory.
+fn touched(capacity: usize) -> Result<Box<[u8]>, TryReserveError> {
     let mut storage = Vec::new();
     storage.try_reserve_exact(capacity)?;
     storage.resize(capacity, 0);
-    Lent::try_new(Ring::new(storage.into_boxed_slice()))
+    Ok(storage.into_boxed_slice())
 }
 
 /// The capacity of the smallest class that holds `room` bytes.

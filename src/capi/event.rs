@@ -13,7 +13,8 @@ pub const SP_EVENT_READABLE: c_int = 2;
 pub const SP_EVENT_WRITABLE: c_int = 3;
 /// The peer has sent its last byte. Without an answer owed to it, the connection ends after this.
 pub const SP_EVENT_READ_CLOSED: c_int = 4;
-/// A connection has ended. Its handle answers until the next `sp_pool_next_event`, then never again.
+/// A connection has ended. Its handle answers until the next `sp_pool_next_event`, or until the
+/// close callback that is told of it returns if that is later, then never again.
 pub const SP_EVENT_CLOSED: c_int = 5;
 /// A drain is over: nobody is left and nobody will come.
 pub const SP_EVENT_DRAINED: c_int = 6;

@@ -181,6 +181,9 @@ pub(super) fn join(socket: u64, owner: u64, id: u64, now_ms: u64, driver: Driver
     if slot.state.load(Ordering::Acquire) & !PINS_MASK != alone {
         return Err(Bad::Kind);
     }
+    // Its peer is written over: whoever has read that meanwhile, to add the socket as well, finds it gone afterwards.
+    slot.accepted.store(false, Ordering::Relaxed);
+    fence(Ordering::Release);
     slot.belong(owner, id, now_ms);
     let joined = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
         (state & !PINS_MASK == alone).then_some(view(state, Kind::Connection))

@@ -40,7 +40,7 @@ pub(super) fn take_over(inner: &mut Inner) {
     // One whose end is being told further up the stack answers until that is over.
     let (told_now, parting) = mem::take(&mut inner.parting)
         .into_iter()
-        .partition::<VecDeque<_>, _>(|(_, name)| inner.telling.contains(name));
+        .partition::<VecDeque<_>, _>(|(_, name)| inner.is_telling(*name));
     inner.parting = told_now;
     let names: Vec<Name> =
         parting.into_iter().map(|(_, name)| name).chain(inner.told_closed.take()).collect();

@@ -53,7 +53,8 @@ pub(super) struct Inner {
     /// Ends to be told by the callback.
     pub(super) untold: VecDeque<End>,
     /// Ends that are being told, by functions that have not returned: those names go on answering, even if the pool does not.
-    pub(super) telling: Vec<Name>,
+    /// With what becomes of them then.
+    telling: Vec<(Name, Then)>,
     /// Connections that the program drives, that have ended, and that it has not removed yet: when they are closed all the
     /// same, the first of them first.
     pub(super) parting: VecDeque<(Nanos, Name)>,
@@ -97,7 +98,7 @@ impl Drop for Inner {
         self.pool.let_streams_go();
         while let Some((until, name)) = self.parting.pop_front() {
             self.forget_in_polls(name);
-            match self.telling.contains(&name) {
+            match self.is_telling(name) {
                 // Its end is being told, or its function has jumped away.
                 true => limbo::put(until, name.get()),
                 false => names.push(name),
@@ -245,25 +246,33 @@ impl Inner {
             && until <= now
         {
             self.parting.pop_front();
+            // Its function has jumped away.
+            self.is_told(name);
             self.close(name);
         }
     }
 
     /// For how long the program may wait.
-    pub(super) fn next_timeout(&self) -> Option<Duration> {
+    pub(super) fn next_timeout(&mut self) -> Option<Duration> {
+        // Nobody is to be woken for those whom the program has removed meanwhile.
+        while self.parting.front().is_some_and(|(_, name)| !handles::lives(name.get())) {
+            self.parting.pop_front();
+        }
         let parting = self.parting.front().map(|(until, _)| until.since(self.pool.now()));
         let due = if self.stage == Stage::Called { self.pool.next_timeout() } else { None };
         due.into_iter().chain(parting).min()
     }
 
     /// For how long whoever turns the pool may wait.
-    pub(super) fn next_turn_timeout(&self) -> Option<Duration> {
-        self.pool.next_timeout().into_iter().chain(self.next_timeout()).min()
+    pub(super) fn next_turn_timeout(&mut self) -> Option<Duration> {
+        let next = self.next_timeout();
+        self.pool.next_timeout().into_iter().chain(next).min()
     }
 
     /// When the next thing is due; never: the last of all times.
-    fn deadline(&self) -> Nanos {
-        self.next_timeout().map_or(Nanos::MAX, |timeout| self.pool.now() + timeout)
+    fn deadline(&mut self) -> Nanos {
+        let timeout = self.next_timeout();
+        timeout.map_or(Nanos::MAX, |timeout| self.pool.now() + timeout)
     }
 
     /// The same, for one who waits until then and is to hear of an earlier one.
@@ -358,8 +367,32 @@ impl Inner {
         self.end_when_told(name);
     }
 
-    /// Ends the name of a connection that has ended, but not before that is told.
+    /// Its end is told by a function from now on, after which the name goes or not.
+    pub(super) fn tells(&mut self, name: Name, then: Then) {
+        self.telling.push((name, then));
+        if then == Then::Free {
+            // If the function never returns, its time is over soon all the same.
+            self.part_with(name);
+        }
+    }
+
+    /// That function has returned. What is to become of the name now.
+    pub(super) fn is_told(&mut self, name: Name) -> Then {
+        let place = self.telling.iter().position(|(told, _)| *told == name);
+        place.map_or(Then::Keep, |place| self.telling.remove(place).1)
+    }
+
+    pub(super) fn is_telling(&self, name: Name) -> bool {
+        self.telling.iter().any(|(told, _)| *told == name)
+    }
+
+    /// Ends the name of a connection that has ended, but not before that is told, and whoever is told has returned.
     pub(super) fn end_when_told(&mut self, name: Name) {
+        if self.is_telling(name) {
+            handles::set_left(name.get(), handles::REMOVED);
+            self.is_told(name);
+            return self.tells(name, Then::Free);
+        }
         match self.untold.is_empty() {
             true => end_name(name),
             false => {
@@ -399,7 +432,9 @@ impl Inner {
         let has =
             |name: &Name| handles::facts(name.get(), Kind::Connection).is_ok_and(|facts| facts.fd == fd);
         let live = self.pool.userdata_of_fd(fd).copied().filter(has);
-        live.or_else(|| self.parting.iter().map(|(_, name)| *name).find(has))
+        live.or_else(|| {
+            self.parting.iter().map(|(_, name)| *name).find(|name| has(name) && !is_removed(*name))
+        })
     }
 
     pub(super) fn ends_to_tell(&self) -> Ends {
@@ -408,7 +443,8 @@ impl Inner {
 
     /// Closes every connection that has ended and that the program has not removed.
     pub(super) fn close_parting(&mut self) {
-        while let Some((_, name)) = self.parting.pop_front() {
+        // Those whose end is being told come back into it.
+        for (_, name) in std::mem::take(&mut self.parting) {
             self.close(name);
         }
     }
@@ -456,9 +492,7 @@ impl Inner {
             }
             Event::Closed { userdata, reason, .. } => {
                 let name = userdata?;
-                let facts = handles::facts(name.get(), Kind::Connection);
-                let was_removed = facts.is_ok_and(|facts| facts.id == handles::REMOVED);
-                match (handles::closes_descriptor(name.get()), was_removed) {
+                match (handles::closes_descriptor(name.get()), is_removed(name)) {
                     (true, false) => {
                         self.ended(name, reason);
                         return None;
@@ -482,6 +516,11 @@ impl Inner {
         };
         self.pool.userdata_of(id).map(|name| named(kind, *name))
     }
+}
+
+/// Whether the program has removed a connection whose name goes on answering.
+fn is_removed(name: Name) -> bool {
+    handles::facts(name.get(), Kind::Connection).is_ok_and(|facts| facts.id == handles::REMOVED)
 }
 
 /// The peer hears that it is over, and whoever watches the socket sees it.

@@ -1,10 +1,8 @@
 //! The bytes of a buffer that belongs to no connection: always in one piece, and so is the room behind them.
 
-use std::alloc::{Layout, alloc_zeroed};
-use std::ptr;
-
 use super::buffer::Bytes;
 use super::status::Failure;
+use crate::net::sys::zeroed;
 
 /// Bytes that wait, in an area of twice the size that may wait: they are moved to its front only after as many have been
 /// consumed as fit, so that looking costs nothing and writing is paid for by what was consumed.
@@ -105,18 +103,6 @@ impl Bytes for Storage {
         *self = larger;
         Ok(())
     }
-}
-
-/// So many bytes that are zero.
-fn zeroed(length: usize) -> Option<Box<[u8]>> {
-    let layout = Layout::array::<u8>(length).ok().filter(|layout| layout.size() > 0)?;
-    // SAFETY: the layout is not of size 0.
-    let place = unsafe { alloc_zeroed(layout) };
-    if place.is_null() {
-        return None;
-    }
-    // SAFETY: the global allocator gave `length` bytes at `place`, which are zero, with the layout of such a slice.
-    Some(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(place, length)) })
 }
 
 #[cfg(test)]

@@ -115,10 +115,8 @@ fn told(pool: u64, connection: *mut sp_connection, then: Then) {
     let name = connection.addr() as u64;
     match handles::pin::<Shared>(pool) {
         Ok(pinned) => {
-            if let Ok(mut inner) = pinned.lock() {
-                inner.telling.retain(|other| other.get() != name);
-            }
-            if then == Then::Free {
+            let is_told = |name| Some(pinned.lock().ok()?.is_told(name));
+            if Name::new(name).and_then(is_told).unwrap_or(then) == Then::Free {
                 let _ = handles::free_socket(name, Kind::Connection);
             }
         }
@@ -142,11 +140,7 @@ fn next_to_tell(pool: u64) -> Option<Telling> {
             }
             continue;
         };
-        inner.telling.push(name);
-        if then == Then::Free {
-            // If the function never returns, its time is over soon all the same.
-            inner.part_with(name);
-        }
+        inner.tells(name, then);
         return Some(Telling { then, ..Telling::new(callback, name, reason) });
     }
 }

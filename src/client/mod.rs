@@ -1,14 +1,30 @@
-//! Pools of the connections a program makes itself: their settings, what can go wrong, how a failed acquire is tried
-//! again, and what is told of it all.
+//! Pools of the connections that a program makes itself: for threads, futures and callbacks. Who gets which connection is
+//! decided in the lease core; here are the lock, the threads and the calls of managers.
 
+mod acquire;
+mod backend;
 mod config;
+mod connectors;
+mod deadlines;
 mod error;
+mod guard;
+mod health;
+mod manager;
+mod pool;
 mod presets;
-#[cfg_attr(not(test), expect(dead_code, reason = "the acquire that tries again is to come"))]
 mod retry;
+mod retrying;
+mod shared;
 mod stats;
+mod terms;
 
+pub use acquire::Acquire;
+pub use backend::Backend;
 pub use config::{AdaptiveConfig, PoolConfig};
 pub use error::{ConnectError, ConnectPhase, ErrorKind, PoolError};
+pub use guard::{ConnectionStats, PooledConnection};
+pub use health::Health;
+pub use manager::{Async, AsyncManager, BoxFuture, Executor, Manager, Timeouts};
+pub use pool::{Pool, PoolBuilder};
 pub use retry::RetryConfig;
 pub use stats::{ErrorCounts, PoolStats, WaitTimes};

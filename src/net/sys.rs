@@ -2,11 +2,15 @@
 //! Each function makes one call and says what it relies on.
 #![allow(unsafe_code)]
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::io;
 use std::mem::{MaybeUninit, offset_of};
 #[cfg(feature = "capi")]
 use std::os::fd::RawFd;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Received;
 use crate::peer::Peer;
@@ -202,10 +206,56 @@ fn owned(fd: RawFd) -> io::Result<OwnedFd> {
 
 /// The machine's monotonic clock, in nanoseconds since it started.
 pub(crate) fn monotonic_nanos() -> u64 {
+    clock_nanos(libc::CLOCK_MONOTONIC)
+}
+
+/// The same as it was at the kernel's last tick, some milliseconds ago: a quarter of the price, never ahead of it.
+#[inline]
+pub(crate) fn coarse_nanos() -> u64 {
+    clock_nanos(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+#[inline]
+fn clock_nanos(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec that the call may write to. The call cannot fail: the clock is always there.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    // SAFETY: `time` is a valid timespec that the call may write to. The call cannot fail: both clocks are always there.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+/// How many forks lie between the process that asked first and this one: what was made under another number belongs to
+/// a parent, whose threads are not here.
+pub(crate) fn forks() -> u32 {
+    static WATCHED: Once = Once::new();
+    extern "C" fn in_child() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    WATCHED.call_once(|| {
+        // SAFETY: the handler only adds to a number. Where it cannot be set, nobody notices a fork.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+    forks_seen()
+}
+
+/// The same for those who know that [`forks`] was called before.
+#[inline]
+pub(crate) fn forks_seen() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// So many bytes that are zero; `None` without memory. The system gives that of a large piece page by page, when something is
+/// written there.
+pub(crate) fn zeroed(length: usize) -> Option<Box<[u8]>> {
+    let layout = Layout::array::<u8>(length).ok().filter(|layout| layout.size() > 0)?;
+    // SAFETY: the layout is not of size 0.
+    let place = unsafe { alloc_zeroed(layout) };
+    if place.is_null() {
+        return None;
+    }
+    // SAFETY: the global allocator gave `length` bytes at `place`, which are zero, with the layout of such a slice.
+    Some(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(place, length)) })
 }
 
 #[cfg(test)]
@@ -287,6 +337,20 @@ mod tests {
         assert!(!is_readable(listener.as_fd()));
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(is_readable(listener.as_fd()));
+    }
+
+    #[test]
+    fn the_coarse_clock_is_late_and_never_ahead() {
+        for _ in 0..10_000 {
+            let (coarse, precise) = (coarse_nanos(), monotonic_nanos());
+            assert!(coarse <= precise && precise - coarse < 1_000_000_000, "{coarse} and {precise}");
+        }
+    }
+
+    #[test]
+    fn memory_is_zero_and_what_cannot_be_had_is_told() {
+        assert_eq!(zeroed(1000).as_deref(), Some(&[0; 1000][..]));
+        assert!(zeroed(0).is_none() && zeroed(1 << 62).is_none() && zeroed(usize::MAX).is_none());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::connection::{Flags, Lists, Muted, Operation, Reading, Record, Stage, 
 use crate::error::Error;
 use crate::health::Health;
 use crate::id::ConnId;
-use crate::net::{Net, Party, Poller, Reactor};
+use crate::net::{Net, Party, Poller, Reactor, sys};
 use crate::readiness::Readiness;
 use crate::reason::Reason;
 use crate::timer::Timers;
@@ -92,6 +92,7 @@ impl<N: Net> Core<N> {
         let (capacity, in_line) = (config.max_connections as usize, config.most_in_line());
         let gate = Gate::new(config.admission(), config.max_connections)?;
         let mut store = ChunkStore::new(RETAINED_BYTES);
+        store.allocate_by(sys::zeroed);
         let mut gathered = Vec::new();
         let prepared = store.prepare(PREPARED_CHUNKS.min(capacity));
         prepared

@@ -206,6 +206,8 @@ static void nobody_waits_for_those_who_sleep(void)
 {
     pthread_t in_poll, in_turn;
     struct timespec moment = {0, 20000000};
+    SocketPoll_T poll_freed;
+    SocketPool_T pool_freed;
     Connection_T kept;
     Socket_T ours, other;
     uint64_t began;
@@ -230,8 +232,11 @@ static void nobody_waits_for_those_who_sleep(void)
     CHECK(now_ms() - began < 20000);
     __atomic_store_n(&over, 1, __ATOMIC_RELEASE);
     CHECK(SocketPool_drain(slept_in) == 0 && SocketPool_force_close_all(polled) == 0);
-    SocketPool_free(&slept_in);
-    SocketPoll_free(&poll);
+    /* By names of its own: the threads read the others until they have ended. */
+    pool_freed = slept_in;
+    poll_freed = poll;
+    SocketPool_free(&pool_freed);
+    SocketPoll_free(&poll_freed);
     CHECK(pthread_join(in_poll, NULL) == 0 && pthread_join(in_turn, NULL) == 0);
     SocketPool_free(&polled);
     Socket_free(&other);

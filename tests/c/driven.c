@@ -534,6 +534,29 @@ static void who_sleeps_by_the_pools_word_is_back_to_close_who_has_ended(void)
     Socket_free(&other);
 }
 
+/* Whom the pool has ended and the program has removed nobody has to close. */
+static void nobody_is_woken_for_who_was_removed(void)
+{
+    SocketPool_T pool = make(10);
+    Socket_T other[2];
+    Connection_T conn[2];
+    int n;
+
+    for (n = 0; n < 2; n++)
+        conn[n] = add(pool, &other[n]);
+    CHECK(SocketPool_set_first_message_timeout(pool, 0) == 0 && SocketPool_set_idle_timeout(pool, 1) == 0);
+    sleep_ms(3);
+    n = SocketPool_tick(pool);
+    CHECK(n > 0 && n <= 1000 && told.count == 2 && SocketPool_set_idle_timeout(pool, 0) == 0);
+    CHECK(sp_pool_remove_connection(pool, conn[0]) == 0);
+    CHECK(SocketPool_tick(pool) > 0);
+    CHECK(sp_pool_remove_connection(pool, conn[1]) == 0);
+    CHECK(SocketPool_tick(pool) == -1);
+    for (n = 0; n < 2; n++)
+        Socket_free(&other[n]);
+    SocketPool_free(&pool);
+}
+
 static void nothing_is_produced_behind_the_end_of_a_stream(void)
 {
     SocketPool_T pool = make(10);
@@ -666,6 +689,7 @@ int main(void)
     whom_the_pool_closes_no_poll_has();
     who_is_removed_before_his_end_is_told_is_gone_with_it();
     who_sleeps_by_the_pools_word_is_back_to_close_who_has_ended();
+    nobody_is_woken_for_who_was_removed();
     nothing_is_produced_behind_the_end_of_a_stream();
     an_end_that_is_told_late_is_told_of_a_name_that_answers();
     return failures;

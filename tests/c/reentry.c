@@ -82,6 +82,8 @@ static void closed(Connection_T connection, void *userdata, int reason, void *ar
     CHECK(!cleared);
     told_count++;
     act(connection);
+    /* Whatever that was, the program may look after it at what hangs on the connection. */
+    CHECK(Connection_userdata(connection) == userdata);
 }
 
 /* The one that is put in place of the other. */

@@ -2,9 +2,12 @@
 
 #![allow(dead_code, unreachable_pub, reason = "not every test needs all of it")]
 
+use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::OnceLock;
+use std::thread;
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -39,13 +42,46 @@ pub fn library() -> &'static Path {
     })
 }
 
+/// A compiled program. Its file goes with this, unless a test has failed by then and somebody will want to look: there are
+/// hundreds of them, and each has the whole library in it.
+#[derive(Debug)]
+pub struct Program(PathBuf);
+
+impl Program {
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Runs it to its end, which must be a good one.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        run(Command::new(&self.0).args(arguments))
+    }
+}
+
+impl Deref for Program {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            // One that was never made is not there either.
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}
+
 /// Compiles a program of this repository, which may be of several files, and returns it.
-pub fn compile(compiler: &str, dialect: &str, sources: &str, link: &str) -> PathBuf {
+pub fn compile(compiler: &str, dialect: &str, sources: &str, link: &str) -> Program {
     let name = format!("{sources}-{compiler}-{dialect}-{link}").replace(['/', '.', ' ', ','], "-");
-    let program = scratch().join(name);
+    let program = Program::new(scratch().join(name));
     let mut command = compiler_of(compiler, dialect);
     command.args(sources.split_whitespace().map(|source| root().join(source))).args(["-x", "none"]);
-    run(command.arg(library()).args(link.split_whitespace()).arg("-o").arg(&program));
+    run(command.arg(library()).args(link.split_whitespace()).arg("-o").arg(&*program));
     program
 }
 
@@ -73,7 +109,7 @@ pub const LINK: &str = "-lpthread -ldl -lm";
 /// Runs a program that checks for itself, and once more under valgrind where that is here.
 pub fn check(source: &str, under_valgrind: &[&str]) {
     let program = compile("gcc", "c99", source, LINK);
-    run(&mut Command::new(&program));
+    program.run(&[]);
     run_checked(&program, under_valgrind);
 }
 

@@ -366,8 +366,8 @@ pub extern "C-unwind" fn SocketPool_tick(pool: SocketPool_T) -> c_int {
 }
 
 /// Has `callback(connection, userdata, reason, argument)` called once for every connection that ends from now on, however
-/// it ends; `sp_reason_name` tells the reason in a word. What hangs on the connection answers until it returns. It may call
-/// anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is returned, or -1.
+/// it ends; `sp_reason_name` tells the reason in a word. What hangs on the connection answers until it returns, whatever
+/// it calls, which may be anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is returned, or -1.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketPool_set_close_callback(
     pool: SocketPool_T,

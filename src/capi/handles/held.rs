@@ -59,10 +59,11 @@ impl HeldSocket {
         let listener = self.slot.owner.load(Ordering::Relaxed);
         let peer = Peer::from_words(self.slot.peer().map(|word| word.load(Ordering::Relaxed)));
         fence(Ordering::Acquire);
-        // If a pool has taken it meanwhile, what was read is something else.
-        let state = self.slot.state.load(Ordering::Relaxed);
+        // If a pool is taking it meanwhile, what was read may be something else.
+        let kind = self.slot.state.load(Ordering::Relaxed) >> KIND_SHIFT & KIND_MASK;
+        let is_still_so = kind == Kind::Socket as u64 && self.slot.accepted.load(Ordering::Relaxed);
         let listener = find(listener, Kind::Socket).is_ok().then_some(listener);
-        (state >> KIND_SHIFT & KIND_MASK == Kind::Socket as u64).then_some((listener, peer))
+        is_still_so.then_some((listener, peer))
     }
 }
 
@@ -115,11 +116,15 @@ pub(in super::super) fn closes_descriptor(connection: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Read;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
+    use std::sync::atomic::AtomicU64;
 
-    use super::super::{Facts, connection_of, join, kind, lives, name_connection, name_socket, view};
+    use super::super::{
+        Facts, connection_of, join, kind, lives, name_accepted, name_connection, name_socket, view,
+    };
     use super::*;
     use crate::connection::Driver;
 
@@ -160,5 +165,33 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         give_up(connection, ours.into());
         assert_eq!(theirs.read(&mut [0]).unwrap(), 0, "nobody can be using it");
+    }
+
+    #[test]
+    fn who_is_too_late_to_add_a_socket_hears_of_no_peer_that_never_was() {
+        let socket = AtomicU64::new(0);
+        let peer = Peer::v4(0x7f00_0001, 80);
+        let hold = |socket| hold_socket(socket, Kind::Socket);
+        let nobodys = std::thread::scope(|threads| {
+            let late = threads.spawn(|| {
+                let mut nobodys = 0;
+                while socket.load(Ordering::Acquire) != u64::MAX {
+                    let Ok(held) = hold(socket.load(Ordering::Acquire)) else { continue };
+                    for _ in 0..20 {
+                        nobodys += u32::from(held.origin().is_some_and(|(_, told)| told != peer));
+                    }
+                }
+                nobodys
+            });
+            for _ in 0..50_000 {
+                let accepted = name_accepted(File::open("/dev/null").unwrap().into(), 0, peer).unwrap();
+                socket.store(accepted, Ordering::Release);
+                let connection = join(accepted, 1, 2, 3, Driver::Application).unwrap();
+                free_socket(connection, Kind::Connection).unwrap();
+            }
+            socket.store(u64::MAX, Ordering::Release);
+            late.join().unwrap()
+        });
+        assert_eq!(nobodys, 0);
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Slot {
     pub(super) fd: AtomicI32,
     /// Whether the slot closes `fd`.
     pub(super) closes: AtomicBool,
-    /// Whether it is a socket that we have accepted ourselves: then its peer is known, see [`Slot::peer`].
+    /// Whether it is a socket that we have accepted ourselves and no pool has taken: then its peer is known, see [`Slot::peer`].
     pub(super) accepted: AtomicBool,
 }
 

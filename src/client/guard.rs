@@ -1,0 +1,291 @@
+//! The lease as the application holds it. It goes back when it is dropped, at once and in the thread that drops it.
+
+use std::fmt;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::backend::{Backend, tell};
+use super::shared::Shared;
+use crate::clock::Nanos;
+use crate::lease::{Return, SlotId};
+
+/// A connection that was lent. It goes back to the pool when this is dropped.
+///
+/// Giving it back never blocks, allocates, makes a thread or does I/O: a connection that must be closed is closed by a
+/// connector thread. Any number may be held while any function of the pool is called. A connection that looks broken,
+/// that was [invalidated](Self::invalidate), or that is dropped while its thread unwinds, is closed instead of kept.
+///
+/// ```
+/// # use socketpool::{Manager, Pool, Timeouts};
+/// # struct Numbers;
+/// # impl Manager for Numbers {
+/// #     type Connection = u64;
+/// #     type Error = std::convert::Infallible;
+/// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+/// # }
+/// let pool = Pool::new(Numbers);
+/// let mut number = pool.acquire()?;
+/// *number += 1;
+/// drop(number);
+/// assert_eq!(*pool.acquire()?, 8, "the same connection again");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct PooledConnection<B: Backend> {
+    /// `None` only while it goes back.
+    connection: Option<B::Connection>,
+    pool: Arc<Shared<B>>,
+    slot: SlotId,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Open,
+    Discarded,
+}
+
+/// What an application has recorded of its work with a connection.
+///
+/// ```
+/// # use socketpool::ConnectionStats;
+/// assert_eq!(ConnectionStats::default().ops, 0);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionStats {
+    /// How many operations.
+    pub ops: u64,
+    /// How long they took together.
+    pub op_time: Duration,
+}
+
+impl<B: Backend> PooledConnection<B> {
+    #[inline]
+    pub(super) fn new(pool: Arc<Shared<B>>, slot: SlotId, connection: B::Connection) -> Self {
+        Self { connection: Some(connection), pool, slot, fate: Fate::Open }
+    }
+
+    /// Gives the connection back now, as dropping does.
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// pool.acquire()?.release();
+    /// assert_eq!(pool.stats().idle_connections, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn release(self) {
+        drop(self);
+    }
+
+    /// Has the connection closed instead of kept: nobody gets it again.
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// pool.acquire()?.discard();
+    /// assert_eq!(pool.stats().idle_connections, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn discard(mut self) {
+        self.invalidate();
+    }
+
+    /// The same when the lease ends: until then the connection can be used.
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// let mut number = pool.acquire()?;
+    /// number.invalidate();
+    /// *number += 1; // still ours
+    /// drop(number);
+    /// assert_eq!(pool.stats().idle_connections, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn invalidate(&mut self) {
+        self.fate = Fate::Discarded;
+    }
+
+    /// The connection's name: no other connection of the pool ever has it.
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// let (one, other) = (pool.acquire()?, pool.acquire()?);
+    /// assert_ne!(one.id(), other.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        u64::from(self.slot.generation()) << 32 | self.slot.index() as u64
+    }
+
+    /// Notes an operation that took `elapsed`, for [`stats`](Self::stats).
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, Timeouts};
+    /// # use std::time::Duration;
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// pool.acquire()?.record_op(Duration::from_millis(3));
+    /// assert_eq!(pool.acquire()?.stats().ops, 1, "it stays with the connection");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record_op(&mut self, elapsed: Duration) {
+        if !self.pool.is_inherited() {
+            self.pool.lock().record_op(self.slot, elapsed);
+        }
+    }
+
+    /// What was recorded of this connection, in this lease and all before.
+    ///
+    /// The example of [`record_op`](Self::record_op) shows it.
+    ///
+    /// ```
+    /// # use socketpool::{ConnectionStats, Backend, PooledConnection};
+    /// fn mean<B: Backend>(connection: &PooledConnection<B>) -> Option<std::time::Duration> {
+    ///     let ConnectionStats { ops, op_time } = connection.stats();
+    ///     op_time.checked_div(u32::try_from(ops).ok()?)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> ConnectionStats {
+        if self.pool.is_inherited() {
+            return ConnectionStats::default();
+        }
+        self.pool.lock().recorded(self.slot)
+    }
+
+    /// How many leases the connection has served, with this one.
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// drop(pool.acquire()?);
+    /// assert_eq!(pool.acquire()?.use_count(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn use_count(&self) -> u64 {
+        if self.pool.is_inherited() {
+            return 0;
+        }
+        self.pool.lock().core.uses(self.slot).unwrap_or(0)
+    }
+
+    /// Whether the connection is known not to work; a manager that panics here has said so.
+    pub(super) fn looks_broken(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return true };
+        let look = AssertUnwindSafe(|| self.pool.backend.looks_broken(connection));
+        match catch_unwind(look) {
+            Ok(is_broken) => is_broken,
+            panicked => tell("looking at a connection", panicked).unwrap_or(true),
+        }
+    }
+
+    /// Takes the lease apart; what it lent is given back by whoever asked for this.
+    pub(super) fn into_parts(mut self) -> Option<(SlotId, B::Connection)> {
+        let connection = self.connection.take();
+        let slot = self.slot;
+        // The rest drops with nothing to give back.
+        connection.map(|connection| (slot, connection))
+    }
+
+    #[cold]
+    fn end_slowly(&self, connection: B::Connection, what: Return) {
+        let pool = &self.pool;
+        let now: Nanos = pool.now();
+        let mut inner = pool.lock();
+        inner.store(self.slot, connection);
+        let known = inner.core.release(self.slot, what, now);
+        debug_assert!(known.is_ok(), "{:?} was lent", self.slot);
+        pool.leave(inner);
+    }
+}
+
+impl<B: Backend> Drop for PooledConnection<B> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.connection.is_none() {
+            return;
+        }
+        if self.pool.is_inherited() {
+            // It is the parent's. Closing it here might say goodbye in the parent's name.
+            mem::forget(self.connection.take());
+            return;
+        }
+        let is_bad = self.fate == Fate::Discarded || thread::panicking() || self.looks_broken();
+        let Some(mut connection) = self.connection.take() else { return };
+        if !is_bad {
+            match self.pool.put_back(self.slot, connection) {
+                Ok(()) => return,
+                Err(back) => connection = back,
+            }
+        }
+        self.end_slowly(connection, if is_bad { Return::Discard } else { Return::Keep });
+    }
+}
+
+impl<B: Backend> Deref for PooledConnection<B> {
+    type Target = B::Connection;
+
+    #[inline]
+    fn deref(&self) -> &B::Connection {
+        self.connection.as_ref().expect("there until it goes back")
+    }
+}
+
+impl<B: Backend> DerefMut for PooledConnection<B> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut B::Connection {
+        self.connection.as_mut().expect("there until it goes back")
+    }
+}
+
+impl<B: Backend<Connection: fmt::Debug>> fmt::Debug for PooledConnection<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PooledConnection")
+            .field("id", &self.slot)
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,612 @@
+//! The core itself: what callers ask of it and what they report to it. Where resources go and when connects begin is in
+//! [`provide`](super::provide), what happens by itself in [`upkeep`](super::upkeep).
+
+use std::collections::VecDeque;
+
+use super::counts::{Counts, Waits};
+use super::ids::{KeyId, SlotId, WaiterId};
+use super::key::Key;
+use super::line::{Failure, Place, Standing, Waiters, Want};
+use super::provide::{Placed, lend};
+use super::slots::{NONE, Phase, Slots};
+use super::terms::Terms;
+use crate::breaker::BreakerState;
+use crate::clock::Nanos;
+use crate::drain::DrainState;
+use crate::timer::Timers;
+
+/// All keys, their resources and those who wait.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(super) slots: Slots,
+    pub(super) waiters: Waiters,
+    pub(super) keys: Vec<Key>,
+    pub(super) commands: VecDeque<Command>,
+    /// By slot: the end of a lifetime or of idleness, and of what a connect or validation may take.
+    pub(super) slot_timers: Timers,
+    /// By waiter: his deadline.
+    pub(super) waiter_timers: Timers,
+    /// By key: the next upkeep.
+    pub(super) key_timers: Timers,
+    /// Most resources of all keys together.
+    pub(super) max_total: u32,
+    /// How many keys are [`Starving`](super::key::Room::Starving).
+    pub(super) starving: u32,
+    /// How many resources are being closed to make room.
+    pub(super) room_coming: u32,
+    pub(super) drain: DrainState,
+    pub(super) drain_deadline: Nanos,
+    pub(super) random: u64,
+}
+
+/// What whoever drives the core has to do. What comes of it is reported with the function that is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Make a resource: [`Core::connected`].
+    Connect(SlotId),
+    /// See whether an idle one still works: [`Core::validated`].
+    Validate(SlotId),
+    /// Close it: [`Core::closed`].
+    Close(SlotId, CloseReason),
+    /// Wake who waits, there is something for him: [`Core::outcome`].
+    Grant(WaiterId, SlotId),
+    /// Wake who waits, he gets nothing: [`Core::outcome`].
+    Fail(WaiterId),
+    /// The connect or validation has not come back in time: nobody expects anything of it any more, but it is still to be
+    /// reported.
+    Late(SlotId),
+    /// The lease has lasted longer than it should. Told once.
+    Overdue(SlotId),
+    /// What [`Core::warm`] began is over; so many connects failed or could not begin.
+    Warmed(KeyId, u32),
+    /// The drain is over: nothing is left and nobody waits.
+    Drained,
+    /// What [`Core::check`] began is over; so many did not work.
+    Checked(KeyId, u32),
+}
+
+/// Why a resource is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// Whoever had it said that it must not be used again.
+    Discarded,
+    /// It did not pass its validation, or that did not come back in time.
+    Invalid,
+    /// It was idle for too long.
+    Idle,
+    /// Its lifetime is over.
+    Lifetime,
+    /// It has served as many leases as one may.
+    Uses,
+    /// There are more than there may be.
+    Surplus,
+    /// Its place is needed: by a waiter who wants a new one, or by another key.
+    Room,
+    /// Nobody knows any more what it was made for.
+    Late,
+    /// The pool drains or is closed.
+    Closing,
+}
+
+/// What an acquisition came to at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acquired {
+    Lease(SlotId),
+    Wait(WaiterId),
+}
+
+/// Why an acquisition got nothing, not even a place in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// All are in use and the caller would not wait, or too many wait already.
+    Exhausted { in_use: u32, max: u32, waiters: u32 },
+    /// The breaker is open and nothing is idle.
+    Unavailable { until: Nanos },
+    /// The pool drains or is closed, or the key was forgotten.
+    Closed,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) want: Want,
+    pub(crate) patience: Patience,
+}
+
+/// How long somebody is ready to stand in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not at all: also an idle one that should be validated first is taken as it is.
+    None,
+    Until(Nanos),
+    Endless,
+}
+
+/// What is to become of what is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Return {
+    Keep,
+    Discard,
+}
+
+/// How a connect failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectFailed {
+    Error,
+    TimedOut,
+}
+
+/// What became of one who gave up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// He stood in line and stands there no more.
+    Left,
+    /// He had been granted this one, and it has been passed on.
+    PassedOn(SlotId),
+    /// He had failed already, or was never there.
+    Gone,
+}
+
+/// A report or a call about a resource that is not, or no longer, in the phase for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stale;
+
+impl Core {
+    /// A core without keys. `seed` is what jitter is drawn from.
+    pub(crate) fn new(max_total: Option<u32>, seed: u64) -> Self {
+        Self {
+            slots: Slots::new(),
+            waiters: Waiters::new(),
+            keys: Vec::new(),
+            commands: VecDeque::with_capacity(COMMANDS),
+            slot_timers: Timers::new(),
+            waiter_timers: Timers::new(),
+            key_timers: Timers::new(),
+            max_total: max_total.unwrap_or(u32::MAX),
+            starving: 0,
+            room_coming: 0,
+            drain: DrainState::Active,
+            drain_deadline: Nanos::MAX,
+            random: seed,
+        }
+    }
+
+    /// A new destination. It begins with nothing.
+    pub(crate) fn add_key(&mut self, terms: Terms, now: Nanos) -> KeyId {
+        let seed = self.draw();
+        let index = self.keys.len() as u32;
+        self.commands.reserve(terms.min_size as usize);
+        let key = Key::new(1, terms, seed, now);
+        let id = KeyId { index, generation: key.generation };
+        self.keys.push(key);
+        self.arm_key(index);
+        id
+    }
+
+    /// Something idle at once, or a place in line, or a reason why there is neither. Whoever gets a place is woken by
+    /// [`Command::Grant`] or [`Command::Fail`].
+    #[inline]
+    pub(crate) fn acquire(&mut self, id: KeyId, claim: Claim, now: Nanos) -> Result<Acquired, Refusal> {
+        if claim.want == Want::Any
+            && let Some(slot) = self.acquire_idle(id, now)
+        {
+            return Ok(Acquired::Lease(slot));
+        }
+        if self.key(id).is_none() {
+            return Err(Refusal::Closed);
+        }
+        self.ask(id.index, Ticket { want: claim.want, asked: now, place: Place::Last }, claim.patience, now)
+    }
+
+    /// The first half of [`acquire`](Self::acquire): something idle that need not be validated, if nobody waits. Causes
+    /// no command, so `now` may be from a clock that is a little late.
+    #[inline]
+    pub(crate) fn acquire_idle(&mut self, id: KeyId, now: Nanos) -> Option<SlotId> {
+        let key = self.keys.get_mut(id.index()).filter(|key| key.generation == id.generation)?;
+        let newest = key.idle.newest;
+        if newest == NONE || key.any.first != NONE || key.new.first != NONE {
+            return None;
+        }
+        let slot = &mut self.slots[newest];
+        if now >= slot.fresh_until {
+            return None;
+        }
+        let slot = lend(slot, &mut key.counts, newest, now);
+        self.slots.pop(&mut key.idle);
+        Some(slot)
+    }
+
+    /// The same for one who got something that turned out not to work: that one is closed, and he stands before all
+    /// others. `asked` is when he asked first.
+    pub(crate) fn acquire_again(
+        &mut self,
+        broken: SlotId,
+        claim: Claim,
+        asked: Nanos,
+        now: Nanos,
+    ) -> Result<Acquired, Refusal> {
+        let Some(key) = self.slots.find(broken, Phase::InUse).map(|slot| slot.key) else {
+            return Err(Refusal::Closed);
+        };
+        self.close(broken.index, CloseReason::Discarded, now);
+        self.ask(key, Ticket { want: claim.want, asked, place: Place::First }, claim.patience, now)
+    }
+
+    /// Takes back what was lent, with no regard to who gives it.
+    #[inline]
+    pub(crate) fn release(&mut self, id: SlotId, what: Return, now: Nanos) -> Result<(), Stale> {
+        if what == Return::Keep && self.release_to_idle(id, now) {
+            return Ok(());
+        }
+        if self.slots.find(id, Phase::InUse).is_none() {
+            return Err(Stale);
+        }
+        self.release_slowly(id.index, what, now);
+        Ok(())
+    }
+
+    /// The first half of [`release`](Self::release): says whether it could simply become idle. Causes no command, so
+    /// `now` may be from a clock that is a little late.
+    #[inline]
+    pub(crate) fn release_to_idle(&mut self, id: SlotId, now: Nanos) -> bool {
+        let calm = self.starving == 0 && self.drain == DrainState::Active;
+        let Some(slot) = self.slots.find(id, Phase::InUse) else { return false };
+        let key = &mut self.keys[slot.key as usize];
+        if !calm || !key.is_calm() || now >= slot.ends || slot.uses >= key.terms.max_uses {
+            return false;
+        }
+        slot.since = now;
+        slot.checked = now;
+        slot.fresh_until = key.terms.validate_after.after(now).min(slot.ends);
+        self.slots.push(&mut key.idle, id.index);
+        true
+    }
+
+    /// Gives up what a waiter asked for.
+    pub(crate) fn cancel(&mut self, id: WaiterId, now: Nanos) -> Cancelled {
+        let Some(waiter) = self.waiters.find(id) else { return Cancelled::Gone };
+        let standing = waiter.standing;
+        match standing {
+            Standing::Waiting => {
+                self.leave(id.index, Standing::Gone);
+                self.waiters.give_back(id.index);
+                self.after_leaving(now);
+                Cancelled::Left
+            }
+            Standing::Granted(slot) => {
+                self.waiters.give_back(id.index);
+                // Nobody has had it, so there is nothing to say against it.
+                let _ = self.release(slot, Return::Keep, now);
+                Cancelled::PassedOn(slot)
+            }
+            Standing::Failed(_) | Standing::Gone => {
+                self.waiters.give_back(id.index);
+                Cancelled::Gone
+            }
+        }
+    }
+
+    /// What has become of a waiter, once; `None` as long as he waits. His name is stale afterwards. For one who is not
+    /// there it is as if the pool had been closed.
+    pub(crate) fn outcome(&mut self, id: WaiterId) -> Option<Result<SlotId, Failure>> {
+        let Some(waiter) = self.waiters.find(id) else { return Some(Err(Failure::Closed)) };
+        let outcome = match waiter.standing {
+            Standing::Waiting => return None,
+            Standing::Granted(slot) => Ok(slot),
+            Standing::Failed(failure) => Err(failure),
+            Standing::Gone => Err(Failure::Closed),
+        };
+        self.waiters.give_back(id.index);
+        Some(outcome)
+    }
+
+    /// What came of [`Command::Connect`]. A resource that comes too late is closed: it must be kept for
+    /// [`Command::Close`].
+    pub(crate) fn connected(
+        &mut self,
+        id: SlotId,
+        result: Result<(), ConnectFailed>,
+        now: Nanos,
+    ) -> Result<(), Stale> {
+        match (self.slots.phase(id), result) {
+            (Some(Phase::Connecting), Ok(())) => self.connect_succeeded(id.index, now),
+            (Some(Phase::Connecting), Err(why)) => {
+                let key = self.connect_failed(id.index, why, now);
+                self.vacate(id.index, now);
+                self.provide(key, now);
+            }
+            (Some(Phase::Overdue), Ok(())) => self.close_late(id.index),
+            (Some(Phase::Overdue), Err(_)) => self.end_closing(id.index, now),
+            _ => return Err(Stale),
+        }
+        Ok(())
+    }
+
+    /// What came of [`Command::Validate`].
+    pub(crate) fn validated(&mut self, id: SlotId, result: Result<(), ()>, now: Nanos) -> Result<(), Stale> {
+        match (self.slots.phase(id), result) {
+            (Some(Phase::Validating), Ok(())) => self.validation_passed(id.index, now),
+            (Some(Phase::Validating), Err(())) => {
+                self.end_validation(id.index, Err(()));
+                let key = self.slots[id.index].key;
+                self.keys[key as usize].counts.validate_errors += 1;
+                self.close(id.index, CloseReason::Invalid, now);
+                self.provide(key, now);
+            }
+            (Some(Phase::Overdue), _) => self.close_late(id.index),
+            _ => return Err(Stale),
+        }
+        Ok(())
+    }
+
+    /// [`Command::Close`] has been carried out.
+    pub(crate) fn closed(&mut self, id: SlotId, now: Nanos) -> Result<(), Stale> {
+        if self.slots.find(id, Phase::Closing).is_none() {
+            return Err(Stale);
+        }
+        self.end_closing(id.index, now);
+        Ok(())
+    }
+
+    /// The next thing to do, in the order in which it was found.
+    #[inline]
+    pub(crate) fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Whether there is something to do.
+    #[inline]
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
+    /// How many places for resources there are, free ones included: indices of slots are below.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len() as usize
+    }
+
+    /// In which phase a resource is; `None` when it is gone.
+    pub(crate) fn phase(&self, id: SlotId) -> Option<Phase> {
+        self.slots.phase(id)
+    }
+
+    /// What is known of a resource: when it was last used, how often.
+    pub(crate) fn uses(&self, id: SlotId) -> Option<u64> {
+        self.slots.phase(id).map(|_| self.slots[id.index].uses)
+    }
+
+    /// Counters of a key, and how long was waited.
+    pub(crate) fn counts(&self, id: KeyId) -> Option<(&Counts, &Waits)> {
+        self.key(id).map(|key| (&key.counts, &key.waits))
+    }
+
+    /// How many resources of a key are in which phase, and how many wait.
+    pub(crate) fn gauges(&self, id: KeyId) -> Option<Gauges> {
+        self.key(id).map(|key| Gauges {
+            total: key.live,
+            active: key.active(),
+            idle: key.idle.len,
+            connecting: key.connecting,
+            validating: key.validating,
+            closing: key.closing,
+            waiters: key.waiters(),
+            max: key.terms.max_size,
+        })
+    }
+
+    /// Since when connects have failed, if the last one has.
+    pub(crate) fn failing_since(&self, id: KeyId) -> Option<Nanos> {
+        self.key(id).and_then(|key| key.failing_since)
+    }
+
+    pub(crate) fn breaker(&self, id: KeyId, now: Nanos) -> Option<BreakerState> {
+        self.key(id).map(|key| key.breaker.state(now))
+    }
+
+    pub(crate) const fn drain_state(&self) -> DrainState {
+        self.drain
+    }
+
+    pub(super) fn key(&self, id: KeyId) -> Option<&Key> {
+        self.keys.get(id.index()).filter(|key| key.generation == id.generation)
+    }
+
+    pub(super) fn key_id(&self, index: u32) -> KeyId {
+        KeyId { index, generation: self.keys[index as usize].generation }
+    }
+
+    /// The next of a row of numbers without pattern (SplitMix64, by Sebastiano Vigna).
+    pub(super) fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Gives what there is, a place in line, or a reason why there is neither.
+    fn ask(
+        &mut self,
+        index: u32,
+        ticket: Ticket,
+        patience: Patience,
+        now: Nanos,
+    ) -> Result<Acquired, Refusal> {
+        let key = &mut self.keys[index as usize];
+        if self.drain != DrainState::Active {
+            key.counts.refused += 1;
+            return Err(Refusal::Closed);
+        }
+        if patience == Patience::None && ticket.want == Want::Any && key.waiters() == 0 {
+            self.close_expired(index, now);
+            if let Some(slot) = self.lend_newest(index, now) {
+                return Ok(Acquired::Lease(slot));
+            }
+            self.connect_in_background(index, now);
+        }
+        let key = &mut self.keys[index as usize];
+        let full = ticket.place == Place::Last && key.waiters() >= key.terms.max_waiters;
+        if patience == Patience::None || full {
+            key.counts.refused += 1;
+            return Err(Refusal::Exhausted {
+                in_use: key.active(),
+                max: key.terms.max_size,
+                waiters: key.waiters(),
+            });
+        }
+        self.queue(index, ticket, patience, now)
+    }
+
+    /// Puts somebody in line, has the key served, and sees whether that was enough.
+    fn queue(
+        &mut self,
+        index: u32,
+        ticket: Ticket,
+        patience: Patience,
+        now: Nanos,
+    ) -> Result<Acquired, Refusal> {
+        let key = &mut self.keys[index as usize];
+        key.waits.prepare();
+        let line = match ticket.want {
+            Want::Any => &mut key.any,
+            Want::New => &mut key.new,
+        };
+        let waiter = self.waiters.enter(line, index, ticket.want, ticket.asked, ticket.place);
+        self.prepare(index);
+        self.provide(index, now);
+        match self.waiters.find(waiter).map(|waiter| waiter.standing) {
+            Some(Standing::Granted(slot)) => {
+                self.take_back(Command::Grant(waiter, slot));
+                self.waiters.give_back(waiter.index);
+                Ok(Acquired::Lease(slot))
+            }
+            Some(Standing::Failed(failure)) => {
+                self.take_back(Command::Fail(waiter));
+                self.waiters.give_back(waiter.index);
+                Err(match failure {
+                    Failure::Unavailable { until } => Refusal::Unavailable { until },
+                    Failure::Timeout { .. } | Failure::Connect { .. } | Failure::Closed => Refusal::Closed,
+                })
+            }
+            _ => {
+                if let Patience::Until(deadline) = patience {
+                    self.waiter_timers.arm(waiter.index, deadline);
+                }
+                Ok(Acquired::Wait(waiter))
+            }
+        }
+    }
+
+    /// Makes now what a release must not have to make: places, and room in the timers.
+    fn prepare(&mut self, index: u32) {
+        let key = &self.keys[index as usize];
+        let more = key.waiters().saturating_add(key.terms.min_size);
+        let more = more.min(key.terms.max_size.saturating_sub(key.live));
+        self.slots.prepare(self.slots.live().saturating_add(more).min(self.max_total) as usize);
+        // What cannot be reserved now is tried again when it is needed.
+        let _ = self.slot_timers.try_reserve(self.slots.len() as usize);
+        let _ = self.waiter_timers.try_reserve(self.waiters.places());
+    }
+
+    /// The caller learns it himself, so nobody has to be woken.
+    fn take_back(&mut self, told: Command) {
+        if let Some(place) = self.commands.iter().rposition(|command| *command == told) {
+            self.commands.remove(place);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_slowly(&mut self, index: u32, what: Return, now: Nanos) {
+        let key = self.slots[index].key;
+        if what == Return::Discard {
+            self.close(index, CloseReason::Discarded, now);
+        } else {
+            self.slots[index].since = now;
+            self.slots[index].checked = now;
+            if self.place(index, now) == Placed::Kept {
+                return;
+            }
+        }
+        self.provide(key, now);
+        self.restore_minimum(key, now);
+    }
+
+    fn connect_succeeded(&mut self, index: u32, now: Nanos) {
+        let jitter = self.draw() as f64 / u64::MAX as f64;
+        let slot = &mut self.slots[index];
+        let key = &mut self.keys[slot.key as usize];
+        key.connecting -= 1;
+        if let Some(attempt) = slot.attempt.take() {
+            key.breaker.succeeded(attempt);
+        }
+        key.failing_since = None;
+        slot.since = now;
+        slot.checked = now;
+        slot.ends = key.terms.lifetime(jitter).after(now);
+        let due = key.terms.idle_timeout.after(now).min(slot.ends);
+        let key = slot.key;
+        self.slot_timers.arm(index, due);
+        self.end_errand(index, Ok(()), now);
+        self.place(index, now);
+        self.provide(key, now);
+    }
+
+    /// Counts the failure and tells the breaker; the slot is still there.
+    pub(super) fn connect_failed(&mut self, index: u32, why: ConnectFailed, now: Nanos) -> u32 {
+        let slot = &mut self.slots[index];
+        let at = slot.key;
+        let key = &mut self.keys[at as usize];
+        key.connecting -= 1;
+        match why {
+            ConnectFailed::Error => key.counts.connect_errors += 1,
+            ConnectFailed::TimedOut => key.counts.connect_timeouts += 1,
+        }
+        key.failing_since.get_or_insert(now);
+        if let Some(attempt) = slot.attempt.take() {
+            key.breaker.failed(attempt, now);
+        }
+        self.end_errand(index, Err(()), now);
+        at
+    }
+
+    fn validation_passed(&mut self, index: u32, now: Nanos) {
+        self.end_validation(index, Ok(()));
+        self.slots[index].checked = now;
+        let key = self.slots[index].key;
+        self.place(index, now);
+        self.provide(key, now);
+        self.go_on_checking(key, now);
+    }
+
+    /// Somebody has left the line, which may be what a drain waits for.
+    fn after_leaving(&mut self, now: Nanos) {
+        if self.drain != DrainState::Active {
+            self.close_unneeded(now);
+        }
+    }
+}
+
+/// How many resources of a key are in which phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gauges {
+    pub(crate) total: u32,
+    pub(crate) active: u32,
+    pub(crate) idle: u32,
+    pub(crate) connecting: u32,
+    pub(crate) validating: u32,
+    pub(crate) closing: u32,
+    pub(crate) waiters: u32,
+    pub(crate) max: u32,
+}
+
+/// How somebody comes into line.
+#[derive(Clone, Copy, Debug)]
+struct Ticket {
+    want: Want,
+    asked: Nanos,
+    place: Place,
+}
+
+/// Commands that a release may cause must find room, whatever was not fetched before.
+const COMMANDS: usize = 64;

@@ -1,0 +1,62 @@
+//! What has happened under a key, counted at the place where it happens, and how long its waiters waited.
+
+use hdrhistogram::Histogram;
+
+use crate::clock::Nanos;
+
+/// Counters since the beginning; none ever falls.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    /// Leases that were granted, also those that were given up before anybody saw them.
+    pub(crate) acquisitions: u64,
+    /// Those of them that were the first of their resource.
+    pub(crate) misses: u64,
+    /// Connects that were begun. Minus `destroyed`, this is how many resources there are.
+    pub(crate) created: u64,
+    /// Resources that were closed, and connects that came to nothing.
+    pub(crate) destroyed: u64,
+    /// Waiters whose deadline passed while all were in use.
+    pub(crate) timeouts: u64,
+    /// Calls and waiters that got nothing for another reason.
+    pub(crate) refused: u64,
+    pub(crate) connect_errors: u64,
+    pub(crate) connect_timeouts: u64,
+    pub(crate) validate_errors: u64,
+    /// What all grants together have waited.
+    pub(crate) waited_ns: u64,
+}
+
+/// How long those who stood in line and were served have waited, in microseconds, with two digits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waits(Option<Histogram<u64>>);
+
+impl Waits {
+    /// Allocates what recording needs, for this must not happen while somebody gives something back.
+    pub(super) fn prepare(&mut self) {
+        if self.0.is_none() {
+            self.0 = Histogram::new_with_bounds(1, LONGEST_US, 2).ok();
+        }
+    }
+
+    pub(super) fn record(&mut self, asked: Nanos, now: Nanos) {
+        if let Some(waits) = &mut self.0 {
+            waits.saturating_record(u64::try_from(now.since(asked).as_micros()).unwrap_or(LONGEST_US));
+        }
+    }
+
+    /// The wait, in microseconds, that a share of `quantile` of all did not exceed; `None` when nobody has waited.
+    pub(crate) fn at_quantile(&self, quantile: f64) -> Option<u64> {
+        self.0.as_ref().filter(|waits| !waits.is_empty()).map(|waits| waits.value_at_quantile(quantile))
+    }
+
+    pub(crate) fn max(&self) -> Option<u64> {
+        self.0.as_ref().filter(|waits| !waits.is_empty()).map(Histogram::max)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.0.as_ref().map_or(0, Histogram::len)
+    }
+}
+
+/// Longer waits are recorded as this long: an hour.
+const LONGEST_US: u64 = 3_600_000_000;

@@ -1,0 +1,445 @@
+//! Where resources go and when connects begin. One function decides about a resource that has become free
+//! ([`Core::place`]), one about those who wait ([`Core::provide`]).
+
+use super::core::{CloseReason, Command, Core};
+use super::counts::Counts;
+use super::ids::SlotId;
+use super::key::{Key, Room};
+use super::line::{Failure, Standing, Want};
+use super::slots::{Errand, NONE, Phase, Slot, Told};
+use crate::breaker::Ask;
+use crate::clock::Nanos;
+use crate::drain::DrainState;
+
+/// What became of a wish to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Begun,
+    /// There are as many as there may be.
+    Full,
+    /// Not now: the breaker said so.
+    Later,
+}
+
+/// What became of a resource that was free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    Kept,
+    Closing,
+}
+
+/// Hands a resource out. It must have been taken from wherever it was.
+#[inline]
+pub(super) fn lend(slot: &mut Slot, counts: &mut Counts, index: u32, now: Nanos) -> SlotId {
+    slot.phase = Phase::InUse;
+    slot.told = Told::NotYet;
+    slot.since = now;
+    slot.uses += 1;
+    counts.acquisitions += 1;
+    counts.misses += u64::from(slot.uses == 1);
+    SlotId { index, generation: slot.generation }
+}
+
+impl Core {
+    /// Sees to it that everybody who waits under the key is served or will be: with what is idle, else with a connect.
+    pub(super) fn provide(&mut self, index: u32, now: Nanos) {
+        self.serve_from_idle(index, now);
+        while self.keys[index as usize].lacks() && self.connect(index, Errand::None, now) == Step::Begun {}
+        self.note_room(index);
+    }
+
+    /// Decides about a resource that nobody holds and that works: it goes to who waits first, or becomes idle, or must
+    /// be closed.
+    pub(super) fn place(&mut self, index: u32, now: Nanos) -> Placed {
+        let slot = &self.slots[index];
+        let (of, since) = (slot.key, slot.since);
+        let key = &self.keys[of as usize];
+        let unfit = if now >= slot.ends {
+            Some(CloseReason::Lifetime)
+        } else if slot.uses >= key.terms.max_uses {
+            Some(CloseReason::Uses)
+        } else if key.staying() > key.terms.max_size {
+            Some(CloseReason::Surplus)
+        } else if matches!(self.drain, DrainState::Forcing | DrainState::Drained) {
+            Some(CloseReason::Closing)
+        } else if self.is_wanted_elsewhere(of) || (slot.uses > 0 && self.stands_in_the_way(of)) {
+            Some(CloseReason::Room)
+        } else {
+            None
+        };
+        if let Some(reason) = unfit {
+            self.close(index, reason, now);
+            return Placed::Closing;
+        }
+        let waiter = match (key.any.first, key.new.first) {
+            (any, new) if slot.uses == 0 => self.first_of(any, new),
+            (any, _) => any,
+        };
+        if waiter != NONE {
+            self.grant(waiter, index, now);
+            return Placed::Kept;
+        }
+        if self.drain != DrainState::Active {
+            self.close(index, CloseReason::Closing, now);
+            return Placed::Closing;
+        }
+        let key = &mut self.keys[of as usize];
+        let near = key.errands.round.as_ref().map_or(NONE, |round| round.cursor.slot);
+        let slot = &mut self.slots[index];
+        slot.fresh_until = key.terms.validate_after.after(slot.checked).min(slot.ends);
+        if key.idle.newest == NONE || self.slots[key.idle.newest].since <= since {
+            self.slots.push(&mut key.idle, index);
+        } else {
+            self.slots.insert_by_age(&mut key.idle, index, near);
+        }
+        Placed::Kept
+    }
+
+    /// Begins connects up to the key's minimum.
+    pub(super) fn restore_minimum(&mut self, index: u32, now: Nanos) {
+        if self.drain != DrainState::Active {
+            return;
+        }
+        while self.keys[index as usize].below_minimum() > 0
+            && self.slots.live() < self.max_total
+            && self.connect(index, Errand::None, now) == Step::Begun
+        {}
+    }
+
+    /// Begins one connect for somebody who does not wait for it, unless one is on its way.
+    pub(super) fn connect_in_background(&mut self, index: u32, now: Nanos) {
+        let key = &self.keys[index as usize];
+        if key.connecting == 0 && key.live < key.terms.max_size && self.slots.live() < self.max_total {
+            self.connect(index, Errand::None, now);
+        }
+    }
+
+    /// Begins a connect if limits and breaker allow it, and otherwise does what may bring one nearer.
+    pub(super) fn connect(&mut self, index: u32, errand: Errand, now: Nanos) -> Step {
+        if matches!(self.drain, DrainState::Forcing | DrainState::Drained) {
+            return Step::Later;
+        }
+        let key = &mut self.keys[index as usize];
+        if key.live >= key.terms.max_size {
+            let oldest = key.idle.oldest;
+            if key.new.len > key.connecting + key.closing && oldest != NONE {
+                self.close_idle(oldest, CloseReason::Room, now);
+            }
+            return Step::Full;
+        }
+        if self.slots.live() >= self.max_total {
+            self.make_room(index, now);
+            return Step::Full;
+        }
+        match key.breaker.ask(now) {
+            Ask::Go => {
+                self.begin_connect(index, errand, now);
+                Step::Begun
+            }
+            Ask::NotBefore(then) => {
+                key.times.connect = then;
+                self.arm_key(index);
+                Step::Later
+            }
+            Ask::Open(until) => {
+                self.fail_waiters(index, Failure::Unavailable { until });
+                Step::Later
+            }
+            Ask::Probing => Step::Later,
+        }
+    }
+
+    /// The newest idle one, validated lately or not, as long as its lifetime lasts.
+    pub(super) fn lend_newest(&mut self, index: u32, now: Nanos) -> Option<SlotId> {
+        let key = &mut self.keys[index as usize];
+        let newest = key.idle.newest;
+        if newest == NONE {
+            return None;
+        }
+        self.slots.pop(&mut key.idle);
+        Some(lend(&mut self.slots[newest], &mut key.counts, newest, now))
+    }
+
+    /// Closes the newest idle ones as long as their lifetime is over.
+    pub(super) fn close_expired(&mut self, index: u32, now: Nanos) {
+        loop {
+            let newest = self.keys[index as usize].idle.newest;
+            if newest == NONE || now < self.slots[newest].ends {
+                return;
+            }
+            self.close_idle(newest, CloseReason::Lifetime, now);
+        }
+    }
+
+    /// Closes one that is idle.
+    pub(super) fn close_idle(&mut self, index: u32, reason: CloseReason, now: Nanos) {
+        self.take_from_idle(index);
+        self.close(index, reason, now);
+    }
+
+    /// Takes one out of the idle stack, wherever in it.
+    pub(super) fn take_from_idle(&mut self, index: u32) {
+        let key = &mut self.keys[self.slots[index].key as usize];
+        if let Some(round) = key.errands.round.as_mut().filter(|round| round.cursor.slot == index) {
+            round.cursor = self.slots.cursor(self.slots.newer(index));
+        }
+        self.slots.unlink(&mut key.idle, index);
+    }
+
+    /// Has a resource closed that is in no count but `live`.
+    pub(super) fn close(&mut self, index: u32, reason: CloseReason, now: Nanos) {
+        let slot = &mut self.slots[index];
+        let key = &mut self.keys[slot.key as usize];
+        if slot.errand == Errand::Retiring {
+            key.retiring -= 1;
+        }
+        slot.phase = Phase::Closing;
+        slot.since = now;
+        slot.errand = Errand::None;
+        key.closing += 1;
+        if reason == CloseReason::Room {
+            slot.errand = Errand::Room;
+            self.room_coming += 1;
+        }
+        self.slot_timers.disarm(index);
+        self.commands.push_back(Command::Close(self.slots.id(index), reason));
+    }
+
+    /// The close of a resource has been carried out, or there turned out to be nothing to close.
+    pub(super) fn end_closing(&mut self, index: u32, now: Nanos) {
+        let slot = &self.slots[index];
+        let key = slot.key;
+        if slot.errand == Errand::Room {
+            self.room_coming -= 1;
+        }
+        self.keys[key as usize].closing -= 1;
+        self.vacate(index, now);
+        self.provide(key, now);
+        self.restore_minimum(key, now);
+    }
+
+    /// What was overdue has come back with a resource that nobody has a use for.
+    pub(super) fn close_late(&mut self, index: u32) {
+        self.slots[index].phase = Phase::Closing;
+        self.commands.push_back(Command::Close(self.slots.id(index), CloseReason::Late));
+    }
+
+    /// The place of a resource becomes free, and with it room for others.
+    pub(super) fn vacate(&mut self, index: u32, now: Nanos) {
+        let key = &mut self.keys[self.slots[index].key as usize];
+        key.live -= 1;
+        key.counts.destroyed += 1;
+        self.slot_timers.disarm(index);
+        self.slots.give_back(index);
+        self.serve_starving(now);
+        self.end_drain();
+    }
+
+    /// Takes somebody out of line.
+    pub(super) fn leave(&mut self, index: u32, standing: Standing) {
+        let waiter = self.waiters.at(index);
+        let key = waiter.key;
+        let line = match waiter.want {
+            Want::Any => &mut self.keys[key as usize].any,
+            Want::New => &mut self.keys[key as usize].new,
+        };
+        self.waiters.leave(line, index, standing);
+        self.waiter_timers.disarm(index);
+        self.note_room(key);
+    }
+
+    /// Tells everybody who waits under the key that there is nothing for him, in the order in which they came.
+    pub(super) fn fail_waiters(&mut self, index: u32, failure: Failure) {
+        loop {
+            let key = &mut self.keys[index as usize];
+            let (any, new) = (key.any.first, key.new.first);
+            let first = self.first_of(any, new);
+            if first == NONE {
+                return;
+            }
+            self.keys[index as usize].counts.refused += 1;
+            self.fail(first, failure);
+        }
+    }
+
+    /// Tells one who waits that there is nothing for him.
+    pub(super) fn fail(&mut self, index: u32, failure: Failure) {
+        self.leave(index, Standing::Failed(failure));
+        self.commands.push_back(Command::Fail(self.waiters.id(index)));
+    }
+
+    /// Has an idle one validated that has been taken out of the stack.
+    pub(super) fn begin_validation(&mut self, index: u32, errand: Errand, now: Nanos) {
+        let slot = &mut self.slots[index];
+        let key = &mut self.keys[slot.key as usize];
+        slot.phase = Phase::Validating;
+        // One that is retiring stays what it is: it is closed when its replacement is there.
+        if slot.errand == Errand::Retiring {
+            key.retiring -= 1;
+        }
+        slot.errand = errand;
+        key.validating += 1;
+        self.slot_timers.arm(index, key.terms.connect_timeout.after(now));
+        self.commands.push_back(Command::Validate(self.slots.id(index)));
+    }
+
+    /// A validation is over, well or not; the slot is in no count but `live` now.
+    pub(super) fn end_validation(&mut self, index: u32, result: Result<(), ()>) {
+        let slot = &mut self.slots[index];
+        let key = &mut self.keys[slot.key as usize];
+        key.validating -= 1;
+        if std::mem::replace(&mut slot.errand, Errand::None) == Errand::Check
+            && let Some(round) = &mut key.errands.round
+        {
+            round.flying -= 1;
+            round.failed += u32::from(result.is_err());
+        }
+        let due = key.terms.idle_timeout.after(slot.since).min(slot.ends);
+        self.slot_timers.arm(index, due);
+    }
+
+    fn begin_connect(&mut self, of: u32, errand: Errand, now: Nanos) {
+        let index = self.slots.take(of, now);
+        let key = &mut self.keys[of as usize];
+        self.slots[index].errand = errand;
+        key.live += 1;
+        key.connecting += 1;
+        key.counts.created += 1;
+        self.slots[index].attempt = Some(key.breaker.begin(now));
+        self.slot_timers.arm(index, key.terms.connect_timeout.after(now));
+        self.commands.push_back(Command::Connect(self.slots.id(index)));
+    }
+
+    fn serve_from_idle(&mut self, index: u32, now: Nanos) {
+        loop {
+            let key = &self.keys[index as usize];
+            let (newest, waiter) = (key.idle.newest, key.any.first);
+            if newest == NONE || waiter == NONE {
+                return;
+            }
+            let slot = &self.slots[newest];
+            if now >= slot.ends {
+                self.close_idle(newest, CloseReason::Lifetime, now);
+            } else if now < slot.fresh_until {
+                self.take_from_idle(newest);
+                self.grant(waiter, newest, now);
+            } else if key.any.len > key.validating_for_waiters() {
+                self.take_from_idle(newest);
+                self.begin_validation(newest, Errand::None, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn grant(&mut self, waiter: u32, index: u32, now: Nanos) {
+        let key = &mut self.keys[self.slots[index].key as usize];
+        let asked = self.waiters.at(waiter).asked;
+        let slot = &mut self.slots[index];
+        if slot.errand == Errand::Retiring {
+            key.retiring -= 1;
+            slot.errand = Errand::None;
+        }
+        let lease = lend(slot, &mut key.counts, index, now);
+        if now > asked {
+            key.counts.waited_ns += now.as_nanos() - asked.as_nanos();
+        }
+        key.waits.record(asked, now);
+        self.leave(waiter, Standing::Granted(lease));
+        self.commands.push_back(Command::Grant(self.waiters.id(waiter), lease));
+    }
+
+    /// Of two who are the first of their lines, the one who came first; `NONE` is nobody.
+    fn first_of(&self, one: u32, other: u32) -> u32 {
+        match (self.waiters.ticket(one), self.waiters.ticket(other)) {
+            (Some(first), Some(second)) if second < first => other,
+            (None, _) => other,
+            _ => one,
+        }
+    }
+
+    /// Whether a used resource keeps the place that the first in line needs for a new one.
+    fn stands_in_the_way(&self, index: u32) -> bool {
+        let key = &self.keys[index as usize];
+        let first = self.first_of(key.any.first, key.new.first);
+        let full = key.live >= key.terms.max_size || self.slots.live() >= self.max_total;
+        first != NONE
+            && self.waiters.at(first).want == Want::New
+            && key.new.len > key.connecting + key.closing
+            && full
+    }
+
+    /// Whether somebody under another key, which cannot connect because the pool is full, has more of a right to the
+    /// place of a resource of this key.
+    fn is_wanted_elsewhere(&self, index: u32) -> bool {
+        if self.starving == 0 {
+            return false;
+        }
+        let own = &self.keys[index as usize];
+        let Some(asked) = self.longest_starving(index).map(|other| self.head_asked(other)) else {
+            return false;
+        };
+        if own.waiters() == 0 {
+            return own.staying() > own.terms.min_size;
+        }
+        asked + HEAD_START <= self.head_asked(index)
+    }
+
+    /// When the first in line of a key asked.
+    fn head_asked(&self, index: u32) -> Nanos {
+        let key = &self.keys[index as usize];
+        match self.first_of(key.any.first, key.new.first) {
+            NONE => Nanos::MAX,
+            first => self.waiters.at(first).asked,
+        }
+    }
+
+    /// The starving key whose first in line has waited longest, other than `but`.
+    fn longest_starving(&self, but: u32) -> Option<u32> {
+        let starving = |index: &u32| *index != but && self.keys[*index as usize].room == Room::Starving;
+        (0..self.keys.len() as u32).filter(starving).min_by_key(|index| self.head_asked(*index))
+    }
+
+    /// Closes the longest idle resource of another key, if one has more than its minimum.
+    fn make_room(&mut self, index: u32, now: Nanos) {
+        if self.room_coming > self.starving {
+            return;
+        }
+        let spare = |key: &&Key| key.idle.oldest != NONE && key.staying() > key.terms.min_size;
+        let others = self.keys.iter().enumerate().filter(|(other, _)| *other != index as usize);
+        let oldest = others.map(|(_, key)| key).filter(spare).map(|key| key.idle.oldest);
+        if let Some(victim) = oldest.min_by_key(|slot| self.slots[*slot].since) {
+            self.close_idle(victim, CloseReason::Room, now);
+        }
+    }
+
+    /// There is room again: those connect who have waited for it longest.
+    fn serve_starving(&mut self, now: Nanos) {
+        while self.starving > 0 && self.slots.live() < self.max_total {
+            let Some(index) = self.longest_starving(NONE) else { return };
+            let before = self.slots.live();
+            self.provide(index, now);
+            if self.slots.live() == before {
+                return;
+            }
+        }
+    }
+
+    /// Writes down whether a key waits for room that other keys have.
+    pub(super) fn note_room(&mut self, index: u32) {
+        let full = self.slots.live() >= self.max_total;
+        let key = &mut self.keys[index as usize];
+        let room = match full && key.live < key.terms.max_size && key.lacks() {
+            true => Room::Starving,
+            false => Room::Enough,
+        };
+        match (std::mem::replace(&mut key.room, room), room) {
+            (Room::Enough, Room::Starving) => self.starving += 1,
+            (Room::Starving, Room::Enough) => self.starving -= 1,
+            (Room::Enough, Room::Enough) | (Room::Starving, Room::Starving) => {}
+        }
+    }
+}
+
+/// By so much longer must somebody under another key have waited to be given a place that this key could use.
+const HEAD_START: std::time::Duration = std::time::Duration::from_millis(50);
