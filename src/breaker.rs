@@ -237,6 +237,7 @@ impl Breaker {
     }
 
     /// A connect was given up for a reason that says nothing about the destination: as if it had not begun.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no pool has a use for it yet"))]
     pub(crate) fn abandoned(&mut self, attempt: Attempt) {
         if let Phase::HalfOpen { tried, probing: true } = self.phase
             && attempt.0 == self.era
@@ -247,6 +248,7 @@ impl Breaker {
 
     /// Whoever holds a connection reports how it went. It counts among the results while the breaker is closed; whether
     /// a destination is back is for probes to say. Whether the breaker has opened by it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no pool has a use for it yet"))]
     pub(crate) fn reported(&mut self, well: bool, now: Nanos) -> bool {
         let Phase::Closed { .. } = self.phase else { return false };
         let this = Attempt(self.era);

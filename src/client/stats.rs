@@ -399,7 +399,6 @@ impl ErrorCounts {
     }
 
     /// One more of a kind.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pool that counts is to come"))]
     pub(crate) const fn count(&mut self, kind: ErrorKind) {
         let counter = match kind {
             ErrorKind::Resolve => &mut self.resolve,
