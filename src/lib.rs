@@ -87,7 +87,7 @@ pub use bytes::Bytes;
 pub use client::{
     Acquire, AdaptiveConfig, Async, AsyncManager, Backend, BoxFuture, ConnectError, ConnectPhase,
     ConnectionStats, ErrorCounts, ErrorKind, Executor, Health, Manager, Pool, PoolBuilder, PoolConfig,
-    PoolError, PoolStats, PooledConnection, RetryConfig, Timeouts, WaitTimes,
+    PoolError, PoolSet, PoolStats, PooledConnection, RetryConfig, Timeouts, WaitTimes,
 };
 pub use clock::{Clock, Hand, Nanos};
 pub use drain::State;

@@ -429,6 +429,13 @@ mod tests {
     }
 
     #[test]
+    fn without_a_ceiling_a_pool_grows_to_four_times_its_size() {
+        let free = AdaptiveConfig::default();
+        assert_eq!([1, 10, 10_000_000, MOST].map(|size| free.ceiling_for(size)), [4, 40, MOST, MOST]);
+        assert_eq!(AdaptiveConfig { ceiling: Some(25), ..free }.ceiling_for(10), 25);
+    }
+
+    #[test]
     fn sizes_follow_littles_law_and_stay_sizes() {
         let size = PoolConfig::size_for_with_headroom;
         let ms = Duration::from_millis;
