@@ -89,7 +89,7 @@ pub(super) fn add(function: &str, pool: *mut sp_pool, socket: u64) -> u64 {
 
 fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Failure> {
     let in_a_pool = || Failure::state("the socket is in a pool already");
-    if handles::connection_of(socket).is_some() {
+    if held.is_in_a_pool() {
         return Err(in_a_pool());
     }
     if inner.stage == Stage::Freed {

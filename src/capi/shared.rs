@@ -109,6 +109,7 @@ impl Drop for Inner {
 }
 
 /// Ends the name of a connection, if it has not ended yet.
+#[inline]
 pub(super) fn end_name(name: Name) {
     let _ = handles::free_socket(name.get(), Kind::Connection);
 }
@@ -200,6 +201,7 @@ fn close(name: &Name, stream: OsStream) {
 }
 
 /// Finds a pool.
+#[inline]
 pub(super) fn pin(pool: *mut sp_pool) -> Result<Pinned<Shared>, Failure> {
     handles::pin(pool.addr() as u64).map_err(bad)
 }

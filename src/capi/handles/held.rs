@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{Ordering, fence};
 
+use super::super::alone;
 use super::{
     Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PLACE_MASK, Slot, USERS_MASK, find, give_back_slot, hold,
     read, retire,
@@ -25,7 +26,22 @@ impl AsFd for HeldSocket {
 }
 
 impl Drop for HeldSocket {
+    #[inline]
     fn drop(&mut self) {
+        let state = self.slot.state.load(Ordering::Acquire);
+        let has_name = state >> KIND_SHIFT & KIND_MASK != 0;
+        if alone::is_alone() && has_name && state & GIVEN_UP == 0 {
+            // Nothing ends with this, and nobody is in the way.
+            self.slot.state.store(state - 1, Ordering::Relaxed);
+        } else {
+            self.let_go();
+        }
+    }
+}
+
+impl HeldSocket {
+    #[inline(never)]
+    fn let_go(&self) {
         let mut state = self.slot.state.load(Ordering::Acquire);
         loop {
             let is_last = state & USERS_MASK == 1;
@@ -47,11 +63,16 @@ impl Drop for HeldSocket {
             }
         }
     }
-}
 
-impl HeldSocket {
+    /// Whether a pool has taken it.
+    #[inline]
+    pub(in super::super) fn is_in_a_pool(&self) -> bool {
+        self.slot.state.load(Ordering::Acquire) >> KIND_SHIFT & KIND_MASK == Kind::Connection as u64
+    }
+
     /// Where a socket comes from that is in no pool: at which listener it was accepted, if that still listens, and who is on
     /// the other side. `None`: we have not accepted it.
+    #[inline]
     pub(in super::super) fn origin(&self) -> Option<(Option<u64>, Peer)> {
         if !self.slot.accepted.load(Ordering::Relaxed) {
             return None;
@@ -75,6 +96,7 @@ fn take_descriptor(slot: &Slot) -> Option<OwnedFd> {
 
 /// Takes hold of a socket, or of a connection, by a handle of that kind. One whose descriptor was given up is as good as
 /// gone: the number may be somebody else's.
+#[inline]
 pub(in super::super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
     let held = hold_name(handle, kind)?;
     match held.slot.state.load(Ordering::Acquire) & GIVEN_UP {
@@ -83,6 +105,7 @@ pub(in super::super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocke
     }
 }
 
+#[inline]
 fn hold_name(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
     let slot = hold(handle, kind)?;
     Ok(HeldSocket { slot, place: handle as u32 & PLACE_MASK, fd: slot.fd.load(Ordering::Relaxed) })
@@ -100,6 +123,7 @@ pub(in super::super) fn give_up(connection: u64, descriptor: OwnedFd) {
 
 /// Ends the name of a socket or a connection, and closes its descriptor, unless that is the pool's, as soon as nobody uses
 /// it.
+#[inline]
 pub(in super::super) fn free_socket(handle: u64, kind: Kind) -> Result<(), Bad> {
     let retired = retire(hold_name(handle, kind)?.slot, handle, kind);
     retired.inspect(|()| super::super::shortage::descriptor_is_free())
