@@ -92,6 +92,7 @@ impl<S, U> Table<S, U> {
     }
 
     /// Takes a connection out; `None` if it is gone already.
+    #[inline]
     pub(crate) fn remove(&mut self, id: ConnId, fd: i32) -> Option<Record<S, U>> {
         self.get(id)?;
         let slot = id.slot() as usize;

@@ -100,21 +100,22 @@ impl<U, N: Net> SocketPool<U, N> {
     pub(crate) fn let_go(&mut self, id: ConnId, reason: Reason) -> Option<Reason> {
         self.settle_handled();
         self.core.read_clock();
-        let record = self.table.get(id)?;
-        if record.is_ending() && record.driver == Driver::Pool {
-            return None;
-        }
-        self.end(id, reason);
-        if self.core.ending.back() == Some(&id) {
-            self.core.ending.pop_back();
-        } else {
-            let place = self.core.ending.iter().position(|other| *other == id)?;
-            self.core.ending.remove(place);
-        }
-        let reason = self.table.get(id)?.ends_for();
+        let record = self.table.get_mut(id)?;
+        let reason = match record.ends_for() {
+            Some(_) if record.driver == Driver::Pool => return None,
+            Some(decided) => {
+                let place = self.core.ending.iter().position(|other| *other == id)?;
+                self.core.ending.remove(place);
+                decided
+            }
+            None => {
+                self.core.decide_end(id, record, reason);
+                reason
+            }
+        };
         let _ = self.carry_out(id);
         self.note_last_closed();
-        reason
+        Some(reason)
     }
 
     /// What time it is.
