@@ -356,7 +356,7 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends
         None => handles::member(connection).map_err(bad)?,
     };
     let mut inner = member.owner.lock()?;
-    member.id_now(connection).map_err(bad)?;
+    let id = member.id_now(connection).map_err(bad)?;
     // Only now: what was good before the lock was taken may be a newcomer's descriptor, and so may be the number of one that
     // the pool has closed itself.
     if super::poll::are_there()
@@ -365,7 +365,7 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends
         super::poll::forget_everywhere(held.fd);
     }
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
-    inner.remove(&member, name).map_err(bad)?;
+    inner.remove(&member, name, id).map_err(bad)?;
     let ends = inner.ends_to_tell();
     drop(inner);
     Ok(ends)

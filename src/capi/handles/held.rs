@@ -5,8 +5,8 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::super::alone;
 use super::{
-    Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PLACE_MASK, Slot, USERS_MASK, find, give_back_slot, hold,
-    read, retire,
+    Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PINS_MASK, PLACE_MASK, Slot, USERS_MASK, find,
+    find_with_state, give_back_slot, hold, read, retire, view,
 };
 use crate::peer::Peer;
 
@@ -53,10 +53,7 @@ impl HeldSocket {
                 self.slot.state.compare_exchange_weak(state, state - 1, Ordering::AcqRel, Ordering::Acquire);
             match let_go {
                 Ok(_) if is_last && state >> KIND_SHIFT & KIND_MASK == 0 => {
-                    let descriptor = take_descriptor(self.slot);
-                    give_back_slot(self.slot, self.place);
-                    drop(descriptor);
-                    return;
+                    return end_retired(self.slot, self.place);
                 }
                 Ok(_) => return,
                 Err(now) => state = now,
@@ -98,6 +95,18 @@ fn take_descriptor(slot: &Slot) -> Option<OwnedFd> {
 /// gone: the number may be somebody else's.
 #[inline]
 pub(in super::super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
+    let (slot, state) = find_with_state(handle, kind)?;
+    // Neither given up nor in use by as many as can be counted.
+    if alone::is_alone() && state & PINS_MASK < USERS_MASK {
+        slot.state.store(state + 1, Ordering::Relaxed);
+        let fd = slot.fd.load(Ordering::Relaxed);
+        return Ok(HeldSocket { slot, place: handle as u32 & PLACE_MASK, fd });
+    }
+    hold_among_threads(handle, kind)
+}
+
+#[inline(never)]
+fn hold_among_threads(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
     let held = hold_name(handle, kind)?;
     match held.slot.state.load(Ordering::Acquire) & GIVEN_UP {
         0 => Ok(held),
@@ -105,7 +114,6 @@ pub(in super::super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocke
     }
 }
 
-#[inline]
 fn hold_name(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
     let slot = hold(handle, kind)?;
     Ok(HeldSocket { slot, place: handle as u32 & PLACE_MASK, fd: slot.fd.load(Ordering::Relaxed) })
@@ -125,8 +133,28 @@ pub(in super::super) fn give_up(connection: u64, descriptor: OwnedFd) {
 /// it.
 #[inline]
 pub(in super::super) fn free_socket(handle: u64, kind: Kind) -> Result<(), Bad> {
-    let retired = retire(hold_name(handle, kind)?.slot, handle, kind);
-    retired.inspect(|()| super::super::shortage::descriptor_is_free())
+    let (slot, state) = find_with_state(handle, kind)?;
+    if alone::is_alone() && state == view(handle, kind) & !PINS_MASK {
+        // Nobody uses it, and nobody comes between.
+        slot.state.store(state & !(KIND_MASK << KIND_SHIFT), Ordering::Release);
+        end_retired(slot, handle as u32 & PLACE_MASK);
+    } else {
+        free_among_users(handle, kind)?;
+    }
+    super::super::shortage::descriptor_is_free();
+    Ok(())
+}
+
+#[inline(never)]
+fn free_among_users(handle: u64, kind: Kind) -> Result<(), Bad> {
+    retire(hold_name(handle, kind)?.slot, handle, kind)
+}
+
+/// Nobody has use for a slot any more that names nothing.
+fn end_retired(slot: &Slot, place: u32) {
+    let descriptor = take_descriptor(slot);
+    give_back_slot(slot, place);
+    drop(descriptor);
 }
 
 /// Whether the descriptor of a connection is closed with its name, and not by the pool.

@@ -127,6 +127,7 @@ pub(super) fn take_slot() -> Option<(u32, &'static Slot)> {
 }
 
 /// Whoever used it last is done with it.
+#[inline]
 pub(super) fn give_back_slot(slot: &Slot, place: u32) {
     if is_inherited(place) {
         // A call that was in it when the process was forked off.
