@@ -87,6 +87,7 @@ pub(super) fn add(function: &str, pool: *mut sp_pool, socket: u64) -> u64 {
     telling::tell_and_answer(function, 0, added, ends)
 }
 
+#[inline(always)] // It is called once, and what it answers need not be carried through memory then.
 fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Failure> {
     let in_a_pool = || Failure::state("the socket is in a pool already");
     if held.is_in_a_pool() {

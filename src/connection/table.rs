@@ -101,7 +101,7 @@ impl<S, U> Table<S, U> {
             self.retired += 1;
             return self.slots.get_mut(slot)?.take();
         }
-        self.slots.remove(slot)
+        self.slots.try_remove(slot)?
     }
 
     #[inline]

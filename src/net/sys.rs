@@ -201,6 +201,7 @@ fn owned(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// The machine's monotonic clock, in nanoseconds since it started.
+#[inline]
 pub(crate) fn monotonic_nanos() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec that the call may write to. The call cannot fail: the clock is always there.

@@ -35,6 +35,7 @@ impl<U, N: Net> SocketPool<U, N> {
     ///
     /// # Errors
     /// As [`add_stream`](Self::add_stream).
+    #[inline]
     pub(crate) fn lend(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
         let seat = self.seat();
         self.admit(stream, peer, Origin::Lent, seat)
@@ -101,21 +102,17 @@ impl<U, N: Net> SocketPool<U, N> {
         self.settle_handled();
         self.core.read_clock();
         let record = self.table.get_mut(id)?;
-        let reason = match record.ends_for() {
-            Some(_) if record.driver == Driver::Pool => return None,
-            Some(decided) => {
-                let place = self.core.ending.iter().position(|other| *other == id)?;
-                self.core.ending.remove(place);
-                decided
-            }
-            None => {
-                self.core.decide_end(id, record, reason);
-                reason
-            }
-        };
-        let _ = self.carry_out(id);
+        if !record.is_ending() {
+            self.core.decide_end(id, record, reason);
+        } else if record.driver == Driver::Pool {
+            return None;
+        } else {
+            let place = self.core.ending.iter().position(|other| *other == id)?;
+            self.core.ending.remove(place);
+        }
+        let ended = self.take_out(id);
         self.note_last_closed();
-        Some(reason)
+        ended.map(|ended| ended.reason)
     }
 
     /// What time it is.
@@ -155,6 +152,7 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// Does what is due, as a turn does, for a pool that nobody turns. `false` if nothing is, and there is nothing to tell.
+    #[inline]
     pub(crate) fn tick(&mut self) -> bool {
         self.settle_handled();
         self.core.read_clock();
