@@ -15,6 +15,7 @@ pub(super) struct Common<L>(UnsafeCell<L>);
 unsafe impl<L: Sync> Sync for Common<L> {}
 
 impl<L> Common<L> {
+    #[inline]
     fn get(&self) -> &L {
         // SAFETY: it is written only while nobody uses it.
         unsafe { &*self.0.get() }
@@ -56,6 +57,7 @@ impl<T> Common<Lock<T>> {
         Self(UnsafeCell::new(Lock::unbreakable(value)))
     }
 
+    #[inline]
     pub(super) fn lock(&self) -> Result<super::lock::Guard<'_, T>, super::lock::NoLock> {
         self.get().lock()
     }

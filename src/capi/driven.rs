@@ -87,9 +87,10 @@ pub(super) fn add(function: &str, pool: *mut sp_pool, socket: u64) -> u64 {
     telling::tell_and_answer(function, 0, added, ends)
 }
 
+#[inline(always)] // It is called once, and what it answers need not be carried through memory then.
 fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Failure> {
     let in_a_pool = || Failure::state("the socket is in a pool already");
-    if handles::connection_of(socket).is_some() {
+    if held.is_in_a_pool() {
         return Err(in_a_pool());
     }
     if inner.stage == Stage::Freed {
@@ -356,7 +357,7 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends
         None => handles::member(connection).map_err(bad)?,
     };
     let mut inner = member.owner.lock()?;
-    member.id_now(connection).map_err(bad)?;
+    let id = member.id_now(connection).map_err(bad)?;
     // Only now: what was good before the lock was taken may be a newcomer's descriptor, and so may be the number of one that
     // the pool has closed itself.
     if super::poll::are_there()
@@ -365,7 +366,7 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends
         super::poll::forget_everywhere(held.fd);
     }
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
-    inner.remove(&member, name).map_err(bad)?;
+    inner.remove(&member, name, id).map_err(bad)?;
     let ends = inner.ends_to_tell();
     drop(inner);
     Ok(ends)

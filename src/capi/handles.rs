@@ -173,12 +173,13 @@ fn name_with_origin(fd: OwnedFd, listener: u64, peer: Option<Peer>) -> Result<u6
 
 /// Makes a socket that is in no pool a connection of one, whose descriptor is closed by its driver. Its name as a connection
 /// is another view of its slot.
+#[inline]
 pub(super) fn join(socket: u64, owner: u64, id: u64, now_ms: u64, driver: Driver) -> Result<u64, Bad> {
     // Of two who do this with one socket, one comes after the other.
-    let _one_at_a_time = free_slots();
-    let slot = find(socket, Kind::Socket)?;
+    let _one_at_a_time = (!alone::is_alone()).then(free_slots);
+    let (slot, state) = find_with_state(socket, Kind::Socket)?;
     let alone = view(socket, Kind::Socket) & !u64::from(PLACE_MASK);
-    if slot.state.load(Ordering::Acquire) & !PINS_MASK != alone {
+    if state & !PINS_MASK != alone {
         return Err(Bad::Kind);
     }
     // Its peer is written over: whoever has read that meanwhile, to add the socket as well, finds it gone afterwards.
@@ -200,6 +201,7 @@ impl Slot {
         [&self.id, &self.created_ms, &self.active_ms]
     }
 
+    #[inline]
     fn belong(&self, owner: u64, id: u64, created_ms: u64) {
         self.owner.store(owner, Ordering::Relaxed);
         self.id.store(id, Ordering::Relaxed);
@@ -420,6 +422,7 @@ pub(super) fn set_left(connection: u64, how: u64) {
 }
 
 /// Of which pool and connection a socket is, if of any; else only its descriptor is good.
+#[inline]
 pub(super) fn connection_of(socket: u64) -> Option<u64> {
     let state = find(socket, Kind::Socket).ok()?.state.load(Ordering::Acquire);
     let connection = view(socket, Kind::Connection);

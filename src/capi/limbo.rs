@@ -36,11 +36,15 @@ fn end(connection: u64) {
 }
 
 /// Closes those whose time is over. Whichever pool does what is due calls this.
+#[inline]
 pub(super) fn sweep(now: impl FnOnce() -> Nanos) {
-    if !ANY.load(Ordering::Acquire) {
-        return;
+    if ANY.load(Ordering::Acquire) {
+        close_before(now());
     }
-    let now = now();
+}
+
+#[cold]
+fn close_before(now: Nanos) {
     let mut waiting = WAITING.lock();
     waiting.retain(|(until, connection)| {
         let waits = *until > now;

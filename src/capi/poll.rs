@@ -99,6 +99,7 @@ pub(super) fn hurry(pool: u64, due: u64) {
 }
 
 /// Whether there is a poll that could have a descriptor.
+#[inline]
 pub(super) fn are_there() -> bool {
     LIVE.load(Ordering::Acquire) > 0
 }
@@ -127,10 +128,15 @@ pub(super) fn unmute_reading(fd: RawFd) {
 }
 
 /// A socket has become a connection of a pool. It may be in polls already. Whoever calls this holds no pool.
+#[inline]
 pub(super) fn has_joined(connection: u64) {
-    if !are_there() {
-        return;
+    if are_there() {
+        join_those_there_are(connection);
     }
+}
+
+#[inline(never)]
+fn join_those_there_are(connection: u64) {
     let Ok(facts) = handles::facts(connection, Kind::Connection) else { return };
     let registered = AtomicUsize::new(0);
     everywhere(|set| {

@@ -110,6 +110,7 @@ impl Drop for Inner {
 }
 
 /// Ends the name of a connection, if it has not ended yet.
+#[inline]
 pub(super) fn end_name(name: Name) {
     let _ = handles::free_socket(name.get(), Kind::Connection);
 }
@@ -201,6 +202,7 @@ fn close(name: &Name, stream: OsStream) {
 }
 
 /// Finds a pool.
+#[inline]
 pub(super) fn pin(pool: *mut sp_pool) -> Result<Pinned<Shared>, Failure> {
     handles::pin(pool.addr() as u64).map_err(bad)
 }
@@ -295,13 +297,15 @@ impl Inner {
         }
     }
 
-    /// Takes a connection out that the program removes. One whose end is still to come as an event goes with that.
-    pub(super) fn remove(&mut self, member: &Member<Shared>, name: Name) -> Result<(), Bad> {
+    /// Takes a connection out that the program removes, and whose id it has just been. One whose end is still to come as an
+    /// event goes with that.
+    #[inline]
+    pub(super) fn remove(&mut self, member: &Member<Shared>, name: Name, mut id: u64) -> Result<(), Bad> {
         if self.stage == Stage::Called && self.pool.has_ends() {
             // It may have ended without anybody having taken note of it.
             self.take_ends(Parting::ByProgram);
+            id = member.id_now(name.get())?;
         }
-        let id = member.id_now(name.get())?;
         if id == handles::REMOVED {
             return Err(Bad::Stale);
         }

@@ -132,10 +132,15 @@ fn note(listener: u64, what: fn(&mut Exhaustion)) {
 }
 
 /// A descriptor has come free: listeners that were left alone are looked at again.
+#[inline]
 pub(super) fn descriptor_is_free() {
-    if !ANY.load(Ordering::Acquire) {
-        return;
+    if ANY.load(Ordering::Acquire) {
+        look_again();
     }
+}
+
+#[cold]
+fn look_again() {
     let now = now();
     let mut failing = failing();
     let failing = failing.get_or_insert_default();

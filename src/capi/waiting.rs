@@ -92,10 +92,15 @@ pub(super) fn hold_back(listener: u64, fd: RawFd) -> (bool, Option<u64>) {
 }
 
 /// A connection of a pool has ended: whoever waits for a place there may come.
+#[inline]
 pub(super) fn a_place_is_free(pool: u64) {
-    if !ANY.load(Ordering::Acquire) {
-        return;
+    if ANY.load(Ordering::Acquire) {
+        let_come(pool);
     }
+}
+
+#[cold]
+fn let_come(pool: u64) {
     for (listener, newcomers) in listeners().iter_mut().flatten() {
         if let Newcomers::Wait { pool: full, held: held @ true, .. } = newcomers
             && *full == pool

@@ -92,6 +92,7 @@ impl<S, U> Table<S, U> {
     }
 
     /// Takes a connection out; `None` if it is gone already.
+    #[inline]
     pub(crate) fn remove(&mut self, id: ConnId, fd: i32) -> Option<Record<S, U>> {
         self.get(id)?;
         let slot = id.slot() as usize;
@@ -100,7 +101,7 @@ impl<S, U> Table<S, U> {
             self.retired += 1;
             return self.slots.get_mut(slot)?.take();
         }
-        self.slots.remove(slot)
+        self.slots.try_remove(slot)?
     }
 
     #[inline]

@@ -106,6 +106,7 @@ impl Health {
     }
 
     /// A connection ended.
+    #[inline]
     pub(crate) fn closed(&mut self, reason: Reason, now: Nanos) {
         self.advance(now);
         self.counters.closed[reason as usize] += 1;

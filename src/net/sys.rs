@@ -205,6 +205,7 @@ fn owned(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// The machine's monotonic clock, in nanoseconds since it started.
+#[inline]
 pub(crate) fn monotonic_nanos() -> u64 {
     clock_nanos(libc::CLOCK_MONOTONIC)
 }

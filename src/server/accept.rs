@@ -401,7 +401,11 @@ impl<U, N: Net> SocketPool<U, N> {
             }
         };
         if origin == Origin::Lent {
-            self.leave_to_driver(id, delay);
+            // The application goes on to drive it: nobody watches it here, and there is nothing to tell of it.
+            record.driver = Driver::Application;
+            record.muted = Muted::APPLICATION;
+            self.core.take_up(id, record, delay);
+            self.core.health.opened(self.table.len());
             return Ok(id);
         }
         // Of an accepted stream the peer tells what it is; of an added one it may tell whom somebody has accepted.
@@ -425,11 +429,7 @@ impl<U, N: Net> SocketPool<U, N> {
             record.flags.insert(Flags::SHARED);
         }
         self.core.order.push_back(UNPROVEN, id.slot());
-        self.core.arm_newcomer(id, record);
-        if let Some(delay) = delay {
-            self.core.health.counters.delayed += 1;
-            self.core.mute_until(id, record, Muted::DELAYED, now + delay);
-        }
+        self.core.take_up(id, record, delay);
         self.core.enqueue(id, record);
         if !self.core.drain.is_active() {
             self.core.drain_one(id, record);
@@ -442,21 +442,6 @@ impl<U, N: Net> SocketPool<U, N> {
         Ok(id)
     }
 
-    /// The application goes on to drive a newcomer: nobody watches it here, and there is nothing to tell of it.
-    #[cold]
-    fn leave_to_driver(&mut self, id: ConnId, delay: Option<Duration>) {
-        let Some(record) = self.table.get_mut(id) else { return };
-        record.driver = Driver::Application;
-        record.muted = Muted::APPLICATION;
-        self.core.arm_newcomer(id, record);
-        if let Some(delay) = delay {
-            self.core.health.counters.delayed += 1;
-            self.core.mute_until(id, record, Muted::DELAYED, self.core.now + delay);
-        }
-        let live = self.table.len();
-        self.core.health.opened(live);
-    }
-
     fn refuse(&mut self, stream: N::Stream, reason: Refusal) -> AddError<N::Stream> {
         self.core.health.refused(reason, self.core.now);
         AddError { stream, reason }
@@ -464,6 +449,16 @@ impl<U, N: Net> SocketPool<U, N> {
 }
 
 impl<N: Net> Core<N> {
+    /// A newcomer has its place: its time runs, and its delay, if it was admitted with one.
+    #[inline]
+    fn take_up<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, delay: Option<Duration>) {
+        self.arm_newcomer(id, record);
+        if let Some(delay) = delay {
+            self.health.counters.delayed += 1;
+            self.mute_until(id, record, Muted::DELAYED, self.now + delay);
+        }
+    }
+
     /// Whether the poller does not tell of a connection, for want of memory.
     pub(super) fn is_unwatched<U>(&self, id: ConnId, record: &Record<N::Stream, U>) -> bool {
         let is_next = self.unwatched.is_some_and(|unwatched| unwatched.id == id);

@@ -194,17 +194,25 @@ impl<N: Net> Core<N> {
         if record.is_ending() {
             return;
         }
-        record.advance_to(Stage::Ending, reason);
+        self.decide_end(id, record, reason);
         self.order.remove(id.slot());
-        if record.muted.has(Muted::OPERATIONS) {
-            self.line.remove(id.slot());
-        }
         // What nobody reads or takes any more need not be kept until the end is carried out.
         self.give_back_buffers(record);
         self.charge_memory(id, record);
         self.ending.push_back(id);
     }
 
+    /// The same for one whose end has not been decided, and is carried out at once: then it leaves the order and gives back
+    /// its buffers.
+    #[inline]
+    pub(super) fn decide_end<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>, reason: Reason) {
+        record.advance_to(Stage::Ending, reason);
+        if record.muted.has(Muted::OPERATIONS) {
+            self.line.remove(id.slot());
+        }
+    }
+
+    #[inline]
     fn give_back_buffers<U>(&mut self, record: &mut Record<N::Stream, U>) {
         if let Some(ring) = record.input.take() {
             self.store.give_back(ring);
@@ -478,6 +486,7 @@ impl<N: Net> Core<N> {
     }
 
     /// Takes a connection that leaves the table out of everything else.
+    #[inline]
     pub(super) fn forget<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         let slot = id.slot();
         self.timers.disarm(slot);

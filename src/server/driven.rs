@@ -35,6 +35,7 @@ impl<U, N: Net> SocketPool<U, N> {
     ///
     /// # Errors
     /// As [`add_stream`](Self::add_stream).
+    #[inline]
     pub(crate) fn lend(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
         let seat = self.seat();
         self.admit(stream, peer, Origin::Lent, seat)
@@ -100,21 +101,18 @@ impl<U, N: Net> SocketPool<U, N> {
     pub(crate) fn let_go(&mut self, id: ConnId, reason: Reason) -> Option<Reason> {
         self.settle_handled();
         self.core.read_clock();
-        let record = self.table.get(id)?;
-        if record.is_ending() && record.driver == Driver::Pool {
+        let record = self.table.get_mut(id)?;
+        if !record.is_ending() {
+            self.core.decide_end(id, record, reason);
+        } else if record.driver == Driver::Pool {
             return None;
-        }
-        self.end(id, reason);
-        if self.core.ending.back() == Some(&id) {
-            self.core.ending.pop_back();
         } else {
             let place = self.core.ending.iter().position(|other| *other == id)?;
             self.core.ending.remove(place);
         }
-        let reason = self.table.get(id)?.ends_for();
-        let _ = self.carry_out(id);
+        let ended = self.take_out(id);
         self.note_last_closed();
-        reason
+        ended.map(|ended| ended.reason)
     }
 
     /// What time it is.
@@ -154,6 +152,7 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     /// Does what is due, as a turn does, for a pool that nobody turns. `false` if nothing is, and there is nothing to tell.
+    #[inline]
     pub(crate) fn tick(&mut self) -> bool {
         self.settle_handled();
         self.core.read_clock();

@@ -8,6 +8,7 @@ use crate::admission::Proof;
 use crate::connection::{Driver, Flags, Muted, Record, Standing};
 use crate::id::ConnId;
 use crate::net::{Net, Registry, Stream};
+use crate::reason::Reason;
 
 impl<U, N: Net> SocketPool<U, N> {
     /// Whether [`next_closed`](Self::next_closed) is worth a call.
@@ -65,6 +66,13 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Takes a connection whose end is decided out of everything and closes it. Returns what the application is to be
     /// told: nothing, if it has not been told of the connection either.
     pub(super) fn carry_out(&mut self, id: ConnId) -> Option<Event<U>> {
+        let Ended { reason, announced, userdata } = self.take_out(id)?;
+        announced.then_some(Event::Closed { id, reason, userdata })
+    }
+
+    /// The same, for those who tell of it in their own way.
+    #[inline(always)]
+    pub(super) fn take_out(&mut self, id: ConnId) -> Option<Ended<U>> {
         let record = self.table.get_mut(id)?;
         let Some(reason) = record.ends_for() else {
             debug_assert!(false, "{id} is carried out and its end was not decided");
@@ -97,9 +105,16 @@ impl<U, N: Net> SocketPool<U, N> {
         }
         self.core.exhaustion.closed(self.core.now);
         self.wake_accepting();
-        let announced = !muted.has(Muted::UNANNOUNCED);
-        announced.then_some(Event::Closed { id, reason, userdata })
+        Some(Ended { reason, announced: !muted.has(Muted::UNANNOUNCED), userdata })
     }
+}
+
+/// A connection that was taken out.
+pub(super) struct Ended<U> {
+    pub(super) reason: Reason,
+    /// Whether the application was told of it, and is to be told of its end.
+    announced: bool,
+    userdata: Option<U>,
 }
 
 /// Bytes that are dropped at a time when the scratch buffer is not to be had.

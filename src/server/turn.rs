@@ -371,6 +371,7 @@ impl<N: Net> super::core::Core<N> {
     }
 
     /// Reads the clock: for a turn, and for calls that come from outside of one and set a deadline.
+    #[inline]
     pub(super) fn read_clock(&mut self) {
         self.now = self.clock.now();
         self.moment = Moment::of(self.now);

@@ -3,9 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{Ordering, fence};
 
+use super::super::alone;
 use super::{
-    Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PLACE_MASK, Slot, USERS_MASK, find, give_back_slot, hold,
-    read, retire,
+    Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PINS_MASK, PLACE_MASK, Slot, USERS_MASK, find,
+    find_with_state, give_back_slot, hold, read, retire, view,
 };
 use crate::peer::Peer;
 
@@ -25,7 +26,22 @@ impl AsFd for HeldSocket {
 }
 
 impl Drop for HeldSocket {
+    #[inline]
     fn drop(&mut self) {
+        let state = self.slot.state.load(Ordering::Acquire);
+        let has_name = state >> KIND_SHIFT & KIND_MASK != 0;
+        if alone::is_alone() && has_name && state & GIVEN_UP == 0 {
+            // Nothing ends with this, and nobody is in the way.
+            self.slot.state.store(state - 1, Ordering::Relaxed);
+        } else {
+            self.let_go();
+        }
+    }
+}
+
+impl HeldSocket {
+    #[inline(never)]
+    fn let_go(&self) {
         let mut state = self.slot.state.load(Ordering::Acquire);
         loop {
             let is_last = state & USERS_MASK == 1;
@@ -37,21 +53,23 @@ impl Drop for HeldSocket {
                 self.slot.state.compare_exchange_weak(state, state - 1, Ordering::AcqRel, Ordering::Acquire);
             match let_go {
                 Ok(_) if is_last && state >> KIND_SHIFT & KIND_MASK == 0 => {
-                    let descriptor = take_descriptor(self.slot);
-                    give_back_slot(self.slot, self.place);
-                    drop(descriptor);
-                    return;
+                    return end_retired(self.slot, self.place);
                 }
                 Ok(_) => return,
                 Err(now) => state = now,
             }
         }
     }
-}
 
-impl HeldSocket {
+    /// Whether a pool has taken it.
+    #[inline]
+    pub(in super::super) fn is_in_a_pool(&self) -> bool {
+        self.slot.state.load(Ordering::Acquire) >> KIND_SHIFT & KIND_MASK == Kind::Connection as u64
+    }
+
     /// Where a socket comes from that is in no pool: at which listener it was accepted, if that still listens, and who is on
     /// the other side. `None`: we have not accepted it.
+    #[inline]
     pub(in super::super) fn origin(&self) -> Option<(Option<u64>, Peer)> {
         if !self.slot.accepted.load(Ordering::Relaxed) {
             return None;
@@ -76,7 +94,20 @@ fn take_descriptor(slot: &Slot) -> Option<OwnedFd> {
 
 /// Takes hold of a socket, or of a connection, by a handle of that kind. One whose descriptor was given up is as good as
 /// gone: the number may be somebody else's.
+#[inline]
 pub(in super::super) fn hold_socket(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
+    let (slot, state) = find_with_state(handle, kind)?;
+    // Neither given up nor in use by as many as can be counted.
+    if alone::is_alone() && state & PINS_MASK < USERS_MASK {
+        slot.state.store(state + 1, Ordering::Relaxed);
+        let fd = slot.fd.load(Ordering::Relaxed);
+        return Ok(HeldSocket { slot, place: handle as u32 & PLACE_MASK, fd });
+    }
+    hold_among_threads(handle, kind)
+}
+
+#[inline(never)]
+fn hold_among_threads(handle: u64, kind: Kind) -> Result<HeldSocket, Bad> {
     let held = hold_name(handle, kind)?;
     match held.slot.state.load(Ordering::Acquire) & GIVEN_UP {
         0 => Ok(held),
@@ -101,9 +132,30 @@ pub(in super::super) fn give_up(connection: u64, descriptor: OwnedFd) {
 
 /// Ends the name of a socket or a connection, and closes its descriptor, unless that is the pool's, as soon as nobody uses
 /// it.
+#[inline]
 pub(in super::super) fn free_socket(handle: u64, kind: Kind) -> Result<(), Bad> {
-    let retired = retire(hold_name(handle, kind)?.slot, handle, kind);
-    retired.inspect(|()| super::super::shortage::descriptor_is_free())
+    let (slot, state) = find_with_state(handle, kind)?;
+    if alone::is_alone() && state == view(handle, kind) & !PINS_MASK {
+        // Nobody uses it, and nobody comes between.
+        slot.state.store(state & !(KIND_MASK << KIND_SHIFT), Ordering::Release);
+        end_retired(slot, handle as u32 & PLACE_MASK);
+    } else {
+        free_among_users(handle, kind)?;
+    }
+    super::super::shortage::descriptor_is_free();
+    Ok(())
+}
+
+#[inline(never)]
+fn free_among_users(handle: u64, kind: Kind) -> Result<(), Bad> {
+    retire(hold_name(handle, kind)?.slot, handle, kind)
+}
+
+/// Nobody has use for a slot any more that names nothing.
+fn end_retired(slot: &Slot, place: u32) {
+    let descriptor = take_descriptor(slot);
+    give_back_slot(slot, place);
+    drop(descriptor);
 }
 
 /// Whether the descriptor of a connection is closed with its name, and not by the pool.

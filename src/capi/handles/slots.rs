@@ -76,15 +76,23 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 /// Which process of a chain of forks this is.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+#[inline]
 pub(super) fn free_slots() -> Guard<'static, Free> {
     let mut free = FREE.lock().expect("nothing that holds it can panic half way, or be called again");
     let forks = FORKS.load(Ordering::Relaxed);
     if free.forks != forks {
-        free.forks = forks;
-        free.last = None;
-        free.unused = INHERITED.load(Ordering::Relaxed);
+        free.begin_anew(forks);
     }
     free
+}
+
+impl Free {
+    #[cold]
+    fn begin_anew(&mut self, forks: u32) {
+        self.forks = forks;
+        self.last = None;
+        self.unused = INHERITED.load(Ordering::Relaxed);
+    }
 }
 
 #[inline]
@@ -119,6 +127,7 @@ pub(super) fn take_slot() -> Option<(u32, &'static Slot)> {
 }
 
 /// Whoever used it last is done with it.
+#[inline]
 pub(super) fn give_back_slot(slot: &Slot, place: u32) {
     if is_inherited(place) {
         // A call that was in it when the process was forked off.
@@ -134,6 +143,7 @@ pub(super) fn give_back_slot(slot: &Slot, place: u32) {
 }
 
 /// Whether the slot belongs to a process from which this one was forked off.
+#[inline]
 pub(super) fn is_inherited(place: u32) -> bool {
     place < INHERITED.load(Ordering::Relaxed)
 }
