@@ -248,7 +248,6 @@ impl Breaker {
 
     /// Whoever holds a connection reports how it went. It counts among the results while the breaker is closed; whether
     /// a destination is back is for probes to say. Whether the breaker has opened by it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no pool has a use for it yet"))]
     pub(crate) fn reported(&mut self, well: bool, now: Nanos) -> bool {
         let Phase::Closed { .. } = self.phase else { return false };
         let this = Attempt(self.era);
