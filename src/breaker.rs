@@ -132,6 +132,23 @@ impl fmt::Display for BreakerState {
     }
 }
 
+/// How it goes with a connection, as whoever holds it says.
+///
+/// ```
+/// use socketpool::{Backend, PooledConnection, Went};
+///
+/// fn judge<B: Backend>(connection: &PooledConnection<B>, status: u16) {
+///     connection.report(if status < 500 { Went::Well } else { Went::Ill });
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Went {
+    /// The other side does what it should.
+    Well,
+    /// It does not: as if a connect had failed.
+    Ill,
+}
+
 /// The answer to whether a connect may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -248,14 +265,16 @@ impl Breaker {
 
     /// Whoever holds a connection reports how it went. It counts among the results while the breaker is closed; whether
     /// a destination is back is for probes to say. Whether the breaker has opened by it.
-    pub(crate) fn reported(&mut self, well: bool, now: Nanos) -> bool {
+    pub(crate) fn reported(&mut self, went: Went, now: Nanos) -> bool {
         let Phase::Closed { .. } = self.phase else { return false };
         let this = Attempt(self.era);
-        if well {
-            self.succeeded(this);
-            return false;
+        match went {
+            Went::Well => {
+                self.succeeded(this);
+                false
+            }
+            Went::Ill => self.failed(this, now),
         }
-        self.failed(this, now)
     }
 
     /// Closed, all forgotten, what is on its way included.

@@ -81,7 +81,7 @@ mod server;
 pub mod capi;
 
 pub use admission::{Cidr, ParseCidrError, SynProtection};
-pub use breaker::{BreakerConfig, BreakerState};
+pub use breaker::{BreakerConfig, BreakerState, Went};
 pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;
 pub use client::{

@@ -126,8 +126,8 @@ fn every_pair_of_state_and_event_goes_where_the_table_says() {
                 StaleFailed => opened = breaker.failed(stale, now),
                 Abandoned => attempt.into_iter().for_each(|attempt| breaker.abandoned(attempt)),
                 StaleAbandoned => breaker.abandoned(stale),
-                ReportedWell => opened = breaker.reported(true, now),
-                ReportedIll => opened = breaker.reported(false, now),
+                ReportedWell => opened = breaker.reported(Went::Well, now),
+                ReportedIll => opened = breaker.reported(Went::Ill, now),
                 Reset => breaker.reset(),
                 Time => later = now + OPEN_FOR,
             }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use super::backend::{Backend, tell};
 use super::error::PoolError;
 use super::guard::PooledConnection;
-use super::shared::{Drive, Given, Got, Shared, Wake};
+use super::inner::{Given, Got, Wake};
+use super::shared::{Drive, Shared};
 use crate::clock::Nanos;
 use crate::lease::{Claim, Failure, Patience, Refusal, SlotId, WaiterId, Want};
 
@@ -109,7 +110,7 @@ impl<B: Backend> Request<B> {
             }
             None => inner.core.acquire(pool.key, claim, now),
         };
-        let got = Shared::settle_acquired(&mut inner, result, wake);
+        let got = inner.settle(result, wake);
         pool.leave(inner);
         got
     }
@@ -121,7 +122,7 @@ impl<B: Backend> Request<B> {
                 self.pool.do_jobs();
             }
             let mut inner = self.pool.lock();
-            if let Some(given) = Shared::outcome(&mut inner, waiter) {
+            if let Some(given) = inner.outcome(waiter) {
                 return given;
             }
             let now = self.pool.now();
@@ -351,7 +352,7 @@ impl<B: Backend> Acquire<B> {
     fn look(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
         let pool = &self.request.pool;
         let mut inner = pool.lock();
-        if let Some(given) = Shared::outcome(&mut inner, waiter) {
+        if let Some(given) = inner.outcome(waiter) {
             return Some(given);
         }
         if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
@@ -361,7 +362,7 @@ impl<B: Backend> Acquire<B> {
         // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
         let waker = Wake::Waker(context.waker().clone());
         let mut inner = pool.lock();
-        if let Some(given) = Shared::outcome(&mut inner, waiter) {
+        if let Some(given) = inner.outcome(waiter) {
             drop(inner);
             return Some(given);
         }

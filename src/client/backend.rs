@@ -66,8 +66,7 @@ pub enum WorksIn {
 }
 
 /// What came of a connect.
-#[doc(hidden)]
-pub type Connected<B> = Result<<B as Backend>::Connection, ConnectError<<B as Backend>::Error>>;
+pub(super) type Connected<B> = Result<<B as Backend>::Connection, ConnectError<<B as Backend>::Error>>;
 
 #[doc(hidden)]
 pub trait Sealed {}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::backend::{Backend, tell};
 use super::shared::Shared;
+use crate::breaker::Went;
 use crate::clock::Nanos;
 use crate::lease::{Return, SlotId};
 
@@ -210,6 +211,27 @@ impl<B: Backend> PooledConnection<B> {
             return 0;
         }
         self.pool.lock().core.uses(self.slot).unwrap_or(0)
+    }
+
+    /// Says how it goes with the other side: what went ill counts for the breaker as a failed connect does.
+    ///
+    /// The example of [`Went`] does this.
+    ///
+    /// ```
+    /// # use socketpool::{Backend, PooledConnection, Went};
+    /// fn give_up<B: Backend>(connection: PooledConnection<B>) {
+    ///     connection.report(Went::Ill);
+    ///     connection.discard();
+    /// }
+    /// ```
+    pub fn report(&self, went: Went) {
+        if self.pool.is_inherited() {
+            return;
+        }
+        let now = self.pool.now();
+        let mut inner = self.pool.lock();
+        inner.core.report(self.slot, went, now);
+        self.pool.leave(inner);
     }
 
     /// Whether the connection is known not to work; a manager that panics here has said so.

@@ -9,6 +9,7 @@ mod deadlines;
 mod error;
 mod guard;
 mod health;
+mod inner;
 mod manager;
 mod pool;
 mod presets;
@@ -18,6 +19,7 @@ mod set;
 mod shared;
 mod stats;
 mod terms;
+mod work;
 
 pub use acquire::Acquire;
 pub use backend::Backend;

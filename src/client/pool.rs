@@ -16,6 +16,7 @@ use super::retry::RetryConfig;
 use super::retrying::{self, StageIs};
 use super::shared::{Drive, Shared};
 use super::stats::PoolStats;
+use crate::breaker::BreakerState;
 use crate::clock::{Clock, Nanos};
 use crate::drain::State;
 use crate::error::ConfigError;
@@ -127,7 +128,13 @@ impl<B: Backend> Pool<B> {
     /// }
     /// ```
     pub fn builder(backend: B) -> PoolBuilder<B> {
-        PoolBuilder { backend, config: PoolConfig::default(), clock: None, driver: Driver::Threads, stage: StageIs::Running }
+        PoolBuilder {
+            backend,
+            config: PoolConfig::default(),
+            clock: None,
+            driver: Driver::Threads,
+            stage: StageIs::Running,
+        }
     }
 
     /// A connection: an idle one, or whatever comes first while this thread stands in line, for at most
@@ -652,6 +659,29 @@ impl<B: Backend> Pool<B> {
         }
     }
 
+    /// Whether connects are made, as the breaker sees it; its times are those of the pool's clock. Without a
+    /// breaker it is always closed.
+    ///
+    /// ```
+    /// # use socketpool::{BreakerState, Manager, Pool, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// assert_eq!(Pool::new(Numbers).breaker(), BreakerState::Closed);
+    /// ```
+    #[must_use]
+    pub fn breaker(&self) -> BreakerState {
+        let shared = self.shared();
+        if shared.is_inherited() {
+            return BreakerState::Closed;
+        }
+        let now = shared.now();
+        shared.lock().core.breaker(shared.key, now).unwrap_or(BreakerState::Closed)
+    }
+
     /// The settings the pool was made with. What [`resize`](Self::resize) and adaptive size changed is in
     /// [`stats`](Self::stats).
     ///
@@ -774,7 +804,9 @@ impl<B: Backend> PoolBuilder<B> {
         self.config.validate()?;
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         let shared = match self.driver {
-            Driver::Hand => Arc::new(Shared::new(self.backend, self.config, self.clock, Drive::Hand, self.stage, seed)),
+            Driver::Hand => {
+                Arc::new(Shared::new(self.backend, self.config, self.clock, Drive::Hand, self.stage, seed))
+            }
             Driver::Threads => {
                 let process = Process::current().ok_or_else(|| {
                     ConfigError::new(
@@ -785,7 +817,14 @@ impl<B: Backend> PoolBuilder<B> {
                 })?;
                 Arc::new_cyclic(|weak: &Weak<Shared<B>>| {
                     let name = process.enter(Weak::clone(weak) as Weak<dyn Ticks>);
-                    Shared::new(self.backend, self.config, self.clock, Drive::Threads(process, name), self.stage, seed)
+                    Shared::new(
+                        self.backend,
+                        self.config,
+                        self.clock,
+                        Drive::Threads(process, name),
+                        self.stage,
+                        seed,
+                    )
                 })
             }
         };

@@ -4,26 +4,19 @@
 //! Nothing of the application runs under the lock: managers are called, wakers woken and connections dropped
 //! outside of it. A visit takes the lock, asks or tells the core something, and [leaves](Shared::leave).
 
-use std::collections::VecDeque;
 use std::panic::Location;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
-use std::thread::Thread;
 use std::time::Duration;
 
-use super::backend::{Backend, Connected, WorksIn};
+use super::backend::Backend;
 use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
-use super::error::{ConnectError, ConnectPhase, ErrorKind};
-use super::guard::ConnectionStats;
+use super::inner::{Inner, Means, Woken};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
-use super::stats::{ErrorCounts, PoolStats, WaitTimes};
 use crate::clock::{Clock, Nanos};
-use crate::lease::{
-    Acquired, CloseReason, Command, ConnectFailed, Core, Failure, KeyId, Phase, Refusal, SlotId, WaiterId,
-};
+use crate::lease::{Core, KeyId, SlotId};
 use crate::net::sys;
 
 pub(super) struct Shared<B: Backend> {
@@ -68,105 +61,6 @@ pub(super) enum Drive {
     Hand,
 }
 
-pub(super) struct Inner<B: Backend> {
-    pub(super) core: Core,
-    /// By slot.
-    records: Vec<Record<B::Connection>>,
-    /// By waiter: who is to be woken.
-    wakes: Vec<Wake<B>>,
-    jobs: VecDeque<Job>,
-    /// How many connector threads are at work for this pool, those that are stuck not counted.
-    at_work: u32,
-    enlisted: Enlisted,
-    /// When the deadline thread will call `tick`, at the latest.
-    armed: Nanos,
-    pub(super) last_error: Option<ConnectError<B::Error>>,
-    pub(super) over: Over,
-    /// How often an acquire was tried again, by the kind of what failed.
-    retries: ErrorCounts,
-    /// Connects and validations that came to nothing.
-    errors: ErrorCounts,
-    means: Means,
-}
-
-/// How work is done.
-#[derive(Clone, Copy)]
-struct Means {
-    driver: Drive,
-    works_in: WorksIn,
-    limits: Timeouts,
-}
-
-/// What stands beside a slot of the core.
-struct Record<C> {
-    connection: Option<C>,
-    /// Where the lease was taken.
-    place: Option<&'static Location<'static>>,
-    /// What is being done, if its slot is connecting or validating.
-    task: Task,
-    work: WorkIs,
-    recorded: ConnectionStats,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Task {
-    Connect,
-    Validate,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WorkIs {
-    NotBegun,
-    Running,
-    /// Running for so long that its thread is not counted any more.
-    Stuck,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Enlisted {
-    No,
-    Yes,
-}
-
-/// How one who waits is told.
-pub(super) enum Wake<B: Backend> {
-    Nobody,
-    Thread(Thread),
-    Waker(Waker),
-    Callback(Callback<B>),
-}
-
-/// What is called with the lease.
-pub(super) type Callback<B> = Box<dyn FnOnce(Given<B>) + Send>;
-
-/// What a waiter ends with.
-pub(super) type Given<B> = Result<(SlotId, <B as Backend>::Connection), Failure>;
-
-/// How often something that others wait for has come to its end, and how the last one ended.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Over {
-    pub(super) warms: u64,
-    pub(super) not_warmed: u32,
-    pub(super) checks: u64,
-    pub(super) not_working: u32,
-}
-
-enum Job {
-    Connect(SlotId),
-    Validate(SlotId),
-    Close(SlotId, CloseReason),
-    /// Call back for a waiter.
-    Call(WaiterId),
-    /// Log that a lease lasts too long.
-    Tell(SlotId),
-}
-
-/// What an acquisition came to, with the connection.
-pub(super) enum Got<C> {
-    Lease(SlotId, C),
-    Wait(WaiterId),
-}
-
 impl<B: Backend> Shared<B> {
     pub(super) fn new(
         backend: B,
@@ -182,21 +76,9 @@ impl<B: Backend> Shared<B> {
         };
         let mut core = Core::new(None, seed);
         let key = core.add_key(config.terms(), clock.now());
+        let means = Means { driver, works_in: backend.works_in(), limits: Timeouts::from(&config) };
         Self {
-            inner: Mutex::new(Inner {
-                core,
-                records: Vec::new(),
-                wakes: Vec::new(),
-                jobs: VecDeque::with_capacity(JOBS + config.min_size as usize),
-                at_work: 0,
-                enlisted: Enlisted::No,
-                armed: Nanos::MAX,
-                last_error: None,
-                over: Over::default(),
-                retries: ErrorCounts::default(),
-                errors: ErrorCounts::default(),
-                means: Means { driver, works_in: backend.works_in(), limits: Timeouts::from(&config) },
-            }),
+            inner: Mutex::new(Inner::new(core, means, config.min_size as usize)),
             settled: Condvar::new(),
             backend,
             key,
@@ -255,31 +137,6 @@ impl<B: Backend> Shared<B> {
         }
         drop(inner);
         Err(connection)
-    }
-
-    /// One who acquires, with what the core has said at once. `wake` is kept if he has to wait.
-    pub(super) fn settle_acquired(
-        inner: &mut Inner<B>,
-        result: Result<Acquired, Refusal>,
-        wake: &mut Wake<B>,
-    ) -> Result<Got<B::Connection>, Refusal> {
-        match result? {
-            Acquired::Lease(slot) => {
-                let connection = inner.take(slot);
-                Ok(Got::Lease(slot, connection))
-            }
-            Acquired::Wait(waiter) => {
-                inner.prepare();
-                *inner.wake(waiter) = std::mem::replace(wake, Wake::Nobody);
-                Ok(Got::Wait(waiter))
-            }
-        }
-    }
-
-    /// What has become of one who waits, with the connection.
-    pub(super) fn outcome(inner: &mut Inner<B>, waiter: WaiterId) -> Option<Given<B>> {
-        let outcome = inner.core.outcome(waiter)?;
-        Some(outcome.map(|slot| (slot, inner.take(slot))))
     }
 
     /// Notes where a lease was taken.
@@ -345,14 +202,6 @@ impl<B: Backend> Shared<B> {
         }
     }
 
-    /// Does all jobs there are in this thread.
-    pub(super) fn do_jobs(self: &Arc<Self>) {
-        loop {
-            let Some(job) = self.lock().next_job() else { return };
-            self.carry_out(job);
-        }
-    }
-
     /// Does what is due and says when something is due next.
     pub(super) fn tick_now(self: &Arc<Self>) -> Nanos {
         let mut inner = self.lock();
@@ -360,126 +209,6 @@ impl<B: Backend> Shared<B> {
         inner.core.tick(self.now());
         self.leave(inner);
         self.lock().core.next_deadline()
-    }
-
-    fn carry_out(self: &Arc<Self>, job: Job) {
-        match job {
-            Job::Connect(slot) => {
-                let pool = Arc::clone(self);
-                self.backend.begin_connect(self.timeouts(), move |result| pool.connected(slot, result));
-            }
-            Job::Validate(slot) => {
-                let Some(connection) = self.lock().record(slot).connection.take() else { return };
-                let pool = Arc::clone(self);
-                self.backend.begin_validate(connection, self.timeouts(), move |connection, result| {
-                    pool.validated(slot, connection, result);
-                });
-            }
-            Job::Close(slot, reason) => {
-                let connection = self.lock().record(slot).connection.take();
-                log::debug!("closing connection {slot:?}: {reason:?}");
-                let pool = Arc::clone(self);
-                let done = move || {
-                    let mut inner = pool.lock();
-                    let _ = inner.core.closed(slot, pool.now());
-                    pool.leave(inner);
-                };
-                match connection {
-                    Some(connection) => self.backend.begin_close(connection, done),
-                    None => done(),
-                }
-            }
-            Job::Call(waiter) => {
-                let mut inner = self.lock();
-                let wake = std::mem::replace(inner.wake(waiter), Wake::Nobody);
-                let outcome = Self::outcome(&mut inner, waiter);
-                self.leave(inner);
-                if let (Wake::Callback(callback), Some(outcome)) = (wake, outcome) {
-                    callback(outcome);
-                }
-            }
-            Job::Tell(slot) => {
-                let place = self.lock().record(slot).place;
-                let held = self.config.leak_threshold.unwrap_or_default();
-                match place {
-                    Some(place) => log::warn!(
-                        "Possible connection leak: connection {slot:?} has been held for more than {held:?}, taken at {place}"
-                    ),
-                    None => log::warn!(
-                        "Possible connection leak: connection {slot:?} has been held for more than {held:?}"
-                    ),
-                }
-            }
-        }
-    }
-
-    fn connected(self: &Arc<Self>, slot: SlotId, result: Connected<B>) {
-        let mut inner = self.lock();
-        inner.end_work(slot);
-        let now = self.now();
-        let old = match result {
-            Ok(connection) => {
-                inner.record(slot).connection = Some(connection);
-                // A name that the core does not know any more would be a fault of ours.
-                let known = inner.core.connected(slot, Ok(()), now);
-                debug_assert!(known.is_ok(), "{slot:?} was not being connected");
-                None
-            }
-            Err(error) => {
-                log::warn!("Failed to create connection: {error}");
-                inner.errors.count(error.kind());
-                let known = inner.core.connected(slot, Err(ConnectFailed::Error), now);
-                debug_assert!(known.is_ok(), "{slot:?} was not being connected");
-                inner.last_error.replace(error)
-            }
-        };
-        self.leave(inner);
-        // An error of the application may do what it likes when it is dropped.
-        drop(old);
-    }
-
-    fn validated(
-        self: &Arc<Self>,
-        slot: SlotId,
-        connection: B::Connection,
-        result: Result<(), ConnectError<B::Error>>,
-    ) {
-        let mut inner = self.lock();
-        inner.end_work(slot);
-        inner.record(slot).connection = Some(connection);
-        if let Err(error) = &result {
-            log::warn!("Removing unhealthy connection from pool: {error}");
-            inner.errors.count(error.kind());
-        }
-        let known = inner.core.validated(slot, result.as_ref().map(|()| ()).map_err(|_| ()), self.now());
-        debug_assert!(known.is_ok(), "{slot:?} was not being validated");
-        self.leave(inner);
-    }
-}
-
-impl<B: Backend> Jobs for Shared<B> {
-    fn work(self: Arc<Self>) {
-        let (job, more) = {
-            let mut inner = self.lock();
-            inner.enlisted = Enlisted::No;
-            let job = inner.next_job();
-            if job.is_some() {
-                inner.at_work += 1;
-            }
-            (job, inner.enlist())
-        };
-        if let (Drive::Threads(process, _), true) = (self.driver, more) {
-            process.submit(Arc::clone(&self) as Arc<dyn Jobs>);
-        }
-        let Some(job) = job else { return };
-        self.carry_out(job);
-        let mut inner = self.lock();
-        inner.at_work -= 1;
-        let more = inner.enlist();
-        drop(inner);
-        if let (Drive::Threads(process, _), true) = (self.driver, more) {
-            process.submit(self);
-        }
     }
 }
 
@@ -500,246 +229,5 @@ impl<B: Backend> Drop for Shared<B> {
     }
 }
 
-impl<B: Backend> Inner<B> {
-    /// What must be there when a slot has been lent.
-    #[inline]
-    fn take(&mut self, slot: SlotId) -> B::Connection {
-        self.records[slot.index()].connection.take().expect("an idle slot has its connection")
-    }
-
-    /// Puts a connection where the core's commands find it.
-    pub(super) fn store(&mut self, slot: SlotId, connection: B::Connection) {
-        self.record(slot).connection = Some(connection);
-    }
-
-    /// What was recorded of a connection.
-    pub(super) fn recorded(&mut self, slot: SlotId) -> ConnectionStats {
-        self.record(slot).recorded
-    }
-
-    pub(super) fn record_op(&mut self, slot: SlotId, elapsed: Duration) {
-        let recorded = &mut self.record(slot).recorded;
-        recorded.ops += 1;
-        recorded.op_time = recorded.op_time.saturating_add(elapsed);
-    }
-
-    fn record(&mut self, slot: SlotId) -> &mut Record<B::Connection> {
-        while self.records.len() <= slot.index() {
-            self.records.push(Record::new());
-        }
-        &mut self.records[slot.index()]
-    }
-
-    pub(super) fn wake(&mut self, waiter: WaiterId) -> &mut Wake<B> {
-        while self.wakes.len() <= waiter.index() {
-            self.wakes.push(Wake::Nobody);
-        }
-        &mut self.wakes[waiter.index()]
-    }
-
-    /// An acquire is tried again after a failure of this kind.
-    pub(super) fn count_retry(&mut self, kind: ErrorKind) {
-        self.retries.count(kind);
-    }
-
-    pub(super) fn stats(&self, key: KeyId) -> PoolStats {
-        let (Some(gauges), Some((counts, waits))) = (self.core.gauges(key), self.core.counts(key)) else {
-            return PoolStats::default();
-        };
-        PoolStats {
-            total_connections: gauges.total,
-            active_connections: gauges.active,
-            idle_connections: gauges.idle,
-            connecting_connections: gauges.connecting,
-            validating_connections: gauges.validating,
-            closing_connections: gauges.closing,
-            pending_requests: gauges.waiters,
-            total_acquisitions: counts.acquisitions,
-            total_releases: counts.acquisitions - u64::from(gauges.active),
-            timeouts: counts.timeouts,
-            errors: counts.refused,
-            connections_created: counts.created,
-            connections_destroyed: counts.destroyed,
-            pool_hits: counts.acquisitions - counts.misses,
-            pool_misses: counts.misses,
-            total_wait: Duration::from_nanos(counts.waited_ns),
-            waits: WaitTimes {
-                p50: micros(waits.at_quantile(0.5)),
-                p99: micros(waits.at_quantile(0.99)),
-                max: micros(waits.max()),
-                count: waits.len(),
-            },
-            retries: self.retries,
-            connection_errors: self.errors,
-        }
-    }
-
-    pub(super) fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
-    }
-
-    fn next_job(&mut self) -> Option<Job> {
-        let job = self.jobs.pop_front()?;
-        if let Job::Connect(slot) | Job::Validate(slot) = job {
-            self.record(slot).work = WorkIs::Running;
-        }
-        Some(job)
-    }
-
-    /// A connect or a validation is back.
-    fn end_work(&mut self, slot: SlotId) {
-        let was = std::mem::replace(&mut self.record(slot).work, WorkIs::NotBegun);
-        if let (WorkIs::Stuck, Drive::Threads(process, _)) = (was, self.means.driver) {
-            // Its thread counts again, until it has come to the end of its job.
-            self.at_work += 1;
-            process.connectors.count_freed();
-        }
-    }
-
-    /// Takes up what the core wants done, as far as those go who can be woken at once; says whether there is more.
-    fn fetch_commands(&mut self, woken: &mut Woken<B>) -> bool {
-        while let Some(command) = self.core.next_command() {
-            match command {
-                Command::Connect(slot) => {
-                    let record = self.record(slot);
-                    record.task = Task::Connect;
-                    record.recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
-                    self.jobs.push_back(Job::Connect(slot));
-                }
-                Command::Validate(slot) => {
-                    self.record(slot).task = Task::Validate;
-                    self.jobs.push_back(Job::Validate(slot));
-                }
-                Command::Close(slot, reason) => self.jobs.push_back(Job::Close(slot, reason)),
-                Command::Overdue(slot) => self.jobs.push_back(Job::Tell(slot)),
-                Command::Late(slot) => self.give_up(slot, woken),
-                Command::Drained => woken.settled = true,
-                Command::Warmed(_, failed) => {
-                    self.over.warms += 1;
-                    self.over.not_warmed = failed;
-                    woken.settled = true;
-                }
-                Command::Checked(_, failed) => {
-                    self.over.checks += 1;
-                    self.over.not_working = failed;
-                    woken.settled = true;
-                }
-                Command::Grant(waiter, _) | Command::Fail(waiter) => {
-                    let wake = self.wake(waiter);
-                    if matches!(wake, Wake::Callback(_)) {
-                        self.jobs.push_back(Job::Call(waiter));
-                    } else if woken.push(std::mem::replace(wake, Wake::Nobody)) == Room::Full {
-                        return true;
-                    }
-                }
-            }
-        }
-        false
-    }
-
-    /// Makes now what a release must not have to make.
-    fn prepare(&mut self) {
-        let slots = self.core.places();
-        while self.records.len() < slots {
-            self.records.push(Record::new());
-        }
-    }
-
-    /// A connect or validation has taken so long that nobody waits for it: others may have its thread's place.
-    fn give_up(&mut self, slot: SlotId, woken: &mut Woken<B>) {
-        let record = self.record(slot);
-        let (task, work) = (record.task, record.work);
-        self.errors.count(ErrorKind::Timeout);
-        if let (Task::Connect, Some(limit)) = (task, self.means.limits.connect) {
-            let error = ConnectError::timed_out(ConnectPhase::Connect, limit);
-            woken.dropped.extend(self.last_error.replace(error));
-        }
-        if work != WorkIs::Running || self.means.works_in == WorksIn::Executor {
-            return;
-        }
-        if let Drive::Threads(process, _) = self.means.driver {
-            let record = self.record(slot);
-            record.work = WorkIs::Stuck;
-            self.at_work -= 1;
-            process.connectors.count_stuck();
-        }
-    }
-
-    /// Whether the pool has to be put in line for connector threads.
-    fn enlist(&mut self) -> bool {
-        let wanted = self.enlisted == Enlisted::No && !self.jobs.is_empty() && self.at_work < MOST_AT_WORK;
-        if wanted {
-            self.enlisted = Enlisted::Yes;
-        }
-        wanted
-    }
-
-    /// When `tick` is to be called, if that is earlier than it would be.
-    fn rearm(&mut self) -> Option<Nanos> {
-        let due = self.core.next_deadline();
-        (due < self.armed).then(|| {
-            self.armed = due;
-            due
-        })
-    }
-}
-
-impl<C> Record<C> {
-    const fn new() -> Self {
-        let recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
-        Self { connection: None, place: None, task: Task::Connect, work: WorkIs::NotBegun, recorded }
-    }
-}
-
-/// Who is to be woken when the lock has been let go.
-struct Woken<B: Backend> {
-    wakes: [Wake<B>; WOKEN_AT_ONCE],
-    len: usize,
-    /// Whether those who wait for the end of something have to look.
-    settled: bool,
-    /// Errors of the application that nobody needs any more.
-    dropped: Vec<ConnectError<B::Error>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
-    More,
-    Full,
-}
-
-impl<B: Backend> Woken<B> {
-    fn new() -> Self {
-        Self { wakes: [const { Wake::Nobody }; WOKEN_AT_ONCE], len: 0, settled: false, dropped: Vec::new() }
-    }
-
-    /// Takes one more, and says whether there is room for another.
-    fn push(&mut self, wake: Wake<B>) -> Room {
-        self.wakes[self.len] = wake;
-        self.len += 1;
-        if self.len == WOKEN_AT_ONCE { Room::Full } else { Room::More }
-    }
-
-    fn wake(&mut self) {
-        for wake in &mut self.wakes[..self.len] {
-            match std::mem::replace(wake, Wake::Nobody) {
-                Wake::Thread(thread) => thread.unpark(),
-                Wake::Waker(waker) => waker.wake(),
-                Wake::Nobody | Wake::Callback(_) => {}
-            }
-        }
-        self.len = 0;
-    }
-}
-
-fn micros(micros: Option<u64>) -> Duration {
-    Duration::from_micros(micros.unwrap_or(0))
-}
-
-/// Jobs that find room without allocating.
-const JOBS: usize = 64;
-/// Connector threads that one pool keeps busy, so that two whose servers hang do not keep all.
-const MOST_AT_WORK: u32 = 4;
-/// Those who are woken for one visit to the lock; more take another visit.
-const WOKEN_AT_ONCE: usize = 4;
 /// No wait is longer than this without looking.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);

@@ -7,10 +7,13 @@ use super::counts::{Counts, Waits};
 use super::ids::{KeyId, SlotId, WaiterId};
 use super::key::Key;
 use super::line::{Failure, Place, Standing, Waiters, Want};
+use super::protocol::{
+    Acquired, Cancelled, Claim, CloseReason, Command, ConnectFailed, Gauges, Patience, Refusal, Return, Stale,
+};
 use super::provide::{Placed, lend};
-use super::slots::{NONE, Phase, Slots};
+use super::slots::{NONE, Phase, Slots, Work};
 use super::terms::Terms;
-use crate::breaker::BreakerState;
+use crate::breaker::{BreakerState, Went};
 use crate::clock::Nanos;
 use crate::drain::DrainState;
 use crate::timer::Timers;
@@ -38,118 +41,6 @@ pub(crate) struct Core {
     pub(super) drain_deadline: Nanos,
     pub(super) random: u64,
 }
-
-/// What whoever drives the core has to do. What comes of it is reported with the function that is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
-    /// Make a resource: [`Core::connected`].
-    Connect(SlotId),
-    /// See whether an idle one still works: [`Core::validated`].
-    Validate(SlotId),
-    /// Close it: [`Core::closed`].
-    Close(SlotId, CloseReason),
-    /// Wake who waits, there is something for him: [`Core::outcome`].
-    Grant(WaiterId, SlotId),
-    /// Wake who waits, he gets nothing: [`Core::outcome`].
-    Fail(WaiterId),
-    /// The connect or validation has not come back in time: nobody expects anything of it any more, but it is still to be
-    /// reported.
-    Late(SlotId),
-    /// The lease has lasted longer than it should. Told once.
-    Overdue(SlotId),
-    /// What [`Core::warm`] began is over; so many connects failed or could not begin.
-    Warmed(KeyId, u32),
-    /// The drain is over: nothing is left and nobody waits.
-    Drained,
-    /// What [`Core::check`] began is over; so many did not work.
-    Checked(KeyId, u32),
-}
-
-/// Why a resource is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CloseReason {
-    /// Whoever had it said that it must not be used again.
-    Discarded,
-    /// It did not pass its validation, or that did not come back in time.
-    Invalid,
-    /// It was idle for too long.
-    Idle,
-    /// Its lifetime is over.
-    Lifetime,
-    /// It has served as many leases as one may.
-    Uses,
-    /// There are more than there may be.
-    Surplus,
-    /// Its place is needed: by a waiter who wants a new one, or by another key.
-    Room,
-    /// Nobody knows any more what it was made for.
-    Late,
-    /// The pool drains or is closed.
-    Closing,
-}
-
-/// What an acquisition came to at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Acquired {
-    Lease(SlotId),
-    Wait(WaiterId),
-}
-
-/// Why an acquisition got nothing, not even a place in line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// All are in use and the caller would not wait, or too many wait already.
-    Exhausted { in_use: u32, max: u32, waiters: u32 },
-    /// The breaker is open and nothing is idle.
-    Unavailable { until: Nanos },
-    /// The pool drains or is closed, or the key was forgotten.
-    Closed,
-}
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Claim {
-    pub(crate) want: Want,
-    pub(crate) patience: Patience,
-}
-
-/// How long somebody is ready to stand in line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// Not at all: also an idle one that should be validated first is taken as it is.
-    None,
-    Until(Nanos),
-    Endless,
-}
-
-/// What is to become of what is given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Return {
-    Keep,
-    Discard,
-}
-
-/// How a connect failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectFailed {
-    Error,
-    TimedOut,
-}
-
-/// What became of one who gave up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cancelled {
-    /// He stood in line and stands there no more.
-    Left,
-    /// He had been granted this one, and it has been passed on.
-    PassedOn(SlotId),
-    /// He had failed already, or was never there.
-    Gone,
-}
-
-/// A report or a call about a resource that is not, or no longer, in the phase for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stale;
 
 impl Core {
     /// A core without keys. `seed` is what jitter is drawn from.
@@ -322,6 +213,23 @@ impl Core {
         Ok(())
     }
 
+    /// What was commanded for a slot has to wait for somebody who does it. If it is too late before that one
+    /// [begins](Self::begun), this is not counted against the other side.
+    pub(crate) fn queued(&mut self, id: SlotId) {
+        self.set_work(id, Work::Queued);
+    }
+
+    /// What was commanded for a slot goes on now.
+    pub(crate) fn begun(&mut self, id: SlotId) {
+        self.set_work(id, Work::Begun);
+    }
+
+    fn set_work(&mut self, id: SlotId, work: Work) {
+        if matches!(self.slots.phase(id), Some(Phase::Connecting | Phase::Validating)) {
+            self.slots[id.index].work = work;
+        }
+    }
+
     /// What came of [`Command::Validate`].
     pub(crate) fn validated(&mut self, id: SlotId, result: Result<(), ()>, now: Nanos) -> Result<(), Stale> {
         match (self.slots.phase(id), result) {
@@ -355,7 +263,7 @@ impl Core {
     }
 
     /// Whether there is something to do.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn has_commands(&self) -> bool {
         !self.commands.is_empty()
     }
@@ -366,6 +274,7 @@ impl Core {
     }
 
     /// In which phase a resource is; `None` when it is gone.
+    #[cfg(test)]
     pub(crate) fn phase(&self, id: SlotId) -> Option<Phase> {
         self.slots.phase(id)
     }
@@ -401,6 +310,15 @@ impl Core {
 
     pub(crate) fn breaker(&self, id: KeyId, now: Nanos) -> Option<BreakerState> {
         self.key(id).map(|key| key.breaker.state(now))
+    }
+
+    /// Whoever holds a lease says how it goes: this counts as a connect does that went so.
+    pub(crate) fn report(&mut self, id: SlotId, went: Went, now: Nanos) {
+        let Some(slot) = self.slots.find(id, Phase::InUse) else { return };
+        let key = slot.key;
+        if self.keys[key as usize].breaker.reported(went, now) {
+            self.provide(key, now);
+        }
     }
 
     pub(crate) const fn drain_state(&self) -> DrainState {
@@ -562,9 +480,14 @@ impl Core {
             ConnectFailed::Error => key.counts.connect_errors += 1,
             ConnectFailed::TimedOut => key.counts.connect_timeouts += 1,
         }
-        key.failing_since.get_or_insert(now);
-        if let Some(attempt) = slot.attempt.take() {
-            key.breaker.failed(attempt, now);
+        match (slot.attempt.take(), slot.work) {
+            (Some(attempt), Work::Begun) => {
+                key.breaker.failed(attempt, now);
+                key.failing_since.get_or_insert(now);
+            }
+            // Nobody has asked the other side anything.
+            (Some(attempt), Work::Queued) => key.breaker.abandoned(attempt),
+            (None, _) => {}
         }
         self.end_errand(index, Err(()), now);
         at
@@ -585,19 +508,6 @@ impl Core {
             self.close_unneeded(now);
         }
     }
-}
-
-/// How many resources of a key are in which phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Gauges {
-    pub(crate) total: u32,
-    pub(crate) active: u32,
-    pub(crate) idle: u32,
-    pub(crate) connecting: u32,
-    pub(crate) validating: u32,
-    pub(crate) closing: u32,
-    pub(crate) waiters: u32,
-    pub(crate) max: u32,
 }
 
 /// How somebody comes into line.

@@ -2,7 +2,7 @@
 
 use super::adaptive::Adaptive;
 use super::counts::{Counts, Waits};
-use super::line::{Line, Want};
+use super::line::Line;
 use super::slots::{IdleStack, NONE};
 use super::terms::Terms;
 use crate::breaker::Breaker;
@@ -121,13 +121,6 @@ impl Key {
             room: Room::Enough,
             adaptive: Adaptive::new(),
             terms,
-        }
-    }
-
-    pub(super) fn line(&mut self, want: Want) -> &mut Line {
-        match want {
-            Want::Any => &mut self.any,
-            Want::New => &mut self.new,
         }
     }
 

@@ -172,6 +172,7 @@ impl Waiters {
     }
 
     /// Who stands behind; `NONE` for nobody.
+    #[cfg(test)]
     pub(super) fn behind(&self, index: u32) -> u32 {
         self.at(index).behind
     }

@@ -74,6 +74,7 @@ mod counts;
 mod ids;
 mod key;
 mod line;
+mod protocol;
 mod provide;
 mod slots;
 mod terms;
@@ -82,13 +83,11 @@ mod upkeep;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::core::{
-    Acquired, Cancelled, Claim, CloseReason, Command, ConnectFailed, Core, Gauges, Patience, Refusal, Return,
-    Stale,
-};
+pub(crate) use self::core::Core;
 pub(crate) use adaptive::AdaptiveTerms;
-pub(crate) use counts::{Counts, Waits};
 pub(crate) use ids::{KeyId, SlotId, WaiterId};
 pub(crate) use line::{Failure, Want};
-pub(crate) use slots::Phase;
+#[cfg(test)]
+pub(crate) use protocol::Cancelled;
+pub(crate) use protocol::{Acquired, Claim, CloseReason, Command, ConnectFailed, Patience, Refusal, Return};
 pub(crate) use terms::{Span, Terms};

@@ -1,12 +1,13 @@
 //! Where resources go and when connects begin. One function decides about a resource that has become free
 //! ([`Core::place`]), one about those who wait ([`Core::provide`]).
 
-use super::core::{CloseReason, Command, Core};
+use super::core::Core;
 use super::counts::Counts;
 use super::ids::SlotId;
 use super::key::{Key, Room};
 use super::line::{Failure, Standing, Want};
-use super::slots::{Errand, NONE, Phase, Slot, Told};
+use super::protocol::{CloseReason, Command};
+use super::slots::{Errand, NONE, Phase, Slot, Told, Work};
 use crate::breaker::Ask;
 use crate::clock::Nanos;
 use crate::drain::DrainState;
@@ -273,6 +274,7 @@ impl Core {
         let slot = &mut self.slots[index];
         let key = &mut self.keys[slot.key as usize];
         slot.phase = Phase::Validating;
+        slot.work = Work::Begun;
         // One that is retiring stays what it is: it is closed when its replacement is there.
         if slot.errand == Errand::Retiring {
             key.retiring -= 1;
@@ -306,6 +308,7 @@ impl Core {
         key.connecting += 1;
         key.counts.created += 1;
         self.slots[index].attempt = Some(key.breaker.begin(now));
+        self.slots[index].work = Work::Begun;
         self.slot_timers.arm(index, key.terms.connect_timeout.after(now));
         self.commands.push_back(Command::Connect(self.slots.id(index)));
     }

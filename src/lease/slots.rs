@@ -65,8 +65,18 @@ pub(super) struct Slot {
     pub(super) uses: u64,
     /// Its connect, as long as the breaker has to be told of it.
     pub(super) attempt: Option<Attempt>,
+    /// Whether its connect or validation has begun.
+    pub(super) work: Work,
     /// Whether its present lease has been told as overdue. Only ever set while in use.
     pub(super) told: Told,
+}
+
+/// Whether what was commanded for a slot goes on already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    Begun,
+    /// It stands in line for somebody who has time.
+    Queued,
 }
 
 /// Whether somebody who holds a lease for too long has been told of.
@@ -268,6 +278,7 @@ impl Slots {
             ends: Nanos::MAX,
             uses: 0,
             attempt: None,
+            work: Work::Begun,
             told: Told::NotYet,
         });
         self.free = index;

@@ -22,10 +22,6 @@ impl Span {
     pub(crate) const fn as_nanos(self) -> u64 {
         self.0
     }
-
-    pub(crate) const fn is_never(self) -> bool {
-        self.0 == u64::MAX
-    }
 }
 
 impl From<Duration> for Span {

@@ -2,10 +2,11 @@
 //! follows the load. All of it in [`Core::tick`].
 
 use super::adaptive::Seen;
-use super::core::{CloseReason, Command, ConnectFailed, Core};
+use super::core::Core;
 use super::ids::KeyId;
 use super::key::{Round, Warming};
 use super::line::Failure;
+use super::protocol::{CloseReason, Command, ConnectFailed};
 use super::provide::Step;
 use super::slots::{Errand, NONE, Phase, Told};
 use crate::breaker::Ask;

@@ -27,7 +27,7 @@ pub(crate) fn without_example(source: &str, tokens: &[Token]) -> Vec<Bare> {
             if is(tokens, name - 1, "fn") {
                 made_by_macro(&lines, tokens, at, &mut found);
             }
-        } else if !has_example(docs(&lines, tokens, at)) {
+        } else if !is_hidden(docs(&lines, tokens, at)) && !has_example(docs(&lines, tokens, at)) {
             found.push(Bare { line: tokens[name].line, name: tokens[name].text.clone() });
         }
     }
@@ -109,6 +109,11 @@ fn end_of_entry(tokens: &[Token], mut at: usize, end: usize) -> usize {
         };
     }
     at
+}
+
+/// Whether the item is public only because the language asks for it, and nobody is shown it.
+fn is_hidden(docs: &[&str]) -> bool {
+    docs.iter().any(|line| line.trim() == "#[doc(hidden)]")
 }
 
 /// Whether one of these lines opens a block of Rust that is compiled.

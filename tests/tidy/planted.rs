@@ -156,6 +156,7 @@ fn a_public_item_shows_an_example() {
         "/// Is.\n#[derive(Debug)]\npub struct A;",
         "/// Is.\npub enum A {}\npub(crate) enum B {}",
         "/// Does.\npub trait A: Sized {}",
+        "/// Does: `#[doc(hidden)]`.\npub trait A: Sized {}",
     ] {
         assert_eq!(only("net/sys.rs", text), Rule::Example, "{text}");
     }

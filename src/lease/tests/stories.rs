@@ -1,8 +1,11 @@
+//! What the core does, one story for each rule.
+
 use std::time::Duration;
 
 use super::bench::{Bench, terms};
 use crate::lease::{
-    Acquired, Cancelled, CloseReason, Command, ConnectFailed, Failure, Patience, Refusal, Return, Span, Want,
+    Acquired, Cancelled, CloseReason, Command, ConnectFailed, Failure, Patience, Refusal, Return, Span,
+    Terms, Want,
 };
 
 #[test]
@@ -256,5 +259,3 @@ fn a_close_fails_all_who_wait_in_their_order() {
     bench.closed(slot);
     assert_eq!(bench.commands(), [Command::Drained]);
 }
-
-use crate::lease::Terms;

@@ -1,0 +1,400 @@
+//! What stands behind a pool's lock: the core, the connections that it only knows by name, and what is to be done when
+//! the lock has been let go. Calls nothing of the application.
+
+use std::collections::VecDeque;
+use std::panic::Location;
+use std::task::Waker;
+use std::thread::Thread;
+use std::time::Duration;
+
+use super::backend::{Backend, WorksIn};
+use super::error::{ConnectError, ConnectPhase, ErrorKind};
+use super::guard::ConnectionStats;
+use super::manager::Timeouts;
+use super::shared::Drive;
+use super::stats::{ErrorCounts, PoolStats, WaitTimes};
+use crate::clock::Nanos;
+use crate::lease::{Acquired, CloseReason, Command, Core, Failure, KeyId, Refusal, SlotId, WaiterId};
+
+pub(super) struct Inner<B: Backend> {
+    pub(super) core: Core,
+    /// By slot.
+    pub(super) records: Vec<Record<B::Connection>>,
+    /// By waiter: who is to be woken.
+    pub(super) wakes: Vec<Wake<B>>,
+    pub(super) jobs: VecDeque<Job>,
+    /// How many connector threads are at work for this pool, those that are stuck not counted.
+    pub(super) at_work: u32,
+    pub(super) enlisted: Enlisted,
+    /// When the deadline thread will call `tick`, at the latest.
+    pub(super) armed: Nanos,
+    pub(super) last_error: Option<ConnectError<B::Error>>,
+    pub(super) over: Over,
+    /// How often an acquire was tried again, by the kind of what failed.
+    pub(super) retries: ErrorCounts,
+    /// Connects and validations that came to nothing.
+    pub(super) errors: ErrorCounts,
+    pub(super) means: Means,
+}
+
+/// How work is done.
+#[derive(Clone, Copy)]
+pub(super) struct Means {
+    pub(super) driver: Drive,
+    pub(super) works_in: WorksIn,
+    pub(super) limits: Timeouts,
+}
+
+/// What stands beside a slot of the core.
+pub(super) struct Record<C> {
+    pub(super) connection: Option<C>,
+    /// Where the lease was taken.
+    pub(super) place: Option<&'static Location<'static>>,
+    /// What is being done, if its slot is connecting or validating.
+    pub(super) task: Task,
+    pub(super) work: WorkIs,
+    pub(super) recorded: ConnectionStats,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    Connect,
+    Validate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WorkIs {
+    NotBegun,
+    Running,
+    /// Running for so long that its thread is not counted any more.
+    Stuck,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Enlisted {
+    No,
+    Yes,
+}
+
+/// How one who waits is told.
+pub(super) enum Wake<B: Backend> {
+    Nobody,
+    Thread(Thread),
+    Waker(Waker),
+    Callback(Callback<B>),
+}
+
+/// What is called with the lease.
+pub(super) type Callback<B> = Box<dyn FnOnce(Given<B>) + Send>;
+
+/// What a waiter ends with.
+pub(super) type Given<B> = Result<(SlotId, <B as Backend>::Connection), Failure>;
+
+/// How often something that others wait for has come to its end, and how the last one ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Over {
+    pub(super) warms: u64,
+    pub(super) not_warmed: u32,
+    pub(super) checks: u64,
+    pub(super) not_working: u32,
+}
+
+pub(super) enum Job {
+    Connect(SlotId),
+    Validate(SlotId),
+    Close(SlotId, CloseReason),
+    /// Call back for a waiter.
+    Call(WaiterId),
+    /// Log that a lease lasts too long.
+    Tell(SlotId),
+}
+
+/// What an acquisition came to, with the connection.
+pub(super) enum Got<C> {
+    Lease(SlotId, C),
+    Wait(WaiterId),
+}
+
+impl<B: Backend> Inner<B> {
+    pub(super) fn new(core: Core, means: Means, min_size: usize) -> Self {
+        Self {
+            core,
+            records: Vec::new(),
+            wakes: Vec::new(),
+            jobs: VecDeque::with_capacity(JOBS + min_size),
+            at_work: 0,
+            enlisted: Enlisted::No,
+            armed: Nanos::MAX,
+            last_error: None,
+            over: Over::default(),
+            retries: ErrorCounts::default(),
+            errors: ErrorCounts::default(),
+            means,
+        }
+    }
+
+    /// One who acquires, with what the core has said at once. `wake` is kept if he has to wait.
+    pub(super) fn settle(
+        &mut self,
+        result: Result<Acquired, Refusal>,
+        wake: &mut Wake<B>,
+    ) -> Result<Got<B::Connection>, Refusal> {
+        match result? {
+            Acquired::Lease(slot) => Ok(Got::Lease(slot, self.take(slot))),
+            Acquired::Wait(waiter) => {
+                self.prepare();
+                *self.wake(waiter) = std::mem::replace(wake, Wake::Nobody);
+                Ok(Got::Wait(waiter))
+            }
+        }
+    }
+
+    /// What has become of one who waits, with the connection.
+    pub(super) fn outcome(&mut self, waiter: WaiterId) -> Option<Given<B>> {
+        let outcome = self.core.outcome(waiter)?;
+        Some(outcome.map(|slot| (slot, self.take(slot))))
+    }
+
+    /// What must be there when a slot has been lent.
+    #[inline]
+    pub(super) fn take(&mut self, slot: SlotId) -> B::Connection {
+        self.records[slot.index()].connection.take().expect("an idle slot has its connection")
+    }
+
+    /// Puts a connection where the core's commands find it.
+    pub(super) fn store(&mut self, slot: SlotId, connection: B::Connection) {
+        self.record(slot).connection = Some(connection);
+    }
+
+    /// What was recorded of a connection.
+    pub(super) fn recorded(&mut self, slot: SlotId) -> ConnectionStats {
+        self.record(slot).recorded
+    }
+
+    pub(super) fn record_op(&mut self, slot: SlotId, elapsed: Duration) {
+        let recorded = &mut self.record(slot).recorded;
+        recorded.ops += 1;
+        recorded.op_time = recorded.op_time.saturating_add(elapsed);
+    }
+
+    pub(super) fn record(&mut self, slot: SlotId) -> &mut Record<B::Connection> {
+        while self.records.len() <= slot.index() {
+            self.records.push(Record::new());
+        }
+        &mut self.records[slot.index()]
+    }
+
+    pub(super) fn wake(&mut self, waiter: WaiterId) -> &mut Wake<B> {
+        while self.wakes.len() <= waiter.index() {
+            self.wakes.push(Wake::Nobody);
+        }
+        &mut self.wakes[waiter.index()]
+    }
+
+    /// An acquire is tried again after a failure of this kind.
+    pub(super) fn count_retry(&mut self, kind: ErrorKind) {
+        self.retries.count(kind);
+    }
+
+    pub(super) fn stats(&self, key: KeyId) -> PoolStats {
+        let (Some(gauges), Some((counts, waits))) = (self.core.gauges(key), self.core.counts(key)) else {
+            return PoolStats::default();
+        };
+        PoolStats {
+            total_connections: gauges.total,
+            active_connections: gauges.active,
+            idle_connections: gauges.idle,
+            connecting_connections: gauges.connecting,
+            validating_connections: gauges.validating,
+            closing_connections: gauges.closing,
+            pending_requests: gauges.waiters,
+            total_acquisitions: counts.acquisitions,
+            total_releases: counts.acquisitions - u64::from(gauges.active),
+            timeouts: counts.timeouts,
+            errors: counts.refused,
+            connections_created: counts.created,
+            connections_destroyed: counts.destroyed,
+            pool_hits: counts.acquisitions - counts.misses,
+            pool_misses: counts.misses,
+            total_wait: Duration::from_nanos(counts.waited_ns),
+            waits: WaitTimes {
+                p50: micros(waits.at_quantile(0.5)),
+                p99: micros(waits.at_quantile(0.99)),
+                max: micros(waits.max()),
+                count: waits.len(),
+            },
+            retries: self.retries,
+            connection_errors: self.errors,
+        }
+    }
+
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    pub(super) fn next_job(&mut self) -> Option<Job> {
+        let job = self.jobs.pop_front()?;
+        if let Job::Connect(slot) | Job::Validate(slot) = job {
+            self.record(slot).work = WorkIs::Running;
+            self.core.begun(slot);
+        }
+        Some(job)
+    }
+
+    /// A connect or a validation is back.
+    pub(super) fn end_work(&mut self, slot: SlotId) {
+        let was = std::mem::replace(&mut self.record(slot).work, WorkIs::NotBegun);
+        if let (WorkIs::Stuck, Drive::Threads(process, _)) = (was, self.means.driver) {
+            // Its thread counts again, until it has come to the end of its job.
+            self.at_work += 1;
+            process.connectors.count_freed();
+        }
+    }
+
+    /// Takes up what the core wants done, as far as those go who can be woken at once; says whether there is more.
+    pub(super) fn fetch_commands(&mut self, woken: &mut Woken<B>) -> bool {
+        while let Some(command) = self.core.next_command() {
+            match command {
+                Command::Connect(slot) => {
+                    let record = self.record(slot);
+                    record.task = Task::Connect;
+                    record.recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
+                    self.core.queued(slot);
+                    self.jobs.push_back(Job::Connect(slot));
+                }
+                Command::Validate(slot) => {
+                    self.record(slot).task = Task::Validate;
+                    self.core.queued(slot);
+                    self.jobs.push_back(Job::Validate(slot));
+                }
+                Command::Close(slot, reason) => self.jobs.push_back(Job::Close(slot, reason)),
+                Command::Overdue(slot) => self.jobs.push_back(Job::Tell(slot)),
+                Command::Late(slot) => self.give_up(slot, woken),
+                Command::Drained => woken.settled = true,
+                Command::Warmed(_, failed) => {
+                    self.over.warms += 1;
+                    self.over.not_warmed = failed;
+                    woken.settled = true;
+                }
+                Command::Checked(_, failed) => {
+                    self.over.checks += 1;
+                    self.over.not_working = failed;
+                    woken.settled = true;
+                }
+                Command::Grant(waiter, _) | Command::Fail(waiter) => {
+                    let wake = self.wake(waiter);
+                    if matches!(wake, Wake::Callback(_)) {
+                        self.jobs.push_back(Job::Call(waiter));
+                    } else if woken.push(std::mem::replace(wake, Wake::Nobody)) == Room::Full {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Makes now what a release must not have to make.
+    pub(super) fn prepare(&mut self) {
+        let slots = self.core.places();
+        while self.records.len() < slots {
+            self.records.push(Record::new());
+        }
+    }
+
+    /// A connect or validation has taken so long that nobody waits for it: others may have its thread's place.
+    pub(super) fn give_up(&mut self, slot: SlotId, woken: &mut Woken<B>) {
+        let record = self.record(slot);
+        let (task, work) = (record.task, record.work);
+        self.errors.count(ErrorKind::Timeout);
+        if let (Task::Connect, Some(limit)) = (task, self.means.limits.connect) {
+            let error = ConnectError::timed_out(ConnectPhase::Connect, limit);
+            woken.dropped.extend(self.last_error.replace(error));
+        }
+        if work != WorkIs::Running || self.means.works_in == WorksIn::Executor {
+            return;
+        }
+        if let Drive::Threads(process, _) = self.means.driver {
+            let record = self.record(slot);
+            record.work = WorkIs::Stuck;
+            self.at_work -= 1;
+            process.connectors.count_stuck();
+        }
+    }
+
+    /// Whether the pool has to be put in line for connector threads.
+    pub(super) fn enlist(&mut self) -> bool {
+        let wanted = self.enlisted == Enlisted::No && !self.jobs.is_empty() && self.at_work < MOST_AT_WORK;
+        if wanted {
+            self.enlisted = Enlisted::Yes;
+        }
+        wanted
+    }
+
+    /// When `tick` is to be called, if that is earlier than it would be.
+    pub(super) fn rearm(&mut self) -> Option<Nanos> {
+        let due = self.core.next_deadline();
+        (due < self.armed).then(|| {
+            self.armed = due;
+            due
+        })
+    }
+}
+
+impl<C> Record<C> {
+    const fn new() -> Self {
+        let recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
+        Self { connection: None, place: None, task: Task::Connect, work: WorkIs::NotBegun, recorded }
+    }
+}
+
+/// Who is to be woken when the lock has been let go.
+pub(super) struct Woken<B: Backend> {
+    pub(super) wakes: [Wake<B>; WOKEN_AT_ONCE],
+    pub(super) len: usize,
+    /// Whether those who wait for the end of something have to look.
+    pub(super) settled: bool,
+    /// Errors of the application that nobody needs any more.
+    pub(super) dropped: Vec<ConnectError<B::Error>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    More,
+    Full,
+}
+
+impl<B: Backend> Woken<B> {
+    pub(super) fn new() -> Self {
+        Self { wakes: [const { Wake::Nobody }; WOKEN_AT_ONCE], len: 0, settled: false, dropped: Vec::new() }
+    }
+
+    /// Takes one more, and says whether there is room for another.
+    pub(super) fn push(&mut self, wake: Wake<B>) -> Room {
+        self.wakes[self.len] = wake;
+        self.len += 1;
+        if self.len == WOKEN_AT_ONCE { Room::Full } else { Room::More }
+    }
+
+    pub(super) fn wake(&mut self) {
+        for wake in &mut self.wakes[..self.len] {
+            match std::mem::replace(wake, Wake::Nobody) {
+                Wake::Thread(thread) => thread.unpark(),
+                Wake::Waker(waker) => waker.wake(),
+                Wake::Nobody | Wake::Callback(_) => {}
+            }
+        }
+        self.len = 0;
+    }
+}
+
+fn micros(micros: Option<u64>) -> Duration {
+    Duration::from_micros(micros.unwrap_or(0))
+}
+
+/// Jobs that find room without allocating.
+const JOBS: usize = 64;
+/// Connector threads that one pool keeps busy, so that two whose servers hang do not keep all.
+const MOST_AT_WORK: u32 = 4;
+/// Those who are woken for one visit to the lock; more take another visit.
+const WOKEN_AT_ONCE: usize = 4;
