@@ -62,8 +62,8 @@ impl<B: Backend> Request<B> {
             };
             let given = self.park(waiter);
             match self.receive(given)? {
-                Ok(lease) => return Ok(lease),
-                Err(bad) => broken = Some(bad),
+                (lease, Looks::Well) => return Ok(lease),
+                (bad, Looks::Broken) => broken = Some(bad),
             }
         }
     }
@@ -81,9 +81,9 @@ impl<B: Backend> Request<B> {
                 Ok(Got::Wait(waiter)) => return Ok(Attempt::Wait(waiter)),
                 Err(refusal) => return Err(self.refused(refusal)),
             };
-            match self.look_at(slot, connection) {
-                Ok(lease) => return Ok(Attempt::Leased(lease)),
-                Err(bad) => broken = Some(bad),
+            match lease(&self.pool, slot, connection, self.place) {
+                (lease, Looks::Well) => return Ok(Attempt::Leased(lease)),
+                (bad, Looks::Broken) => broken = Some(bad),
             }
         }
     }
@@ -148,25 +148,11 @@ impl<B: Backend> Request<B> {
         }
     }
 
-    /// What one who waited was given, if it looks as if it worked.
-    fn receive(
-        &self,
-        given: Given<B>,
-    ) -> Result<Result<PooledConnection<B>, PooledConnection<B>>, PoolError<B::Error>> {
+    /// What one who waited was given, and how it looks.
+    fn receive(&self, given: Given<B>) -> Result<(PooledConnection<B>, Looks), PoolError<B::Error>> {
         match given {
-            Ok((slot, connection)) => Ok(self.look_at(slot, connection)),
+            Ok((slot, connection)) => Ok(lease(&self.pool, slot, connection, self.place)),
             Err(failure) => Err(self.failed(failure)),
-        }
-    }
-
-    fn look_at(
-        &self,
-        slot: SlotId,
-        connection: B::Connection,
-    ) -> Result<PooledConnection<B>, PooledConnection<B>> {
-        match lease(&self.pool, slot, connection, self.place) {
-            (lease, Looks::Well) => Ok(lease),
-            (lease, Looks::Broken) => Err(lease),
         }
     }
 
@@ -293,8 +279,8 @@ fn go_on<B: Backend>(
         let Some(function) = function else { return };
         let request = Request { pool, want: Want::Any, patience, place, asked: Some(asked) };
         match request.receive(given) {
-            Ok(Ok(lease)) => call(function, Ok(lease)),
-            Ok(Err(bad)) => go_on(request, Some(bad), function),
+            Ok((lease, Looks::Well)) => call(function, Ok(lease)),
+            Ok((bad, Looks::Broken)) => go_on(request, Some(bad), function),
             Err(error) => call(function, Err(error)),
         }
     };
@@ -406,9 +392,9 @@ impl<B: Backend> Future for Acquire<B> {
                     let Some(given) = this.look(waiter, context) else { return Poll::Pending };
                     this.standing = Standing::Done;
                     match this.request.receive(given) {
-                        Ok(Ok(lease)) => return Poll::Ready(Ok(lease)),
+                        Ok((lease, Looks::Well)) => return Poll::Ready(Ok(lease)),
                         Err(error) => return Poll::Ready(Err(error)),
-                        Ok(Err(bad)) => {
+                        Ok((bad, Looks::Broken)) => {
                             broken = Some(bad);
                             this.standing = Standing::NotAsked;
                         }

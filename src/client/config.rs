@@ -1,12 +1,11 @@
 //! Every limit of a client pool: its name, unit, default and reason, and the one place that checks it.
-//! Named sets of values are in `presets`, those of trying again in `retry`.
+//! Named sets of values are in `presets`; how an acquire is tried again is in `retry`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::breaker::BreakerConfig;
-use crate::client::RetryConfig;
 use crate::error::ConfigError;
 
 /// The limits of a pool of connections that the program makes itself.
@@ -75,8 +74,6 @@ pub struct PoolConfig {
     pub adaptive: Option<AdaptiveConfig>,
     /// When connecting is given a rest; after 5 failures in a row, for 30 s. `None` tries on and on.
     pub breaker: Option<BreakerConfig>,
-    /// How an acquire that may try again does it.
-    pub retry: RetryConfig,
 }
 
 impl PoolConfig {
@@ -113,8 +110,7 @@ impl PoolConfig {
         some_time("leak_threshold", self.leak_threshold)?;
         some_time("op_timeout", self.op_timeout)?;
         self.adaptive.map_or(Ok(()), |adaptive| adaptive.validate(self.max_size))?;
-        self.breaker.map_or(Ok(()), |breaker| breaker.validate())?;
-        self.retry.validate()
+        self.breaker.map_or(Ok(()), |breaker| breaker.validate())
     }
 
     /// How many connections a load keeps busy: requests a second times the time that one holds its connection (Little's
@@ -177,7 +173,6 @@ impl Default for PoolConfig {
             op_timeout: None,
             adaptive: None,
             breaker: Some(BreakerConfig::default()),
-            retry: RetryConfig::default(),
         }
     }
 }
@@ -294,7 +289,7 @@ mod tests {
         assert_eq!((config.health_check_interval, config.max_waiters), (secs(30), 1_024));
         assert_eq!((config.warmup_batch, config.warmup_delay), (5, Duration::from_millis(100)));
         assert_eq!((config.leak_threshold, config.op_timeout, config.adaptive), (None, None, None));
-        assert_eq!((config.breaker, config.retry), (Some(BreakerConfig::default()), RetryConfig::default()));
+        assert_eq!(config.breaker, Some(BreakerConfig::default()));
         let adaptive = AdaptiveConfig::default();
         assert_eq!((adaptive.interval, adaptive.min_acquisitions), (Duration::from_secs(10), 10));
         assert_eq!((adaptive.wait_high, adaptive.ceiling), (Duration::from_millis(100), None));
@@ -423,9 +418,6 @@ mod tests {
         let breaker = Some(BreakerConfig { failures: 0, ..BreakerConfig::default() });
         let error = PoolConfig { breaker, ..PoolConfig::default() }.validate().unwrap_err();
         assert_eq!(error.field, "breaker.failures");
-        let retry = RetryConfig { exponential_base: 0, ..RetryConfig::default() };
-        let error = PoolConfig { retry, ..PoolConfig::default() }.validate().unwrap_err();
-        assert_eq!(error.field, "retry.exponential_base");
     }
 
     #[test]

@@ -242,8 +242,7 @@ impl RetryConfig {
     ///
     /// ```
     /// # use {socketpool::*, std::time::Duration};
-    /// let config = PoolConfig { retry: RetryConfig::for_production(), ..PoolConfig::production() };
-    /// assert_eq!(config.retry.max_elapsed_time, None);
+    /// assert_eq!(RetryConfig::for_production().max_elapsed_time, None);
     /// ```
     #[must_use]
     pub fn for_production() -> Self {

@@ -107,7 +107,7 @@ impl<B: Backend> Shared<B> {
             log::warn!("Removing unhealthy connection from pool: {error}");
             inner.errors.count(error.kind());
         }
-        let known = inner.core.validated(slot, result.as_ref().map(|()| ()).map_err(|_| ()), self.now());
+        let known = inner.core.validated(slot, result.map_err(drop), self.now());
         debug_assert!(known.is_ok(), "{slot:?} was not being validated");
         self.leave(inner);
     }

@@ -90,4 +90,6 @@ pub(crate) use line::{Failure, Want};
 #[cfg(test)]
 pub(crate) use protocol::Cancelled;
 pub(crate) use protocol::{Acquired, Claim, CloseReason, Command, ConnectFailed, Patience, Refusal, Return};
+#[cfg(test)]
+pub(crate) use slots::Phase;
 pub(crate) use terms::{Span, Terms};

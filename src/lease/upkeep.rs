@@ -198,7 +198,7 @@ impl Core {
             }
             Phase::Idle if now >= slot.ends => self.retire(index, now),
             Phase::Idle if now >= idle_due && key.may_shrink() => {
-                self.close_idle(index, CloseReason::Idle, now)
+                self.close_idle(index, CloseReason::Idle, now);
             }
             Phase::Idle => {
                 let due = if now >= idle_due { key.terms.idle_timeout.after(now) } else { idle_due };

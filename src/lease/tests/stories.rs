@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::bench::{Bench, terms};
 use crate::lease::{
-    Acquired, Cancelled, CloseReason, Command, ConnectFailed, Failure, Patience, Refusal, Return, Span,
-    Terms, Want,
+    Acquired, Cancelled, CloseReason, Command, ConnectFailed, Failure, Patience, Phase, Refusal, Return,
+    Span, Terms, Want,
 };
 
 #[test]
@@ -143,6 +143,7 @@ fn a_connect_that_hangs_keeps_its_place_and_is_closed_when_it_comes() {
     let slot = bench.expect_connect();
     bench.pass(5_000);
     assert_eq!(bench.commands(), [Command::Late(slot)]);
+    assert_eq!(bench.core.phase(slot), Some(Phase::Overdue));
     bench.pass(60_000);
     assert_eq!(bench.commands(), [], "there may be no second one while the first may still come");
     bench.connected(slot, Ok(()));
