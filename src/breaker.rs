@@ -254,7 +254,6 @@ impl Breaker {
     }
 
     /// A connect was given up for a reason that says nothing about the destination: as if it had not begun.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no pool has a use for it yet"))]
     pub(crate) fn abandoned(&mut self, attempt: Attempt) {
         if let Phase::HalfOpen { tried, probing: true } = self.phase
             && attempt.0 == self.era
