@@ -13,10 +13,10 @@ use std::time::Duration;
 use super::backend::{Backend, tell};
 use super::error::PoolError;
 use super::guard::PooledConnection;
-use super::inner::{Given, Got, Wake};
+use super::inner::{Given, Got, Lent, Wake};
 use super::shared::{Drive, Shared};
 use crate::clock::Nanos;
-use crate::lease::{Claim, Failure, Patience, Refusal, SlotId, WaiterId, Want};
+use crate::lease::{Claim, Failure, Patience, Refusal, WaiterId, Want};
 
 /// What somebody ends with who asks for a lease.
 pub(super) type Leased<B> = Result<PooledConnection<B>, PoolError<<B as Backend>::Error>>;
@@ -76,12 +76,12 @@ impl<B: Backend> Request<B> {
     ) -> Result<Attempt<B>, PoolError<B::Error>> {
         loop {
             let got = self.ask(broken.take(), wake);
-            let (slot, connection) = match got {
-                Ok(Got::Lease(slot, connection)) => (slot, connection),
+            let lent = match got {
+                Ok(Got::Lease(lent)) => lent,
                 Ok(Got::Wait(waiter)) => return Ok(Attempt::Wait(waiter)),
                 Err(refusal) => return Err(self.refused(refusal)),
             };
-            match lease(&self.pool, slot, connection, self.place) {
+            match lease(&self.pool, lent, self.place) {
                 (lease, Looks::Well) => return Ok(Attempt::Leased(lease)),
                 (bad, Looks::Broken) => broken = Some(bad),
             }
@@ -102,10 +102,11 @@ impl<B: Backend> Request<B> {
             Some(span) => Patience::Until(asked + span),
         };
         let claim = Claim { want: self.want, patience };
-        let mut inner = pool.lock();
-        let result = match broken.and_then(PooledConnection::into_parts) {
-            Some((slot, connection)) => {
-                inner.store(slot, connection);
+        let mut inner = pool.visit();
+        let result = match broken.and_then(PooledConnection::into_lent) {
+            Some(lent) => {
+                let slot = lent.slot;
+                inner.store(lent);
                 inner.core.acquire_again(slot, claim, asked, now)
             }
             None => inner.core.acquire(pool.key, claim, now),
@@ -132,6 +133,7 @@ impl<B: Backend> Request<B> {
             }
             if due <= now {
                 // Fails this one, unless he has been given something.
+                inner.gather();
                 inner.core.tick(now);
                 self.pool.leave(inner);
                 continue;
@@ -151,7 +153,7 @@ impl<B: Backend> Request<B> {
     /// What one who waited was given, and how it looks.
     fn receive(&self, given: Given<B>) -> Result<(PooledConnection<B>, Looks), PoolError<B::Error>> {
         match given {
-            Ok((slot, connection)) => Ok(lease(&self.pool, slot, connection, self.place)),
+            Ok(lent) => Ok(lease(&self.pool, lent, self.place)),
             Err(failure) => Err(self.failed(failure)),
         }
     }
@@ -186,11 +188,11 @@ impl<B: Backend> Request<B> {
 #[inline(always)]
 fn lease<B: Backend>(
     pool: &Arc<Shared<B>>,
-    slot: SlotId,
-    connection: B::Connection,
+    lent: Lent<B::Connection>,
     place: &'static Location<'static>,
 ) -> (PooledConnection<B>, Looks) {
-    let mut lease = PooledConnection::new(Arc::clone(pool), slot, connection);
+    let slot = lent.slot;
+    let mut lease = PooledConnection::new(Arc::clone(pool), lent);
     if lease.looks_broken() {
         return (lease, Looks::Broken);
     }
@@ -213,8 +215,8 @@ fn take_idle<B: Backend>(
     pool: &Arc<Shared<B>>,
     place: &'static Location<'static>,
 ) -> Option<PooledConnection<B>> {
-    let (slot, connection) = pool.take_idle()?;
-    let (lease, looks) = lease(pool, slot, connection, place);
+    let lent = pool.take_idle()?;
+    let (lease, looks) = lease(pool, lent, place);
     // Nobody waited when this one was idle, so nobody is passed by asking again.
     (looks == Looks::Well).then_some(lease)
 }
@@ -413,7 +415,7 @@ impl<B: Backend> Drop for Acquire<B> {
         if pool.is_inherited() {
             return;
         }
-        let mut inner = pool.lock();
+        let mut inner = pool.visit();
         inner.core.cancel(waiter, pool.now());
         let wake = std::mem::replace(inner.wake(waiter), Wake::Nobody);
         pool.leave(inner);

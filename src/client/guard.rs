@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::backend::{Backend, tell};
+use super::inner::Lent;
 use super::shared::Shared;
+use super::slots::Place;
 use crate::breaker::Went;
 use crate::clock::Nanos;
 use crate::lease::{Return, SlotId};
@@ -40,6 +42,8 @@ pub struct PooledConnection<B: Backend> {
     connection: Option<B::Connection>,
     pool: Arc<Shared<B>>,
     slot: SlotId,
+    /// To bring it back without the lock.
+    right: Option<Place>,
     fate: Fate,
 }
 
@@ -65,8 +69,9 @@ pub struct ConnectionStats {
 
 impl<B: Backend> PooledConnection<B> {
     #[inline]
-    pub(super) fn new(pool: Arc<Shared<B>>, slot: SlotId, connection: B::Connection) -> Self {
-        Self { connection: Some(connection), pool, slot, fate: Fate::Open }
+    pub(super) fn new(pool: Arc<Shared<B>>, lent: Lent<B::Connection>) -> Self {
+        let Lent { slot, connection, right } = lent;
+        Self { connection: Some(connection), pool, slot, right, fate: Fate::Open }
     }
 
     /// Gives the connection back now, as dropping does.
@@ -210,7 +215,11 @@ impl<B: Backend> PooledConnection<B> {
         if self.pool.is_inherited() {
             return 0;
         }
-        self.pool.lock().core.uses(self.slot).unwrap_or(0)
+        let mut inner = self.pool.visit();
+        inner.catch_up();
+        let uses = inner.core.uses(self.slot);
+        self.pool.leave(inner);
+        uses.unwrap_or(0)
     }
 
     /// Says how it goes with the other side: what went ill counts for the breaker as a failed connect does.
@@ -229,7 +238,7 @@ impl<B: Backend> PooledConnection<B> {
             return;
         }
         let now = self.pool.now();
-        let mut inner = self.pool.lock();
+        let mut inner = self.pool.visit();
         inner.core.report(self.slot, went, now);
         self.pool.leave(inner);
     }
@@ -245,19 +254,19 @@ impl<B: Backend> PooledConnection<B> {
     }
 
     /// Takes the lease apart; what it lent is given back by whoever asked for this.
-    pub(super) fn into_parts(mut self) -> Option<(SlotId, B::Connection)> {
-        let connection = self.connection.take();
-        let slot = self.slot;
+    pub(super) fn into_lent(mut self) -> Option<Lent<B::Connection>> {
         // The rest drops with nothing to give back.
-        connection.map(|connection| (slot, connection))
+        let (slot, right) = (self.slot, self.right.take());
+        self.connection.take().map(|connection| Lent { slot, connection, right })
     }
 
     #[cold]
-    fn end_slowly(&self, connection: B::Connection, what: Return) {
+    #[inline(never)]
+    fn end_slowly(&self, lent: Lent<B::Connection>, what: Return) {
         let pool = &self.pool;
         let now: Nanos = pool.now();
-        let mut inner = pool.lock();
-        inner.store(self.slot, connection);
+        let mut inner = pool.visit();
+        inner.store(lent);
         let known = inner.core.release(self.slot, what, now);
         debug_assert!(known.is_ok(), "{:?} was lent", self.slot);
         pool.leave(inner);
@@ -277,13 +286,15 @@ impl<B: Backend> Drop for PooledConnection<B> {
         }
         let is_bad = self.fate == Fate::Discarded || thread::panicking() || self.looks_broken();
         let Some(mut connection) = self.connection.take() else { return };
-        if !is_bad {
-            match self.pool.put_back(self.slot, connection) {
+        let mut right = self.right.take();
+        if !is_bad && let Some(place) = right {
+            match self.pool.put_back(place, connection) {
                 Ok(()) => return,
-                Err(back) => connection = back,
+                Err((place, back)) => (right, connection) = (Some(place), back),
             }
         }
-        self.end_slowly(connection, if is_bad { Return::Discard } else { Return::Keep });
+        let lent = Lent { slot: self.slot, connection, right };
+        self.end_slowly(lent, if is_bad { Return::Discard } else { Return::Keep });
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::panic::Location;
+use std::sync::Arc;
 use std::task::Waker;
 use std::thread::Thread;
 use std::time::Duration;
@@ -12,14 +13,24 @@ use super::error::{ConnectError, ConnectPhase, ErrorKind};
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
 use super::shared::Drive;
+use super::slots::{Place, Slots};
 use super::stats::{ErrorCounts, PoolStats, WaitTimes};
 use crate::clock::Nanos;
-use crate::lease::{Acquired, CloseReason, Command, Core, Failure, KeyId, Refusal, SlotId, WaiterId};
+use crate::lease::{
+    Acquired, CloseReason, Command, Core, Failure, KeyId, Lending, Refusal, SlotId, WaiterId,
+};
 
 pub(super) struct Inner<B: Backend> {
     pub(super) core: Core,
+    pub(super) slots: Arc<Slots<B::Connection>>,
     /// By slot.
     pub(super) records: Vec<Record<B::Connection>>,
+    /// By slot: the right to its place in the stack without a lock, while what is there is not lent.
+    pub(super) rights: Vec<Option<Place>>,
+    /// Who lends what is idle.
+    pub(super) lending: Lending,
+    /// What comes back from the stack, on its way to the core.
+    pub(super) returning: Vec<(Place, B::Connection)>,
     /// By waiter: who is to be woken.
     pub(super) wakes: Vec<Wake<B>>,
     pub(super) jobs: VecDeque<Job>,
@@ -40,6 +51,7 @@ pub(super) struct Inner<B: Backend> {
 /// How work is done.
 #[derive(Clone, Copy)]
 pub(super) struct Means {
+    pub(super) key: KeyId,
     pub(super) driver: Drive,
     pub(super) works_in: WorksIn,
     pub(super) limits: Timeouts,
@@ -49,7 +61,7 @@ pub(super) struct Means {
 pub(super) struct Record<C> {
     pub(super) connection: Option<C>,
     /// Where the lease was taken.
-    pub(super) place: Option<&'static Location<'static>>,
+    pub(super) taken_at: Option<&'static Location<'static>>,
     /// What is being done, if its slot is connecting or validating.
     pub(super) task: Task,
     pub(super) work: WorkIs,
@@ -88,7 +100,7 @@ pub(super) enum Wake<B: Backend> {
 pub(super) type Callback<B> = Box<dyn FnOnce(Given<B>) + Send>;
 
 /// What a waiter ends with.
-pub(super) type Given<B> = Result<(SlotId, <B as Backend>::Connection), Failure>;
+pub(super) type Given<B> = Result<Lent<<B as Backend>::Connection>, Failure>;
 
 /// How often something that others wait for has come to its end, and how the last one ended.
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,17 +121,35 @@ pub(super) enum Job {
     Tell(SlotId),
 }
 
+/// A connection on its way out of the pool or back.
+pub(super) struct Lent<C> {
+    pub(super) slot: SlotId,
+    pub(super) connection: C,
+    /// To its place in the stack without a lock, if it has one.
+    pub(super) right: Option<Place>,
+}
+
 /// What an acquisition came to, with the connection.
 pub(super) enum Got<C> {
-    Lease(SlotId, C),
+    Lease(Lent<C>),
     Wait(WaiterId),
 }
 
 impl<B: Backend> Inner<B> {
-    pub(super) fn new(core: Core, means: Means, min_size: usize) -> Self {
+    pub(super) fn new(
+        core: Core,
+        slots: Arc<Slots<B::Connection>>,
+        rights: Vec<Place>,
+        means: Means,
+        min_size: usize,
+    ) -> Self {
         Self {
             core,
+            slots,
             records: Vec::new(),
+            returning: Vec::with_capacity(rights.len()),
+            rights: rights.into_iter().map(Some).collect(),
+            lending: Lending::ByCore,
             wakes: Vec::new(),
             jobs: VecDeque::with_capacity(JOBS + min_size),
             at_work: 0,
@@ -140,7 +170,7 @@ impl<B: Backend> Inner<B> {
         wake: &mut Wake<B>,
     ) -> Result<Got<B::Connection>, Refusal> {
         match result? {
-            Acquired::Lease(slot) => Ok(Got::Lease(slot, self.take(slot))),
+            Acquired::Lease(slot) => Ok(Got::Lease(self.take(slot))),
             Acquired::Wait(waiter) => {
                 self.prepare();
                 *self.wake(waiter) = std::mem::replace(wake, Wake::Nobody);
@@ -152,18 +182,72 @@ impl<B: Backend> Inner<B> {
     /// What has become of one who waits, with the connection.
     pub(super) fn outcome(&mut self, waiter: WaiterId) -> Option<Given<B>> {
         let outcome = self.core.outcome(waiter)?;
-        Some(outcome.map(|slot| (slot, self.take(slot))))
+        Some(outcome.map(|slot| self.take(slot)))
     }
 
-    /// What must be there when a slot has been lent.
-    #[inline]
-    pub(super) fn take(&mut self, slot: SlotId) -> B::Connection {
-        self.records[slot.index()].connection.take().expect("an idle slot has its connection")
+    /// What the core has lent, with the right to bring it back without the lock.
+    fn take(&mut self, slot: SlotId) -> Lent<B::Connection> {
+        let connection = self.record(slot).connection.take().expect("an idle slot has its connection");
+        let right = self.rights.get_mut(slot.index()).and_then(Option::take);
+        if let Some(right) = &right {
+            self.slots.note(right, slot.generation(), self.core.known(slot));
+        }
+        Lent { slot, connection, right }
     }
 
-    /// Puts a connection where the core's commands find it.
-    pub(super) fn store(&mut self, slot: SlotId, connection: B::Connection) {
+    /// Puts back what was lent, to where the core's commands find it. The core learns how often it was lent meanwhile.
+    pub(super) fn store(&mut self, lent: Lent<B::Connection>) {
+        let Lent { slot, connection, right } = lent;
         self.record(slot).connection = Some(connection);
+        if let Some(right) = right {
+            self.core.catch_up(right.index(), self.slots.known(&right));
+            self.rights[slot.index()] = Some(right);
+        }
+    }
+
+    /// Gets back what is idle in the stack without a lock, so that the core decides about all there is.
+    pub(super) fn gather(&mut self) {
+        if self.lending == Lending::ByCore {
+            return;
+        }
+        self.lending = Lending::ByCore;
+        let returning = &mut self.returning;
+        self.slots.shut(|right, connection| returning.push((right, connection)));
+        // The newest came first, and to the core they come in the order in which they became idle.
+        while let Some((right, connection)) = self.returning.pop() {
+            let index = right.index();
+            self.core.get_back(index, self.slots.known(&right));
+            self.records[index as usize].connection = Some(connection);
+            self.rights[index as usize] = Some(right);
+        }
+    }
+
+    /// Learns what has happened to those that are lent without the core's knowledge. Comes after [`gather`](Self::gather).
+    pub(super) fn catch_up(&mut self) {
+        for index in 0..self.rights.len().min(self.records.len()) {
+            if self.rights[index].is_none() {
+                self.core.catch_up(index as u32, self.slots.known_at(index));
+            }
+        }
+    }
+
+    /// Puts what is idle into the stack without a lock, as long as nothing is to be decided.
+    pub(super) fn hand_over(&mut self) {
+        if self.lending == Lending::Apart {
+            return;
+        }
+        let Self { core, slots, rights, records, .. } = self;
+        let places = rights.len() as u32;
+        self.lending = core.give_away(self.means.key, MOST_APART, places, |slot, known| {
+            let right = rights[slot.index()].take().expect("idle ones are with the core");
+            let connection =
+                records[slot.index()].connection.take().expect("an idle slot has its connection");
+            slots.note(&right, slot.generation(), known);
+            slots.fill(right, connection);
+        });
+        if self.lending == Lending::Apart {
+            slots.open();
+        }
     }
 
     /// What was recorded of a connection.
@@ -344,7 +428,7 @@ impl<B: Backend> Inner<B> {
 impl<C> Record<C> {
     const fn new() -> Self {
         let recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
-        Self { connection: None, place: None, task: Task::Connect, work: WorkIs::NotBegun, recorded }
+        Self { connection: None, taken_at: None, task: Task::Connect, work: WorkIs::NotBegun, recorded }
     }
 }
 
@@ -392,6 +476,8 @@ fn micros(micros: Option<u64>) -> Duration {
     Duration::from_micros(micros.unwrap_or(0))
 }
 
+/// Idle ones that are handed over at one time. More stay with the core, until these are lent.
+const MOST_APART: u32 = 64;
 /// Jobs that find room without allocating.
 const JOBS: usize = 64;
 /// Connector threads that one pool keeps busy, so that two whose servers hang do not keep all.

@@ -7,6 +7,7 @@ mod config;
 mod connectors;
 mod deadlines;
 mod error;
+mod facts;
 mod guard;
 mod health;
 mod inner;
@@ -17,7 +18,10 @@ mod retry;
 mod retrying;
 mod set;
 mod shared;
+#[allow(unsafe_code, reason = "a stack without a lock")]
+mod slots;
 mod stats;
+mod sync;
 mod terms;
 mod work;
 

@@ -386,7 +386,7 @@ impl<B: Backend> Pool<B> {
         let shared = self.shared();
         self.refuse_if_closed()?;
         let now = shared.now();
-        let mut inner = shared.lock();
+        let mut inner = shared.visit();
         let before = inner.over.warms;
         inner.core.warm(shared.key, u32::MAX, 0, now);
         shared.leave(inner);
@@ -423,7 +423,7 @@ impl<B: Backend> Pool<B> {
         }
         let (batch, gap) = (self.config().warmup_batch, self.config().warmup_delay);
         let now = shared.now();
-        let mut inner = shared.lock();
+        let mut inner = shared.visit();
         inner.core.warm(shared.key, batch, crate::clock::span_nanos(gap), now);
         shared.leave(inner);
     }
@@ -450,7 +450,7 @@ impl<B: Backend> Pool<B> {
             return 0;
         }
         let now = shared.now();
-        let mut inner = shared.lock();
+        let mut inner = shared.visit();
         let before = inner.over.checks;
         inner.core.check(shared.key, now);
         shared.leave(inner);
@@ -487,7 +487,7 @@ impl<B: Backend> Pool<B> {
             return Ok(());
         }
         let now = shared.now();
-        let mut inner = shared.lock();
+        let mut inner = shared.visit();
         inner.core.resize(shared.key, max_size, now);
         shared.leave(inner);
         Ok(())
@@ -518,7 +518,7 @@ impl<B: Backend> Pool<B> {
         }
         let now = shared.now();
         let deadline = now + deadline;
-        let mut inner = shared.lock();
+        let mut inner = shared.visit();
         inner.core.begin_drain(deadline, now);
         shared.leave(inner);
         let is_over = |state: State| (state == State::Drained).then_some(state);
@@ -628,7 +628,12 @@ impl<B: Backend> Pool<B> {
         if self.shared().is_inherited() {
             return PoolStats::default();
         }
-        self.shared().lock().stats(self.shared().key)
+        let shared = self.shared();
+        let mut inner = shared.visit();
+        inner.catch_up();
+        let stats = inner.stats(shared.key);
+        shared.leave(inner);
+        stats
     }
 
     /// Whether connections can be made, as far as is known.
@@ -838,7 +843,7 @@ impl<B: Backend> Handle<B> {
             return;
         }
         let now = self.shared.now();
-        let mut inner = self.shared.lock();
+        let mut inner = self.shared.visit();
         inner.core.close_all(now);
         self.shared.leave(inner);
         if let Drive::Hand = self.shared.driver() {

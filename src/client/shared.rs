@@ -12,15 +12,21 @@ use super::backend::Backend;
 use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
-use super::inner::{Inner, Means, Woken};
+use super::inner::{Inner, Lent, Means, Woken};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
+use super::slots::{Place, Slots};
 use crate::clock::{Clock, Nanos};
-use crate::lease::{Core, KeyId, SlotId};
+use crate::lease::{Core, KeyId, SlotId, Span};
 use crate::net::sys;
 
 pub(super) struct Shared<B: Backend> {
     inner: Mutex<Inner<B>>,
+    /// What is idle and can be lent without the lock.
+    slots: Arc<Slots<B::Connection>>,
+    /// How long it can be after it came back.
+    fresh_for: Span,
+    max_uses: u64,
     /// For those who wait until a warm-up, a round of checks or a drain is over.
     settled: Condvar,
     pub(super) backend: B,
@@ -76,9 +82,14 @@ impl<B: Backend> Shared<B> {
         };
         let mut core = Core::new(None, seed);
         let key = core.add_key(config.terms(), clock.now());
-        let means = Means { driver, works_in: backend.works_in(), limits: Timeouts::from(&config) };
+        let (slots, rights) = Slots::new(config.places());
+        let slots = Arc::new(slots);
+        let means = Means { key, driver, works_in: backend.works_in(), limits: Timeouts::from(&config) };
         Self {
-            inner: Mutex::new(Inner::new(core, means, config.min_size as usize)),
+            inner: Mutex::new(Inner::new(core, Arc::clone(&slots), rights, means, config.min_size as usize)),
+            slots,
+            fresh_for: Span::from(config.validate_after),
+            max_uses: config.max_uses.unwrap_or(u64::MAX),
             settled: Condvar::new(),
             backend,
             key,
@@ -115,33 +126,34 @@ impl<B: Backend> Shared<B> {
         Timeouts::from(&self.config)
     }
 
+    /// Takes the lock for something that may be decided by what is idle.
+    pub(super) fn visit(&self) -> MutexGuard<'_, Inner<B>> {
+        let mut inner = self.lock();
+        inner.gather();
+        inner
+    }
+
     /// Something idle that may be handed out as it is. Nothing else happens.
     #[inline(always)]
-    pub(super) fn take_idle(&self) -> Option<(SlotId, B::Connection)> {
-        let now = self.coarse.now();
-        let mut inner = self.lock();
-        let slot = inner.core.acquire_idle(self.key, now)?;
-        let connection = inner.take(slot);
-        drop(inner);
-        Some((slot, connection))
+    pub(super) fn take_idle(&self) -> Option<Lent<B::Connection>> {
+        let (place, generation, connection) = self.slots.pop(self.coarse.now())?;
+        let slot = SlotId::of(place.index(), generation);
+        Some(Lent { slot, connection, right: Some(place) })
     }
 
     /// Puts back what may simply become idle; gives it back when there is more to it.
     #[inline(always)]
-    pub(super) fn put_back(&self, slot: SlotId, connection: B::Connection) -> Result<(), B::Connection> {
-        let now = self.coarse.now();
-        let mut inner = self.lock();
-        if inner.core.release_to_idle(slot, now) {
-            inner.records[slot.index()].connection = Some(connection);
-            return Ok(());
-        }
-        drop(inner);
-        Err(connection)
+    pub(super) fn put_back(
+        &self,
+        right: Place,
+        connection: B::Connection,
+    ) -> Result<(), (Place, B::Connection)> {
+        self.slots.push(right, connection, self.fresh_for, self.max_uses, self.coarse.now())
     }
 
     /// Notes where a lease was taken.
     pub(super) fn note_place(&self, slot: SlotId, place: &'static Location<'static>) {
-        self.lock().record(slot).place = Some(place);
+        self.lock().record(slot).taken_at = Some(place);
     }
 
     /// Ends a visit in which the core may have found something to do: everything is set going, outside of the lock.
@@ -151,6 +163,9 @@ impl<B: Backend> Shared<B> {
             let more = inner.fetch_commands(&mut woken);
             let enlist = inner.enlist();
             let rearm = inner.rearm();
+            if !more {
+                inner.hand_over();
+            }
             drop(inner);
             woken.wake();
             if woken.settled {
@@ -197,6 +212,7 @@ impl<B: Backend> Shared<B> {
             let span = deadline.min(inner.core.next_deadline()).since(now).min(LONGEST_WAIT);
             inner = self.settled.wait_timeout(inner, span).unwrap_or_else(PoisonError::into_inner).0;
             if matches!(self.driver, Drive::Hand) {
+                inner.gather();
                 inner.core.tick(self.now());
             }
         }
@@ -204,7 +220,8 @@ impl<B: Backend> Shared<B> {
 
     /// Does what is due and says when something is due next.
     pub(super) fn tick_now(self: &Arc<Self>) -> Nanos {
-        let mut inner = self.lock();
+        let mut inner = self.visit();
+        inner.catch_up();
         inner.armed = Nanos::MAX;
         inner.core.tick(self.now());
         self.leave(inner);

@@ -37,6 +37,18 @@ impl PoolConfig {
     }
 }
 
+impl PoolConfig {
+    /// For how many connections there is a place in the stack without a lock: as many as there may ever be by these
+    /// settings. Those beyond are lent by the lock.
+    pub(super) fn places(&self) -> usize {
+        let grown = self.adaptive.as_ref().map_or(0, |adaptive| adaptive.ceiling_for(self.max_size));
+        self.max_size.max(grown).min(MOST_PLACES) as usize
+    }
+}
+
+/// More than so many connections of one pool are rare, and each place takes memory from the beginning.
+const MOST_PLACES: u32 = 1 << 16;
+
 impl From<&PoolConfig> for Timeouts {
     fn from(config: &PoolConfig) -> Self {
         Self { connect: config.connect_timeout, operation: config.op_timeout }

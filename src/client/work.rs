@@ -36,7 +36,7 @@ impl<B: Backend> Shared<B> {
                 log::debug!("closing connection {slot:?}: {reason:?}");
                 let pool = Arc::clone(self);
                 let done = move || {
-                    let mut inner = pool.lock();
+                    let mut inner = pool.visit();
                     let _ = inner.core.closed(slot, pool.now());
                     pool.leave(inner);
                 };
@@ -55,7 +55,7 @@ impl<B: Backend> Shared<B> {
                 }
             }
             Job::Tell(slot) => {
-                let place = self.lock().record(slot).place;
+                let place = self.lock().record(slot).taken_at;
                 let held = self.config.leak_threshold.unwrap_or_default();
                 match place {
                     Some(place) => log::warn!(
@@ -70,7 +70,7 @@ impl<B: Backend> Shared<B> {
     }
 
     fn connected(self: &Arc<Self>, slot: SlotId, result: Connected<B>) {
-        let mut inner = self.lock();
+        let mut inner = self.visit();
         inner.end_work(slot);
         let now = self.now();
         let old = match result {
@@ -100,7 +100,7 @@ impl<B: Backend> Shared<B> {
         connection: B::Connection,
         result: Result<(), ConnectError<B::Error>>,
     ) {
-        let mut inner = self.lock();
+        let mut inner = self.visit();
         inner.end_work(slot);
         inner.record(slot).connection = Some(connection);
         if let Err(error) = &result {

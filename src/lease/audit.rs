@@ -74,7 +74,7 @@ impl Core {
                 self.slots[slot].fresh_until <= self.slots[slot].ends,
                 "nothing is fresh when its lifetime is over"
             );
-            (newer, slot, len) = (slot, self.slots.older(slot), len + 1);
+            (newer, slot, len) = (slot, self.slots.get_older(slot), len + 1);
         }
         assert_eq!((key.idle.oldest, key.idle.len), (newer, len), "the end of the stack and its length");
     }

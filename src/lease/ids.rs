@@ -42,6 +42,12 @@ id! {
 }
 
 impl SlotId {
+    /// The name of what is in a place under a generation, for those who wrote both down.
+    #[inline]
+    pub(crate) const fn of(index: u32, generation: u32) -> Self {
+        Self { index, generation }
+    }
+
     /// How many resources the place has held before this one and with it: the second half of a connection's name.
     pub(crate) const fn generation(self) -> u32 {
         self.generation

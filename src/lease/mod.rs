@@ -67,6 +67,7 @@
 //! [breaker]: crate::breaker
 
 mod adaptive;
+mod apart;
 #[cfg(test)]
 mod audit;
 mod core;
@@ -85,11 +86,14 @@ mod tests;
 
 pub(crate) use self::core::Core;
 pub(crate) use adaptive::AdaptiveTerms;
+pub(crate) use apart::Lending;
 pub(crate) use ids::{KeyId, SlotId, WaiterId};
 pub(crate) use line::{Failure, Want};
 #[cfg(test)]
 pub(crate) use protocol::Cancelled;
-pub(crate) use protocol::{Acquired, Claim, CloseReason, Command, ConnectFailed, Patience, Refusal, Return};
+pub(crate) use protocol::{
+    Acquired, Claim, CloseReason, Command, ConnectFailed, Known, Patience, Refusal, Return,
+};
 #[cfg(test)]
 pub(crate) use slots::Phase;
 pub(crate) use terms::{Span, Terms};

@@ -116,6 +116,19 @@ pub(crate) enum Cancelled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stale;
 
+/// What is known of a resource that can be lent without asking the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Until when it is lent without being validated.
+    pub(crate) fresh_until: Nanos,
+    /// When it was last lent or taken back.
+    pub(crate) since: Nanos,
+    /// How many leases it has served.
+    pub(crate) uses: u64,
+    /// The end of its lifetime.
+    pub(crate) ends: Nanos,
+}
+
 /// How many resources of a key are in which phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gauges {

@@ -4,6 +4,7 @@ use std::ops::{Index, IndexMut};
 
 use super::ids::SlotId;
 use super::key::Cursor;
+use super::protocol::Known;
 use crate::breaker::Attempt;
 use crate::clock::Nanos;
 
@@ -245,10 +246,15 @@ impl Slots {
         self.slots[index as usize].newer
     }
 
-    /// The next older one in the stack; `NONE` behind the oldest.
-    #[cfg(test)]
-    pub(super) fn older(&self, index: u32) -> u32 {
-        self.slots[index as usize].older
+    /// The next older one in the stack; `NONE` behind the oldest, and for nothing.
+    pub(super) fn get_older(&self, index: u32) -> u32 {
+        self.slots.get(index as usize).map_or(NONE, |slot| slot.older)
+    }
+
+    /// What is to be known of a resource to lend it.
+    pub(super) fn known(&self, index: u32) -> Known {
+        let Slot { fresh_until, since, uses, ends, .. } = self.slots[index as usize];
+        Known { fresh_until, since, uses, ends }
     }
 
     /// A mark at `index`, which is idle or nothing.

@@ -1,0 +1,73 @@
+//! What stands beside an idle connection in the stack without a lock: written by whoever has it, read by everybody. Nobody
+//! decides by one of these numbers that another one belongs to it.
+
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::clock::Nanos;
+use crate::lease::{Known, Span};
+
+#[derive(Debug)]
+pub(super) struct Facts {
+    generation: AtomicU32,
+    /// Until when it may be lent.
+    fresh_until: AtomicU64,
+    /// When it was last lent or taken back.
+    since: AtomicU64,
+    /// How often it has been lent.
+    uses: AtomicU64,
+    /// From when on it must not be taken back.
+    ends: AtomicU64,
+}
+
+impl Facts {
+    pub(super) fn new() -> Self {
+        Self {
+            generation: AtomicU32::new(0),
+            fresh_until: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            uses: AtomicU64::new(0),
+            ends: AtomicU64::new(0),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_fresh(&self, now: Nanos) -> bool {
+        now.as_nanos() < self.fresh_until.load(Ordering::Relaxed)
+    }
+
+    /// It was lent; says under which generation.
+    #[inline(always)]
+    pub(super) fn lend(&self, now: Nanos) -> u32 {
+        self.uses.store(self.uses.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.since.store(now.as_nanos(), Ordering::Relaxed);
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// It is to be taken back; says whether it may.
+    #[inline(always)]
+    pub(super) fn take_back(&self, fresh_for: Span, max_uses: u64, now: Nanos) -> bool {
+        let ends = Nanos::new(self.ends.load(Ordering::Relaxed));
+        if now >= ends || self.uses.load(Ordering::Relaxed) >= max_uses {
+            return false;
+        }
+        self.fresh_until.store(fresh_for.after(now).min(ends).as_nanos(), Ordering::Relaxed);
+        self.since.store(now.as_nanos(), Ordering::Relaxed);
+        true
+    }
+
+    pub(super) fn known(&self) -> Known {
+        Known {
+            fresh_until: Nanos::new(self.fresh_until.load(Ordering::Relaxed)),
+            since: Nanos::new(self.since.load(Ordering::Relaxed)),
+            uses: self.uses.load(Ordering::Relaxed),
+            ends: Nanos::new(self.ends.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub(super) fn note(&self, generation: u32, known: Known) {
+        self.generation.store(generation, Ordering::Relaxed);
+        self.fresh_until.store(known.fresh_until.as_nanos(), Ordering::Relaxed);
+        self.since.store(known.since.as_nanos(), Ordering::Relaxed);
+        self.uses.store(known.uses, Ordering::Relaxed);
+        self.ends.store(known.ends.as_nanos(), Ordering::Relaxed);
+    }
+}
