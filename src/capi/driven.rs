@@ -48,6 +48,7 @@ pub(super) fn name_of_fd(fd: RawFd) -> Option<u64> {
 }
 
 /// The stream that a socket is, which the socket owns as well: so it must not be dropped, and whoever is on the other side.
+#[inline]
 fn stream_of(held: &HeldSocket, accepted: Option<Peer>) -> Result<(ManuallyDrop<OsStream>, Peer), Failure> {
     let refused = |error: io::Error| Failure::system("socket cannot be taken in", &error);
     if accepted.is_some() {

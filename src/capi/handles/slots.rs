@@ -76,7 +76,7 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 /// Which process of a chain of forks this is.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-#[inline]
+#[inline(always)] // All but two of its instructions are those of a call.
 pub(super) fn free_slots() -> Guard<'static, Free> {
     let mut free = FREE.lock().expect("nothing that holds it can panic half way, or be called again");
     let forks = FORKS.load(Ordering::Relaxed);
