@@ -213,9 +213,11 @@ pub(super) fn with<T>(
     run: impl FnOnce(&mut Inner) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let pinned = pin(pool)?;
-    let value = run(&mut *pinned.lock()?)?;
+    let mut inner = pinned.lock()?;
+    let answer = run(&mut inner);
+    inner.release();
     pinned.hurry();
-    Ok(value)
+    answer
 }
 
 /// The same after what is due has been done, for a pool that nobody turns. The caller has [`tell`](super::telling::tell) called afterwards.

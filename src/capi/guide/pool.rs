@@ -104,7 +104,16 @@ fn remove(pool: SocketPool_T, connection: u64, function: &str) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketPool_get(pool: SocketPool_T, socket: Socket_T) -> Connection_T {
     match handles::connection_in(pool.addr() as u64, socket.addr() as u64) {
-        Ok(connection) => without_provenance_mut(connection.unwrap_or(0) as usize),
+        Some(connection) => without_provenance_mut(connection as usize),
+        None => is_not_there(pool, socket),
+    }
+}
+
+/// NULL, and what is wrong is told, if anything is.
+#[cold]
+fn is_not_there(pool: SocketPool_T, socket: Socket_T) -> Connection_T {
+    match handles::check_both(pool.addr() as u64, socket.addr() as u64) {
+        Ok(()) => null_mut(),
         Err((kind, bad)) => found("SocketPool_get", null_mut(), Err(bad), kind),
     }
 }
