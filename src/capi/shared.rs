@@ -167,9 +167,7 @@ impl Shared {
             let _ = self.handle.wake();
         }
     }
-}
 
-impl Shared {
     #[cold]
     fn hurry_polls(&self) {
         let Ok(mut inner) = self.inner.lock() else { return };
@@ -220,7 +218,8 @@ pub(super) fn with<T>(
     answer
 }
 
-/// The same after what is due has been done, for a pool that nobody turns. The caller has [`tell`](super::telling::tell) called afterwards.
+/// The same after what is due has been done, for a pool that nobody turns. The caller has [`tell`](super::telling::tell)
+/// called afterwards.
 pub(super) fn with_due<T>(
     pool: *mut sp_pool,
     run: impl FnOnce(&mut Inner) -> Result<T, Failure>,
