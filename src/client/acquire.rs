@@ -252,10 +252,44 @@ pub(super) fn acquire<B: Backend>(
     if pool.is_inherited() {
         return Err(PoolError::Closed);
     }
+    if log::log_enabled!(log::Level::Debug) {
+        return acquire_and_log(pool, want, patience, place);
+    }
     match take_idle(Arc::clone(pool), want, place) {
         Ok(lease) => Ok(lease),
         Err(pool) => acquire_slowly(pool, want, patience, place),
     }
+}
+
+/// The same, with what there was before and what came of it in the log.
+#[cold]
+#[inline(never)]
+fn acquire_and_log<B: Backend>(
+    pool: &Arc<Shared<B>>,
+    want: Want,
+    patience: Option<Duration>,
+    place: &'static Location<'static>,
+) -> Leased<B> {
+    let begun = log_before(pool);
+    let result = match take_idle(Arc::clone(pool), want, place) {
+        Ok(lease) => Ok(lease),
+        Err(pool) => acquire_slowly(pool, want, patience, place),
+    };
+    log_after(pool, begun, &result);
+    result
+}
+
+/// Says in the log how the pool stands when somebody asks, and when that is.
+fn log_before<B: Backend>(pool: &Arc<Shared<B>>) -> Nanos {
+    let stats = pool.stats();
+    let (available, in_use) = (stats.idle_connections, stats.active_connections);
+    log::debug!("Acquiring connection: available={available} in_use={in_use}");
+    pool.now()
+}
+
+fn log_after<B: Backend>(pool: &Arc<Shared<B>>, begun: Nanos, result: &Leased<B>) {
+    let (success, duration) = (result.is_ok(), pool.now().since(begun));
+    log::debug!("Connection acquire complete: success={success} duration={duration:?}");
 }
 
 #[cold]
@@ -357,6 +391,44 @@ impl<B: Backend> Acquire<B> {
         Self { standing: Standing::NotAsked(Arc::clone(pool)), want, patience, place }
     }
 
+    #[inline(always)]
+    fn poll_quietly(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
+        let pool = match std::mem::replace(&mut self.standing, Standing::Done) {
+            Standing::NotAsked(pool) => pool,
+            Standing::InLine(request, _) if request.pool.is_inherited() => {
+                return Poll::Ready(Err(PoolError::Closed));
+            }
+            Standing::InLine(request, waiter) => return self.look(request, waiter, context),
+            Standing::Done => panic!("polled after it was done"),
+        };
+        if pool.is_inherited() {
+            return Poll::Ready(Err(PoolError::Closed));
+        }
+        let pool = match take_idle(pool, self.want, self.place) {
+            Ok(lease) => return Poll::Ready(Ok(lease)),
+            Err(pool) => pool,
+        };
+        let request =
+            Request { pool, want: self.want, patience: self.patience, place: self.place, asked: None };
+        self.stand_in_line(request, None, context)
+    }
+
+    /// Polls, with the beginning and the end in the log.
+    #[cold]
+    #[inline(never)]
+    fn poll_and_log(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
+        let (pool, begun) = match &self.standing {
+            Standing::NotAsked(pool) if !pool.is_inherited() => (Arc::clone(pool), log_before(pool)),
+            Standing::InLine(request, _) => (Arc::clone(&request.pool), request.asked.unwrap_or_default()),
+            Standing::NotAsked(_) | Standing::Done => return self.poll_quietly(context),
+        };
+        let poll = self.poll_quietly(context);
+        if let Poll::Ready(result) = &poll {
+            log_after(&pool, begun, result);
+        }
+        poll
+    }
+
     /// Asks for a place in line, if need be again with what did not work.
     #[cold]
     #[inline(never)]
@@ -422,25 +494,10 @@ impl<B: Backend> Future for Acquire<B> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Leased<B>> {
-        let this = &mut *self;
-        let pool = match std::mem::replace(&mut this.standing, Standing::Done) {
-            Standing::NotAsked(pool) => pool,
-            Standing::InLine(request, _) if request.pool.is_inherited() => {
-                return Poll::Ready(Err(PoolError::Closed));
-            }
-            Standing::InLine(request, waiter) => return this.look(request, waiter, context),
-            Standing::Done => panic!("polled after it was done"),
-        };
-        if pool.is_inherited() {
-            return Poll::Ready(Err(PoolError::Closed));
+        if log::log_enabled!(log::Level::Debug) {
+            return self.poll_and_log(context);
         }
-        let pool = match take_idle(pool, this.want, this.place) {
-            Ok(lease) => return Poll::Ready(Ok(lease)),
-            Err(pool) => pool,
-        };
-        let request =
-            Request { pool, want: this.want, patience: this.patience, place: this.place, asked: None };
-        this.stand_in_line(request, None, context)
+        self.poll_quietly(context)
     }
 }
 

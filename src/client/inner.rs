@@ -15,6 +15,7 @@ use super::manager::Timeouts;
 use super::shared::Drive;
 use super::slots::{Place, Slots};
 use super::stats::{ErrorCounts, PoolStats, WaitTimes};
+use super::watch::{Warning, Watch};
 use crate::clock::Nanos;
 use crate::lease::{
     Acquired, CloseReason, Command, Core, Failure, KeyId, Lending, Refusal, SlotId, WaiterId,
@@ -41,6 +42,7 @@ pub(super) struct Inner<B: Backend> {
     pub(super) armed: Nanos,
     pub(super) last_error: Option<ConnectError<B::Error>>,
     pub(super) over: Over,
+    pub(super) watch: Watch,
     /// How often an acquire was tried again, by the kind of what failed.
     pub(super) retries: ErrorCounts,
     /// Connects and validations that came to nothing.
@@ -157,6 +159,7 @@ impl<B: Backend> Inner<B> {
             armed: Nanos::MAX,
             last_error: None,
             over: Over::default(),
+            watch: Watch::default(),
             retries: ErrorCounts::default(),
             errors: ErrorCounts::default(),
             means,
@@ -310,6 +313,13 @@ impl<B: Backend> Inner<B> {
             retries: self.retries,
             connection_errors: self.errors,
         }
+    }
+
+    /// What should be told in the log. Comes after [`catch_up`](Self::catch_up).
+    pub(super) fn warnings(&mut self, now: Nanos) -> [Option<Warning>; 2] {
+        let key = self.means.key;
+        let (stats, max) = (self.stats(key), self.core.gauges(key).map_or(0, |gauges| gauges.max));
+        self.watch.look(&stats, max, now)
     }
 
     pub(super) fn has_jobs(&self) -> bool {

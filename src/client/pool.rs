@@ -628,12 +628,7 @@ impl<B: Backend> Pool<B> {
         if self.shared().is_inherited() {
             return PoolStats::default();
         }
-        let shared = self.shared();
-        let mut inner = shared.visit();
-        inner.catch_up();
-        let stats = inner.stats(shared.key);
-        shared.leave(inner);
-        stats
+        self.shared().stats()
     }
 
     /// Whether connections can be made, as far as is known.
