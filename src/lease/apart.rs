@@ -34,7 +34,7 @@ impl Core {
             }
         }
         while slot != NONE {
-            let newer = self.slots.newer(slot);
+            let newer = self.slots.newer(&key.idle, slot);
             if slot < places {
                 self.slots.unlink(&mut key.idle, slot);
                 self.slots[slot].phase = Phase::InUse;

@@ -43,6 +43,7 @@ impl Core {
         let checking = key.errands.round.as_ref().map_or(0, |round| round.flying);
         assert_eq!(self.count_of(index, |_, errand| errand == Errand::Check), checking, "checking");
         self.assert_stack(key);
+        assert_eq!(key.waiting, key.any.len + key.new.len, "waiting under {index}");
         self.assert_line(&key.any, index, Want::Any);
         self.assert_line(&key.new, index, Want::New);
         if self.drain != DrainState::Active {
@@ -66,7 +67,7 @@ impl Core {
         let (mut slot, mut newer, mut len) = (key.idle.newest, NONE, 0);
         while slot != NONE {
             assert_eq!(self.slots[slot].phase, Phase::Idle, "only idle ones are in the stack");
-            assert_eq!(self.slots.newer(slot), newer, "it knows who is above");
+            assert_eq!(self.slots.newer(&key.idle, slot), newer, "it knows who is above");
             if newer != NONE {
                 assert!(self.slots[newer].since >= self.slots[slot].since, "the newest is first");
             }

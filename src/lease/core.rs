@@ -76,26 +76,23 @@ impl Core {
 
     /// Something idle at once, or a place in line, or a reason why there is neither. Whoever gets a place is woken by
     /// [`Command::Grant`] or [`Command::Fail`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn acquire(&mut self, id: KeyId, claim: Claim, now: Nanos) -> Result<Acquired, Refusal> {
         if claim.want == Want::Any
             && let Some(slot) = self.acquire_idle(id, now)
         {
             return Ok(Acquired::Lease(slot));
         }
-        if self.key(id).is_none() {
-            return Err(Refusal::Closed);
-        }
-        self.ask(id.index, Ticket { want: claim.want, asked: now, place: Place::Last }, claim.patience, now)
+        self.acquire_slowly(id, claim, now)
     }
 
     /// The first half of [`acquire`](Self::acquire): something idle that need not be validated, if nobody waits. Causes
     /// no command, so `now` may be from a clock that is a little late.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn acquire_idle(&mut self, id: KeyId, now: Nanos) -> Option<SlotId> {
         let key = self.keys.get_mut(id.index()).filter(|key| key.generation == id.generation)?;
         let newest = key.idle.newest;
-        if newest == NONE || key.any.first != NONE || key.new.first != NONE {
+        if newest == NONE || key.waiting != 0 {
             return None;
         }
         let slot = &mut self.slots[newest];
@@ -124,21 +121,17 @@ impl Core {
     }
 
     /// Takes back what was lent, with no regard to who gives it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, id: SlotId, what: Return, now: Nanos) -> Result<(), Stale> {
         if what == Return::Keep && self.release_to_idle(id, now) {
             return Ok(());
         }
-        if self.slots.find(id, Phase::InUse).is_none() {
-            return Err(Stale);
-        }
-        self.release_slowly(id.index, what, now);
-        Ok(())
+        self.release_slowly(id, what, now)
     }
 
     /// The first half of [`release`](Self::release): says whether it could simply become idle. Causes no command, so
     /// `now` may be from a clock that is a little late.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release_to_idle(&mut self, id: SlotId, now: Nanos) -> bool {
         let calm = self.starving == 0 && self.drain == DrainState::Active;
         let Some(slot) = self.slots.find(id, Phase::InUse) else { return false };
@@ -342,6 +335,15 @@ impl Core {
         mixed ^ (mixed >> 31)
     }
 
+    #[cold]
+    #[inline(never)]
+    fn acquire_slowly(&mut self, id: KeyId, claim: Claim, now: Nanos) -> Result<Acquired, Refusal> {
+        if self.key(id).is_none() {
+            return Err(Refusal::Closed);
+        }
+        self.ask(id.index, Ticket { want: claim.want, asked: now, place: Place::Last }, claim.patience, now)
+    }
+
     /// Gives what there is, a place in line, or a reason why there is neither.
     fn ask(
         &mut self,
@@ -385,6 +387,7 @@ impl Core {
     ) -> Result<Acquired, Refusal> {
         let key = &mut self.keys[index as usize];
         key.waits.prepare();
+        key.waiting += 1;
         let line = match ticket.want {
             Want::Any => &mut key.any,
             Want::New => &mut key.new,
@@ -435,19 +438,21 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn release_slowly(&mut self, index: u32, what: Return, now: Nanos) {
-        let key = self.slots[index].key;
+    fn release_slowly(&mut self, id: SlotId, what: Return, now: Nanos) -> Result<(), Stale> {
+        let Some(slot) = self.slots.find(id, Phase::InUse) else { return Err(Stale) };
+        let (key, index) = (slot.key, id.index);
         if what == Return::Discard {
             self.close(index, CloseReason::Discarded, now);
         } else {
             self.slots[index].since = now;
             self.slots[index].checked = now;
             if self.place(index, now) == Placed::Kept {
-                return;
+                return Ok(());
             }
         }
         self.provide(key, now);
         self.restore_minimum(key, now);
+        Ok(())
     }
 
     fn connect_succeeded(&mut self, index: u32, now: Nanos) {

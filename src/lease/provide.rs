@@ -182,7 +182,7 @@ impl Core {
     pub(super) fn take_from_idle(&mut self, index: u32) {
         let key = &mut self.keys[self.slots[index].key as usize];
         if let Some(round) = key.errands.round.as_mut().filter(|round| round.cursor.slot == index) {
-            round.cursor = self.slots.cursor(self.slots.newer(index));
+            round.cursor = self.slots.cursor(self.slots.newer(&key.idle, index));
         }
         self.slots.unlink(&mut key.idle, index);
     }
@@ -240,9 +240,11 @@ impl Core {
     pub(super) fn leave(&mut self, index: u32, standing: Standing) {
         let waiter = self.waiters.at(index);
         let key = waiter.key;
+        let of = &mut self.keys[key as usize];
+        of.waiting -= 1;
         let line = match waiter.want {
-            Want::Any => &mut self.keys[key as usize].any,
-            Want::New => &mut self.keys[key as usize].new,
+            Want::Any => &mut of.any,
+            Want::New => &mut of.new,
         };
         self.waiters.leave(line, index, standing);
         self.waiter_timers.disarm(index);

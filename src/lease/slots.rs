@@ -50,7 +50,7 @@ pub(super) struct Slot {
     pub(super) key: u32,
     pub(super) phase: Phase,
     pub(super) errand: Errand,
-    /// In the idle stack the one that became idle after this one, in the free list nothing.
+    /// In the idle stack the one that became idle after this one. Means nothing for the newest, and elsewhere.
     newer: u32,
     /// In the idle stack the one that became idle before this one, in the free list the next free place.
     older: u32,
@@ -176,7 +176,6 @@ impl Slots {
         let slot = &mut self.slots[index as usize];
         slot.phase = Phase::Idle;
         slot.older = below;
-        slot.newer = NONE;
         match self.slots.get_mut(below as usize) {
             Some(below) => below.newer = index,
             None => stack.oldest = index,
@@ -192,7 +191,7 @@ impl Slots {
             None => stack.oldest,
         };
         while newer != NONE && self.slots[newer as usize].since < since {
-            newer = self.slots[newer as usize].newer;
+            newer = self.newer(stack, newer);
         }
         if newer == NONE {
             self.push(stack, index);
@@ -215,15 +214,14 @@ impl Slots {
         }
     }
 
-    /// Takes the newest out of the stack, which must not be empty.
-    #[inline]
+    /// Takes the newest out of the stack, which must not be empty. The one below keeps the index of what was above it:
+    /// nobody asks the newest who is above.
+    #[inline(always)]
     pub(super) fn pop(&mut self, stack: &mut IdleStack) {
-        let below = self.slots[stack.newest as usize].older;
         stack.len -= 1;
-        stack.newest = below;
-        match self.slots.get_mut(below as usize) {
-            Some(below) => below.newer = NONE,
-            None => stack.oldest = NONE,
+        stack.newest = self.slots[stack.newest as usize].older;
+        if stack.newest == NONE {
+            stack.oldest = NONE;
         }
     }
 
@@ -231,6 +229,7 @@ impl Slots {
     pub(super) fn unlink(&mut self, stack: &mut IdleStack, index: u32) {
         let Slot { newer, older, .. } = self.slots[index as usize];
         stack.len -= 1;
+        let newer = if stack.newest == index { NONE } else { newer };
         match self.slots.get_mut(newer as usize) {
             Some(newer) => newer.older = older,
             None => stack.newest = older,
@@ -242,8 +241,8 @@ impl Slots {
     }
 
     /// The next newer one in the stack; `NONE` behind the newest.
-    pub(super) fn newer(&self, index: u32) -> u32 {
-        self.slots[index as usize].newer
+    pub(super) fn newer(&self, stack: &IdleStack, index: u32) -> u32 {
+        if stack.newest == index { NONE } else { self.slots[index as usize].newer }
     }
 
     /// The next older one in the stack; `NONE` behind the oldest, and for nothing.

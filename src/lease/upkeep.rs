@@ -142,7 +142,7 @@ impl Core {
                 round.cursor = self.slots.cursor(key.idle.oldest);
                 continue;
             }
-            round.cursor = self.slots.cursor(self.slots.newer(slot));
+            round.cursor = self.slots.cursor(self.slots.newer(&key.idle, slot));
             if self.slots[slot].checked < round.before && now < self.slots[slot].ends {
                 round.flying += 1;
                 self.take_from_idle(slot);
@@ -237,7 +237,7 @@ impl Core {
         }
         let mut slot = key.idle.oldest;
         while slot != NONE && self.slots[slot].errand != Errand::Retiring {
-            slot = self.slots.newer(slot);
+            slot = self.slots.newer(&key.idle, slot);
         }
         if slot != NONE {
             self.close_idle(slot, CloseReason::Lifetime, now);
