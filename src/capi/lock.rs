@@ -182,7 +182,7 @@ mod tests {
                     let mut guard = lock.lock().expect("nobody panics with it");
                     *guard = guard.wrapping_add(1);
                     guard.release();
-                })
+                });
             };
             (0..4).for_each(|_| drop(scope.spawn(add)));
         });
