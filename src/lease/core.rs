@@ -38,6 +38,8 @@ pub(crate) struct Core {
     /// How many resources are being closed to make room.
     pub(super) room_coming: u32,
     pub(super) drain: DrainState,
+    /// What keeps resources from simply becoming idle under any key: how many starve, and a drain.
+    pub(super) unrest: u32,
     pub(super) drain_deadline: Nanos,
     pub(super) random: u64,
 }
@@ -57,6 +59,7 @@ impl Core {
             starving: 0,
             room_coming: 0,
             drain: DrainState::Active,
+            unrest: 0,
             drain_deadline: Nanos::MAX,
             random: seed,
         }
@@ -99,9 +102,8 @@ impl Core {
         if now >= slot.fresh_until {
             return None;
         }
-        let slot = lend(slot, &mut key.counts, newest, now);
-        self.slots.pop(&mut key.idle);
-        Some(slot)
+        slot.leave_top(&mut key.idle);
+        Some(lend(slot, &mut key.counts, newest, now))
     }
 
     /// The same for one who got something that turned out not to work: that one is closed, and he stands before all
@@ -133,16 +135,15 @@ impl Core {
     /// `now` may be from a clock that is a little late.
     #[inline(always)]
     pub(crate) fn release_to_idle(&mut self, id: SlotId, now: Nanos) -> bool {
-        let calm = self.starving == 0 && self.drain == DrainState::Active;
         let Some(slot) = self.slots.find(id, Phase::InUse) else { return false };
         let key = &mut self.keys[slot.key as usize];
-        if !calm || !key.is_calm() || now >= slot.ends || slot.uses >= key.terms.max_uses {
+        if self.unrest != 0 || !key.is_calm() || now >= slot.ends || slot.uses >= key.terms.max_uses {
             return false;
         }
         slot.since = now;
-        slot.checked = now;
         slot.fresh_until = key.terms.validate_after.after(now).min(slot.ends);
-        self.slots.push(&mut key.idle, id.index);
+        let below = slot.become_newest(&mut key.idle, id.index);
+        self.slots.put_above(&mut key.idle, below, id.index);
         true
     }
 
@@ -445,7 +446,6 @@ impl Core {
             self.close(index, CloseReason::Discarded, now);
         } else {
             self.slots[index].since = now;
-            self.slots[index].checked = now;
             if self.place(index, now) == Placed::Kept {
                 return Ok(());
             }
