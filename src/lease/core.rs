@@ -332,6 +332,7 @@ impl Core {
                 self.keys[key as usize].counts.validate_errors += 1;
                 self.close(id.index, CloseReason::Invalid, now);
                 self.provide(key, now);
+                self.go_on_checking(key, now);
             }
             (Some(Phase::Overdue), _) => self.close_late(id.index),
             _ => return Err(Stale),
