@@ -329,6 +329,9 @@ impl<B: Backend> Acquire<B> {
         let pool = &self.request.pool;
         let mut inner = pool.lock();
         if let Some(given) = Shared::outcome(&mut inner, waiter) {
+            let old = std::mem::replace(inner.wake(waiter), Wake::Nobody);
+            drop(inner);
+            drop(old);
             return Some(given);
         }
         if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
@@ -338,14 +341,12 @@ impl<B: Backend> Acquire<B> {
         // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
         let waker = Wake::Waker(context.waker().clone());
         let mut inner = pool.lock();
-        if let Some(given) = Shared::outcome(&mut inner, waiter) {
-            drop(inner);
-            return Some(given);
-        }
+        let given = Shared::outcome(&mut inner, waiter);
+        let waker = if given.is_some() { Wake::Nobody } else { waker };
         let old = std::mem::replace(inner.wake(waiter), waker);
         drop(inner);
         drop(old);
-        None
+        given
     }
 }
 

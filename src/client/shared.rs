@@ -570,6 +570,8 @@ impl<B: Backend> Inner<B> {
                     self.over.not_working = failed;
                     woken.settled = true;
                 }
+                // Its outcome was seen before this was fetched, and somebody else may stand at its place.
+                Command::Grant(waiter, _) | Command::Fail(waiter) if !self.core.knows(waiter) => {}
                 Command::Grant(waiter, _) | Command::Fail(waiter) => {
                     let wake = self.wake(waiter);
                     if matches!(wake, Wake::Callback(_)) {

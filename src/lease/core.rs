@@ -300,6 +300,12 @@ impl Core {
         Some(outcome)
     }
 
+    /// Whether the name is still that of somebody who waits or has an outcome to collect. A command may name one who
+    /// has gone, if others were let in before it was fetched.
+    pub(crate) fn knows(&self, id: WaiterId) -> bool {
+        self.waiters.find(id).is_some()
+    }
+
     /// What came of [`Command::Connect`]. A resource that comes too late is closed: it must be kept for
     /// [`Command::Close`].
     pub(crate) fn connected(
