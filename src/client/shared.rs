@@ -5,13 +5,13 @@
 //! outside of it. A visit takes the lock, asks or tells the core something, and [leaves](Shared::leave).
 
 use std::collections::VecDeque;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::Thread;
 use std::time::Duration;
 
-use super::backend::{Backend, Connected, WorksIn};
+use super::backend::{Backend, Connected, WorksIn, tell};
 use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
@@ -670,7 +670,10 @@ impl<B: Backend> Woken<B> {
         for wake in &mut self.wakes[..self.len] {
             match std::mem::replace(wake, Wake::Nobody) {
                 Wake::Thread(thread) => thread.unpark(),
-                Wake::Waker(waker) => waker.wake(),
+                // Others are still to be woken, perhaps by a thread that works for all pools.
+                Wake::Waker(waker) => {
+                    tell("waking a future", catch_unwind(AssertUnwindSafe(|| waker.wake())));
+                }
                 Wake::Nobody | Wake::Callback(_) => {}
             }
         }
