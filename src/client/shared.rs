@@ -388,6 +388,7 @@ impl<B: Backend> Shared<B> {
     }
 
     fn connected(self: &Arc<Self>, slot: SlotId, result: Connected<B>) {
+        let failed = result.as_ref().err().cloned();
         let mut inner = self.lock();
         inner.end_work(slot);
         let now = self.now();
@@ -400,15 +401,17 @@ impl<B: Backend> Shared<B> {
                 None
             }
             Err(error) => {
-                log::warn!("Failed to create connection: {error}");
                 let known = inner.core.connected(slot, Err(ConnectFailed::Error), now);
                 debug_assert!(known.is_ok(), "{slot:?} was not being connected");
                 inner.last_error.replace(error)
             }
         };
         self.leave(inner);
-        // An error of the application may do what it likes when it is dropped.
+        // An error of the application may do what it likes when it is shown or dropped.
         drop(old);
+        if let Some(error) = failed {
+            log::warn!("Failed to create connection: {error}");
+        }
     }
 
     fn validated(
@@ -420,12 +423,12 @@ impl<B: Backend> Shared<B> {
         let mut inner = self.lock();
         inner.end_work(slot);
         inner.record(slot).connection = Some(connection);
-        if let Err(error) = &result {
-            log::warn!("Removing unhealthy connection from pool: {error}");
-        }
         let known = inner.core.validated(slot, result.as_ref().map(|()| ()).map_err(|_| ()), self.now());
         debug_assert!(known.is_ok(), "{slot:?} was not being validated");
         self.leave(inner);
+        if let Err(error) = result {
+            log::warn!("Removing unhealthy connection from pool: {error}");
+        }
     }
 }
 
