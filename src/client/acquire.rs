@@ -270,7 +270,7 @@ fn go_on<B: Backend>(
         let request = Request { pool, want: Want::Any, patience, place, asked: Some(asked) };
         match request.receive(given) {
             Ok(Ok(lease)) => call(function, Ok(lease)),
-            Ok(Err(bad)) => go_on(request, Some(bad), function),
+            Ok(Err(bad)) => go_on(request, Some(bad), Box::new(|result| call(function, result))),
             Err(error) => call(function, Err(error)),
         }
     };

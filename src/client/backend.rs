@@ -155,7 +155,9 @@ impl<M: AsyncManager> Backend for Async<M> {
 impl<M> Async<M> {
     fn run(&self, task: BoxFuture<'static, ()>) {
         match &self.executor {
-            Some(executor) => executor.spawn(task),
+            Some(executor) => {
+                tell("an executor", catch_unwind(AssertUnwindSafe(|| executor.spawn(task))));
+            }
             None => block_on(task),
         }
     }

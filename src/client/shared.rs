@@ -447,7 +447,8 @@ impl<B: Backend> Jobs for Shared<B> {
             process.submit(Arc::clone(&self) as Arc<dyn Jobs>);
         }
         let Some(job) = job else { return };
-        self.carry_out(job);
+        // A log, or an error that cannot be shown, may panic as well: the thread works for other pools too.
+        tell("a connector thread", catch_unwind(AssertUnwindSafe(|| self.carry_out(job))));
         let mut inner = self.lock();
         inner.at_work -= 1;
         let more = inner.enlist();
