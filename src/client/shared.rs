@@ -621,7 +621,7 @@ impl<B: Backend> Inner<B> {
             let record = self.record(slot);
             record.work = WorkIs::Stuck;
             self.at_work -= 1;
-            process.connectors.count_stuck();
+            process.count_stuck();
         }
     }
 
