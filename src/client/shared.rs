@@ -338,12 +338,19 @@ impl<B: Backend> Shared<B> {
 
     fn carry_out(self: &Arc<Self>, job: Job) {
         match job {
+            Job::Connect(slot) if self.is_late(slot) => {
+                self.connected(slot, Err(self.too_late(ConnectPhase::Connect)));
+            }
             Job::Connect(slot) => {
                 let pool = Arc::clone(self);
                 self.backend.begin_connect(self.timeouts(), move |result| pool.connected(slot, result));
             }
             Job::Validate(slot) => {
+                let is_late = self.is_late(slot);
                 let Some(connection) = self.lock().record(slot).connection.take() else { return };
+                if is_late {
+                    return self.validated(slot, connection, Err(self.too_late(ConnectPhase::Validate)));
+                }
                 let pool = Arc::clone(self);
                 self.backend.begin_validate(connection, self.timeouts(), move |connection, result| {
                     pool.validated(slot, connection, result);
@@ -385,6 +392,16 @@ impl<B: Backend> Shared<B> {
                 }
             }
         }
+    }
+
+    /// Whether a connect or validation was given up before a thread had time for it. Beginning it then would keep that
+    /// thread from what somebody waits for, and nothing would count it as stuck.
+    fn is_late(&self, slot: SlotId) -> bool {
+        self.lock().core.phase(slot) == Some(Phase::Overdue)
+    }
+
+    fn too_late(&self, phase: ConnectPhase) -> ConnectError<B::Error> {
+        ConnectError::timed_out(phase, self.config.connect_timeout.unwrap_or_default())
     }
 
     fn connected(self: &Arc<Self>, slot: SlotId, result: Connected<B>) {
