@@ -335,7 +335,9 @@ fn go_on<B: Backend>(
         let request = Request { pool, want: Want::Any, patience, place, asked: Some(asked) };
         match request.receive(given) {
             Ok((lease, Looks::Well)) => call(function, Ok(lease)),
-            Ok((bad, Looks::Broken)) => go_on(request, Some(bad), function),
+            Ok((bad, Looks::Broken)) => {
+                go_on(request, Some(bad), Box::new(|result| call(function, result)));
+            }
             Err(error) => call(function, Err(error)),
         }
     };
@@ -469,6 +471,9 @@ impl<B: Backend> Request<B> {
     fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
         let mut inner = self.pool.lock();
         if let Some(given) = inner.outcome(waiter) {
+            let old = std::mem::replace(inner.wake(waiter), Wake::Nobody);
+            drop(inner);
+            drop(old);
             return Some(given);
         }
         if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
@@ -478,14 +483,12 @@ impl<B: Backend> Request<B> {
         // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
         let waker = Wake::Waker(context.waker().clone());
         let mut inner = self.pool.lock();
-        if let Some(given) = inner.outcome(waiter) {
-            drop(inner);
-            return Some(given);
-        }
+        let given = inner.outcome(waiter);
+        let waker = if given.is_some() { Wake::Nobody } else { waker };
         let old = std::mem::replace(inner.wake(waiter), waker);
         drop(inner);
         drop(old);
-        None
+        given
     }
 }
 

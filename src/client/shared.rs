@@ -259,8 +259,21 @@ impl<B: Backend> Ticks for Shared<B> {
 
 impl<B: Backend> Drop for Shared<B> {
     fn drop(&mut self) {
-        if self.is_inherited() {
+        let is_inherited = self.is_inherited();
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if is_inherited {
+            // They are the parent's. Dropping them here might say goodbye in the parent's name.
+            std::mem::forget(std::mem::take(&mut inner.records));
+            std::mem::forget(std::mem::take(&mut inner.returning));
+            self.slots.shut(|_, connection| std::mem::forget(connection));
             return;
+        }
+        // A pool that was driven by hand leaves those for which nobody could call `tick` any more.
+        inner.gather();
+        for connection in
+            std::mem::take(&mut inner.records).into_iter().filter_map(|record| record.connection)
+        {
+            self.backend.begin_close(connection, || ());
         }
         if let Drive::Threads(process, name) = self.driver {
             process.leave(name);

@@ -185,6 +185,12 @@ impl Core {
         Some(outcome)
     }
 
+    /// Whether the name is still that of somebody who waits or has an outcome to collect. A command may name one who
+    /// has gone, if others were let in before it was fetched.
+    pub(crate) fn knows(&self, id: WaiterId) -> bool {
+        self.waiters.find(id).is_some()
+    }
+
     /// What came of [`Command::Connect`]. A resource that comes too late is closed: it must be kept for
     /// [`Command::Close`].
     pub(crate) fn connected(
@@ -234,6 +240,7 @@ impl Core {
                 self.keys[key as usize].counts.validate_errors += 1;
                 self.close(id.index, CloseReason::Invalid, now);
                 self.provide(key, now);
+                self.go_on_checking(key, now);
             }
             (Some(Phase::Overdue), _) => self.close_late(id.index),
             _ => return Err(Stale),
@@ -268,7 +275,6 @@ impl Core {
     }
 
     /// In which phase a resource is; `None` when it is gone.
-    #[cfg(test)]
     pub(crate) fn phase(&self, id: SlotId) -> Option<Phase> {
         self.slots.phase(id)
     }

@@ -98,6 +98,5 @@ pub(crate) use protocol::Cancelled;
 pub(crate) use protocol::{
     Acquired, Claim, CloseReason, Command, ConnectFailed, Known, Patience, Refusal, Return,
 };
-#[cfg(test)]
 pub(crate) use slots::Phase;
 pub(crate) use terms::{Span, Terms};

@@ -358,7 +358,7 @@ impl Core {
                 warming.left = 0;
                 break;
             }
-            if !matches!(key.breaker.ask(now), Ask::Go) {
+            if self.drain != DrainState::Active || !matches!(key.breaker.ask(now), Ask::Go) {
                 warming.failed += std::mem::take(&mut warming.left);
                 break;
             }
