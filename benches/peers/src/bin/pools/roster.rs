@@ -100,7 +100,6 @@ impl Entry {
         all.extend(Self::tasks::<tasks::DeadpoolTimeout>("deadpool-wait"));
         all.extend(Self::tasks::<tasks::Mobc>("mobc"));
         all.extend(Self::tasks::<tasks::FastPool>("fast_pool"));
-        #[cfg(ours)]
         {
             all.push(Self::blocking::<crate::adapters::ours::Ours>("socketpool"));
             all.extend(Self::tasks::<crate::adapters::ours::Ours>("socketpool"));

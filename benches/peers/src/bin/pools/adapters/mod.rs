@@ -2,7 +2,6 @@
 //! resource, a manager that does nothing, checks on checkout off where there is an option. All else is as its authors
 //! ship it.
 
-#[cfg(ours)]
 pub mod ours;
 pub mod tasks;
 pub mod textbook;

@@ -1,10 +1,8 @@
 //! Our own pool, through both doors.
-//!
-//! Compiled with `RUSTFLAGS='--cfg ours'`; once the library has `Pool`, the condition goes.
 
 use super::NoOp;
 use crate::roster::{Async, Blocking};
-use socketpool::{Manager, Pool, PoolConfig, PooledConnection};
+use socketpool::{Manager, Pool, PoolConfig, PooledConnection, Timeouts};
 use std::convert::Infallible;
 
 pub struct Ours(Pool<NoOp>);
@@ -37,11 +35,11 @@ impl Manager for NoOp {
     type Connection = u64;
     type Error = Infallible;
 
-    fn connect(&self) -> Result<u64, Infallible> {
+    fn connect(&self, _: &Timeouts) -> Result<u64, Infallible> {
         Ok(0)
     }
 
-    fn validate(&self, _: &mut u64) -> Result<(), Infallible> {
+    fn validate(&self, _: &mut u64, _: &Timeouts) -> Result<(), Infallible> {
         Ok(())
     }
 
@@ -51,6 +49,8 @@ impl Manager for NoOp {
 }
 
 fn open(size: usize) -> Ours {
-    let config = PoolConfig { max_size: size.try_into().expect("benches are small"), ..Default::default() };
+    // All features at their defaults, but for patience: nobody gives up in a bench.
+    let max_size = size.try_into().expect("benches are small");
+    let config = PoolConfig { max_size, acquire_timeout: None, ..Default::default() };
     Ours(Pool::builder(NoOp).config(config).build().expect("limits of a bench are valid"))
 }
