@@ -372,6 +372,7 @@ fn call<B: Backend>(function: Box<dyn FnOnce(Leased<B>) + Send>, result: Leased<
 pub struct Acquire<B: Backend> {
     standing: Standing<B>,
     want: Want,
+    /// The pool's own if there is none.
     patience: Option<Duration>,
     place: &'static Location<'static>,
 }
@@ -410,8 +411,8 @@ impl<B: Backend> Acquire<B> {
             Ok(lease) => return Poll::Ready(Ok(lease)),
             Err(pool) => pool,
         };
-        let request =
-            Request { pool, want: self.want, patience: self.patience, place: self.place, asked: None };
+        let patience = self.patience.or(pool.config.acquire_timeout);
+        let request = Request { pool, want: self.want, patience, place: self.place, asked: None };
         self.stand_in_line(request, None, context)
     }
 
