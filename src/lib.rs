@@ -115,3 +115,13 @@ pub(crate) fn model_cases() -> proptest::test_runner::Config {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles every Rust block of the guide to client pools.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/CLIENT-POOLS.md")]
+struct ClientPools;
+
+/// Compiles every Rust block of what those read who come from another pool.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/PORTING-POOLS.md")]
+struct PortingPools;
