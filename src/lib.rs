@@ -104,6 +104,9 @@ pub use health::{
     Cause, Causes, ConnectionInfo, Counters, Gauge, Memory, Phase, Quantiles, Snapshot, Verdict,
 };
 pub use id::{ConnId, ParseIdError};
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub use lease::LeasePairs;
 pub use net::{Address, Families, ListenOptions, PortSharing, Reactor};
 pub use peer::Peer;
 pub use reason::{Reason, Refusal};

@@ -40,12 +40,12 @@ enum Attempt<B: Backend> {
 
 impl<B: Backend> Request<B> {
     pub(super) fn new(
-        pool: &Arc<Shared<B>>,
+        pool: Arc<Shared<B>>,
         want: Want,
         patience: Option<Duration>,
         place: &'static Location<'static>,
     ) -> Self {
-        Self { pool: Arc::clone(pool), want, patience, place, asked: None }
+        Self { pool, want, patience, place, asked: None }
     }
 
     /// Waits in this thread.
@@ -81,7 +81,7 @@ impl<B: Backend> Request<B> {
                 Ok(Got::Wait(waiter)) => return Ok(Attempt::Wait(waiter)),
                 Err(refusal) => return Err(self.refused(refusal)),
             };
-            match lease(&self.pool, lent, self.place) {
+            match lease(Arc::clone(&self.pool), lent, self.place) {
                 (lease, Looks::Well) => return Ok(Attempt::Leased(lease)),
                 (bad, Looks::Broken) => broken = Some(bad),
             }
@@ -153,9 +153,23 @@ impl<B: Backend> Request<B> {
     /// What one who waited was given, and how it looks.
     fn receive(&self, given: Given<B>) -> Result<(PooledConnection<B>, Looks), PoolError<B::Error>> {
         match given {
-            Ok(lent) => Ok(lease(&self.pool, lent, self.place)),
+            Ok(lent) => Ok(lease(Arc::clone(&self.pool), lent, self.place)),
             Err(failure) => Err(self.failed(failure)),
         }
+    }
+
+    /// Leaves the line; what had been granted goes to the next.
+    #[cold]
+    #[inline(never)]
+    fn give_up(&self, waiter: WaiterId) {
+        if self.pool.is_inherited() {
+            return;
+        }
+        let mut inner = self.pool.visit();
+        inner.core.cancel(waiter, self.pool.now());
+        let wake = std::mem::replace(inner.wake(waiter), Wake::Nobody);
+        self.pool.leave(inner);
+        drop(wake);
     }
 
     fn refused(&self, refusal: Refusal) -> PoolError<B::Error> {
@@ -187,17 +201,17 @@ impl<B: Backend> Request<B> {
 /// Makes a lease of what was lent and looks at it: whether it works is the second half of the answer.
 #[inline(always)]
 fn lease<B: Backend>(
-    pool: &Arc<Shared<B>>,
+    pool: Arc<Shared<B>>,
     lent: Lent<B::Connection>,
     place: &'static Location<'static>,
 ) -> (PooledConnection<B>, Looks) {
     let slot = lent.slot;
-    let mut lease = PooledConnection::new(Arc::clone(pool), lent);
+    let mut lease = PooledConnection::new(pool, lent);
     if lease.looks_broken() {
         return (lease, Looks::Broken);
     }
-    if pool.config.leak_threshold.is_some() {
-        pool.note_place(slot, place);
+    if lease.pool().config.leak_threshold.is_some() {
+        lease.pool().note_place(slot, place);
     }
     (lease, Looks::Well)
 }
@@ -209,19 +223,25 @@ enum Looks {
     Broken,
 }
 
-/// What is idle and works, without waiting. One that does not work is closed, and then there is nothing.
+/// What is idle and works, without waiting; else the pool comes back. One that does not work is closed.
 #[inline(always)]
 fn take_idle<B: Backend>(
-    pool: &Arc<Shared<B>>,
+    pool: Arc<Shared<B>>,
+    want: Want,
     place: &'static Location<'static>,
-) -> Option<PooledConnection<B>> {
-    let lent = pool.take_idle()?;
-    let (lease, looks) = lease(pool, lent, place);
-    // Nobody waited when this one was idle, so nobody is passed by asking again.
-    (looks == Looks::Well).then_some(lease)
+) -> Result<PooledConnection<B>, Arc<Shared<B>>> {
+    if want == Want::New {
+        return Err(pool);
+    }
+    let Some(lent) = pool.take_idle() else { return Err(pool) };
+    match lease(pool, lent, place) {
+        (lease, Looks::Well) => Ok(lease),
+        // Nobody waited when this one was idle, so nobody is passed by asking again.
+        (bad, Looks::Broken) => Err(bad.discard_and_tell_whose()),
+    }
 }
 
-/// Asks for a lease in this thread.
+/// Asks for a lease in this thread, with the pool's patience unless there is another.
 #[inline(always)]
 pub(super) fn acquire<B: Backend>(
     pool: &Arc<Shared<B>>,
@@ -232,22 +252,55 @@ pub(super) fn acquire<B: Backend>(
     if pool.is_inherited() {
         return Err(PoolError::Closed);
     }
-    if want == Want::Any
-        && let Some(lease) = take_idle(pool, place)
-    {
-        return Ok(lease);
+    if log::log_enabled!(log::Level::Debug) {
+        return acquire_and_log(pool, want, patience, place);
     }
-    acquire_slowly(pool, want, patience, place)
+    match take_idle(Arc::clone(pool), want, place) {
+        Ok(lease) => Ok(lease),
+        Err(pool) => acquire_slowly(pool, want, patience, place),
+    }
 }
 
+/// The same, with what there was before and what came of it in the log.
 #[cold]
 #[inline(never)]
-fn acquire_slowly<B: Backend>(
+fn acquire_and_log<B: Backend>(
     pool: &Arc<Shared<B>>,
     want: Want,
     patience: Option<Duration>,
     place: &'static Location<'static>,
 ) -> Leased<B> {
+    let begun = log_before(pool);
+    let result = match take_idle(Arc::clone(pool), want, place) {
+        Ok(lease) => Ok(lease),
+        Err(pool) => acquire_slowly(pool, want, patience, place),
+    };
+    log_after(pool, begun, &result);
+    result
+}
+
+/// Says in the log how the pool stands when somebody asks, and when that is.
+fn log_before<B: Backend>(pool: &Arc<Shared<B>>) -> Nanos {
+    let stats = pool.stats();
+    let (available, in_use) = (stats.idle_connections, stats.active_connections);
+    log::debug!("Acquiring connection: available={available} in_use={in_use}");
+    pool.now()
+}
+
+fn log_after<B: Backend>(pool: &Arc<Shared<B>>, begun: Nanos, result: &Leased<B>) {
+    let (success, duration) = (result.is_ok(), pool.now().since(begun));
+    log::debug!("Connection acquire complete: success={success} duration={duration:?}");
+}
+
+#[cold]
+#[inline(never)]
+fn acquire_slowly<B: Backend>(
+    pool: Arc<Shared<B>>,
+    want: Want,
+    patience: Option<Duration>,
+    place: &'static Location<'static>,
+) -> Leased<B> {
+    let patience = patience.or(pool.config.acquire_timeout);
     Request::new(pool, want, patience, place).wait()
 }
 
@@ -261,7 +314,7 @@ pub(super) fn acquire_with<B: Backend>(
     if pool.is_inherited() {
         return function(Err(PoolError::Closed));
     }
-    go_on(Request::new(pool, Want::Any, patience, place), None, function);
+    go_on(Request::new(Arc::clone(pool), Want::Any, patience, place), None, function);
 }
 
 /// One more attempt for a function that is to be called.
@@ -282,7 +335,9 @@ fn go_on<B: Backend>(
         let request = Request { pool, want: Want::Any, patience, place, asked: Some(asked) };
         match request.receive(given) {
             Ok((lease, Looks::Well)) => call(function, Ok(lease)),
-            Ok((bad, Looks::Broken)) => go_on(request, Some(bad), function),
+            Ok((bad, Looks::Broken)) => {
+                go_on(request, Some(bad), Box::new(|result| call(function, result)));
+            }
             Err(error) => call(function, Err(error)),
         }
     };
@@ -315,32 +370,110 @@ fn call<B: Backend>(function: Box<dyn FnOnce(Leased<B>) + Send>, result: Leased<
 /// ```
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Acquire<B: Backend> {
-    request: Request<B>,
-    standing: Standing,
+    standing: Standing<B>,
+    want: Want,
+    patience: Option<Duration>,
+    place: &'static Location<'static>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    NotAsked,
-    InLine(WaiterId),
+enum Standing<B: Backend> {
+    NotAsked(Arc<Shared<B>>),
+    InLine(Request<B>, WaiterId),
     Done,
 }
 
 impl<B: Backend> Acquire<B> {
+    #[inline]
     pub(super) fn new(
         pool: &Arc<Shared<B>>,
         want: Want,
         patience: Option<Duration>,
         place: &'static Location<'static>,
     ) -> Self {
-        Self { request: Request::new(pool, want, patience, place), standing: Standing::NotAsked }
+        Self { standing: Standing::NotAsked(Arc::clone(pool)), want, patience, place }
     }
 
-    /// Whether something has become of the waiter; if not, `context` is who is woken from now on.
-    fn look(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
-        let pool = &self.request.pool;
-        let mut inner = pool.lock();
+    #[inline(always)]
+    fn poll_quietly(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
+        let pool = match std::mem::replace(&mut self.standing, Standing::Done) {
+            Standing::NotAsked(pool) => pool,
+            Standing::InLine(request, _) if request.pool.is_inherited() => {
+                return Poll::Ready(Err(PoolError::Closed));
+            }
+            Standing::InLine(request, waiter) => return self.look(request, waiter, context),
+            Standing::Done => panic!("polled after it was done"),
+        };
+        if pool.is_inherited() {
+            return Poll::Ready(Err(PoolError::Closed));
+        }
+        let pool = match take_idle(pool, self.want, self.place) {
+            Ok(lease) => return Poll::Ready(Ok(lease)),
+            Err(pool) => pool,
+        };
+        let request =
+            Request { pool, want: self.want, patience: self.patience, place: self.place, asked: None };
+        self.stand_in_line(request, None, context)
+    }
+
+    /// Polls, with the beginning and the end in the log.
+    #[cold]
+    #[inline(never)]
+    fn poll_and_log(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
+        let (pool, begun) = match &self.standing {
+            Standing::NotAsked(pool) if !pool.is_inherited() => (Arc::clone(pool), log_before(pool)),
+            Standing::InLine(request, _) => (Arc::clone(&request.pool), request.asked.unwrap_or_default()),
+            Standing::NotAsked(_) | Standing::Done => return self.poll_quietly(context),
+        };
+        let poll = self.poll_quietly(context);
+        if let Poll::Ready(result) = &poll {
+            log_after(&pool, begun, result);
+        }
+        poll
+    }
+
+    /// Asks for a place in line, if need be again with what did not work.
+    #[cold]
+    #[inline(never)]
+    fn stand_in_line(
+        &mut self,
+        mut request: Request<B>,
+        broken: Option<PooledConnection<B>>,
+        context: &Context<'_>,
+    ) -> Poll<Leased<B>> {
+        let mut wake = Wake::Waker(context.waker().clone());
+        match request.attempt(broken, &mut wake) {
+            Ok(Attempt::Leased(lease)) => Poll::Ready(Ok(lease)),
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(Attempt::Wait(waiter)) => {
+                self.standing = Standing::InLine(request, waiter);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sees what has become of one who stands in line.
+    #[inline(never)]
+    fn look(&mut self, request: Request<B>, waiter: WaiterId, context: &Context<'_>) -> Poll<Leased<B>> {
+        let Some(given) = request.outcome_or_wait(waiter, context) else {
+            self.standing = Standing::InLine(request, waiter);
+            return Poll::Pending;
+        };
+        match request.receive(given) {
+            Ok((lease, Looks::Well)) => Poll::Ready(Ok(lease)),
+            Ok((bad, Looks::Broken)) => self.stand_in_line(request, Some(bad), context),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl<B: Backend> Request<B> {
+    /// What has become of a waiter; if nothing yet, `context` is who is woken from now on.
+    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
+        let mut inner = self.pool.lock();
         if let Some(given) = inner.outcome(waiter) {
+            let old = std::mem::replace(inner.wake(waiter), Wake::Nobody);
+            drop(inner);
+            drop(old);
             return Some(given);
         }
         if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
@@ -349,83 +482,45 @@ impl<B: Backend> Acquire<B> {
         drop(inner);
         // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
         let waker = Wake::Waker(context.waker().clone());
-        let mut inner = pool.lock();
-        if let Some(given) = inner.outcome(waiter) {
-            drop(inner);
-            return Some(given);
-        }
+        let mut inner = self.pool.lock();
+        let given = inner.outcome(waiter);
+        let waker = if given.is_some() { Wake::Nobody } else { waker };
         let old = std::mem::replace(inner.wake(waiter), waker);
         drop(inner);
         drop(old);
-        None
+        given
     }
 }
 
 impl<B: Backend> Future for Acquire<B> {
     type Output = Leased<B>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Leased<B>> {
-        let this = &mut *self;
-        if this.request.pool.is_inherited() {
-            this.standing = Standing::Done;
-            return Poll::Ready(Err(PoolError::Closed));
+        if log::log_enabled!(log::Level::Debug) {
+            return self.poll_and_log(context);
         }
-        let mut broken = None;
-        loop {
-            match this.standing {
-                Standing::NotAsked => {
-                    if broken.is_none()
-                        && this.request.want == Want::Any
-                        && let Some(lease) = take_idle(&this.request.pool, this.request.place)
-                    {
-                        this.standing = Standing::Done;
-                        return Poll::Ready(Ok(lease));
-                    }
-                    let mut wake = Wake::Waker(context.waker().clone());
-                    let attempt = this.request.attempt(broken.take(), &mut wake);
-                    this.standing = Standing::Done;
-                    match attempt {
-                        Ok(Attempt::Leased(lease)) => return Poll::Ready(Ok(lease)),
-                        Err(error) => return Poll::Ready(Err(error)),
-                        Ok(Attempt::Wait(waiter)) => this.standing = Standing::InLine(waiter),
-                    }
-                }
-                Standing::InLine(waiter) => {
-                    let Some(given) = this.look(waiter, context) else { return Poll::Pending };
-                    this.standing = Standing::Done;
-                    match this.request.receive(given) {
-                        Ok((lease, Looks::Well)) => return Poll::Ready(Ok(lease)),
-                        Err(error) => return Poll::Ready(Err(error)),
-                        Ok((bad, Looks::Broken)) => {
-                            broken = Some(bad);
-                            this.standing = Standing::NotAsked;
-                        }
-                    }
-                }
-                Standing::Done => panic!("polled after it was done"),
-            }
-        }
+        self.poll_quietly(context)
     }
 }
 
 impl<B: Backend> Drop for Acquire<B> {
+    #[inline]
     fn drop(&mut self) {
-        let Standing::InLine(waiter) = self.standing else { return };
-        let pool = &self.request.pool;
-        if pool.is_inherited() {
-            return;
+        if let Standing::InLine(request, waiter) = &self.standing {
+            request.give_up(*waiter);
         }
-        let mut inner = pool.visit();
-        inner.core.cancel(waiter, pool.now());
-        let wake = std::mem::replace(inner.wake(waiter), Wake::Nobody);
-        pool.leave(inner);
-        drop(wake);
     }
 }
 
 impl<B: Backend> fmt::Debug for Acquire<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire").field("standing", &self.standing).finish_non_exhaustive()
+        let standing = match self.standing {
+            Standing::NotAsked(_) => "not asked",
+            Standing::InLine(..) => "in line",
+            Standing::Done => "done",
+        };
+        f.debug_struct("Acquire").field("standing", &standing).finish_non_exhaustive()
     }
 }
 

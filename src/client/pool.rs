@@ -164,7 +164,7 @@ impl<B: Backend> Pool<B> {
     #[track_caller]
     #[inline]
     pub fn acquire(&self) -> Leased<B> {
-        acquire::acquire(self.shared(), Want::Any, self.config().acquire_timeout, Location::caller())
+        acquire::acquire(self.shared(), Want::Any, None, Location::caller())
     }
 
     /// The same, with a patience of its own: zero does not wait.
@@ -240,7 +240,7 @@ impl<B: Backend> Pool<B> {
     /// ```
     #[track_caller]
     pub fn acquire_new(&self) -> Leased<B> {
-        acquire::acquire(self.shared(), Want::New, self.config().acquire_timeout, Location::caller())
+        acquire::acquire(self.shared(), Want::New, None, Location::caller())
     }
 
     /// A future of a connection, for any executor. It stands in line from its first poll on, and gives its place up when it
@@ -628,12 +628,7 @@ impl<B: Backend> Pool<B> {
         if self.shared().is_inherited() {
             return PoolStats::default();
         }
-        let shared = self.shared();
-        let mut inner = shared.visit();
-        inner.catch_up();
-        let stats = inner.stats(shared.key);
-        shared.leave(inner);
-        stats
+        self.shared().stats()
     }
 
     /// Whether connections can be made, as far as is known.

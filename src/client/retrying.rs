@@ -52,7 +52,7 @@ pub(super) fn acquire<B: Backend>(
     let begun = pool.now();
     let mut retries = Retries::new(*config, begun.as_nanos());
     loop {
-        let error = match acquire::acquire(pool, Want::Any, pool.config.acquire_timeout, place) {
+        let error = match acquire::acquire(pool, Want::Any, None, place) {
             Ok(lease) => {
                 pool.stage.set_running();
                 return Ok(lease);

@@ -6,6 +6,7 @@
 //! against reuse, and a bit that shuts it. What is written into a place before a push is read after the pop that takes it.
 
 use std::mem::MaybeUninit;
+use std::num::NonZeroU32;
 
 use super::facts::Facts;
 use super::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
@@ -21,7 +22,7 @@ pub(super) struct Slots<T> {
 
 /// The right to one place of the stack: who has it, and nobody else, may put something there. There is one for each.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place(u32);
+pub(super) struct Place(NonZeroU32);
 
 struct Entry<T> {
     /// The place below, while this one is in the stack.
@@ -48,7 +49,7 @@ impl<T> Slots<T> {
         let places = places.min(NONE as usize) as u32;
         let stack =
             Self { word: AtomicU64::new(SHUT | u64::from(NONE)), places: (0..places).map(entry).collect() };
-        (stack, (0..places).map(Place).collect())
+        (stack, (0..places).map(Place::of).collect())
     }
 
     /// The top, unless the stack is shut or empty or what is on top is too old at `now`.
@@ -74,7 +75,7 @@ impl<T> Slots<T> {
             ) {
                 Ok(_) => {
                     let generation = entry.facts.lend(now);
-                    return Some((Place(top), generation, self.read(top)));
+                    return Some((Place::of(top), generation, Self::read(entry)));
                 }
                 Err(changed) => word = changed,
             }
@@ -91,23 +92,23 @@ impl<T> Slots<T> {
         max_uses: u64,
         now: Nanos,
     ) -> Result<(), (Place, T)> {
-        let entry = self.entry(place.0);
+        let entry = self.entry(place.index());
         let mut word = self.word.load(Ordering::Relaxed);
         if word & SHUT != 0 || !entry.facts.take_back(span, max_uses, now) {
             return Err((place, value));
         }
-        self.write(place.0, value);
+        Self::write(entry, value);
         loop {
             entry.below.store((word & u64::from(NONE)) as u32, Ordering::Relaxed);
             match self.word.compare_exchange_weak(
                 word,
-                next(word, place.0),
+                next(word, place.index()),
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => return Ok(()),
                 Err(changed) if changed & SHUT != 0 => {
-                    let value = self.read(place.0);
+                    let value = Self::read(entry);
                     return Err((place, value));
                 }
                 Err(changed) => word = changed,
@@ -131,19 +132,21 @@ impl<T> Slots<T> {
         let mut top = (word & u64::from(NONE)) as u32;
         while top != NONE {
             // Nobody else can reach what is below: it was all taken at once.
-            let below = self.entry(top).below.load(Ordering::Relaxed);
-            each(Place(top), self.read(top));
+            let entry = self.entry(top);
+            let below = entry.below.load(Ordering::Relaxed);
+            each(Place::of(top), Self::read(entry));
             top = below;
         }
     }
 
     /// Puts a value on top of a stack that is shut, for whoever comes when it is opened.
     pub(super) fn fill(&self, place: Place, value: T) {
-        self.write(place.0, value);
+        let entry = self.entry(place.index());
+        Self::write(entry, value);
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            self.entry(place.0).below.store((word & u64::from(NONE)) as u32, Ordering::Relaxed);
-            let filled = next(word, place.0) | word & SHUT;
+            entry.below.store((word & u64::from(NONE)) as u32, Ordering::Relaxed);
+            let filled = next(word, place.index()) | word & SHUT;
             match self.word.compare_exchange_weak(word, filled, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(changed) => word = changed,
@@ -158,7 +161,7 @@ impl<T> Slots<T> {
 
     /// What is known of the place that one has the right to.
     pub(super) fn known(&self, place: &Place) -> Known {
-        self.entry(place.0).facts.known()
+        self.entry(place.index()).facts.known()
     }
 
     /// What is known of somebody else's place; it may be changing.
@@ -168,7 +171,7 @@ impl<T> Slots<T> {
 
     /// Writes down what is known of the place that one has the right to.
     pub(super) fn note(&self, place: &Place, generation: u32, known: Known) {
-        self.entry(place.0).facts.note(generation, known);
+        self.entry(place.index()).facts.note(generation, known);
     }
 
     #[inline(always)]
@@ -178,16 +181,16 @@ impl<T> Slots<T> {
 
     /// Takes the value out of a place that has just left the stack, or was not let in.
     #[inline(always)]
-    fn read(&self, index: u32) -> T {
+    fn read(entry: &Entry<T>) -> T {
         // SAFETY: full while in the stack, and whoever took it out is the only one with a right to it.
-        self.entry(index).value.with_mut(|value| unsafe { (*value).assume_init_read() })
+        entry.value.with_mut(|value| unsafe { (*value).assume_init_read() })
     }
 
     /// Puts a value into a place that is not in the stack.
     #[inline(always)]
-    fn write(&self, index: u32, value: T) {
+    fn write(entry: &Entry<T>, value: T) {
         // SAFETY: the caller has the one right to this place, so nobody else looks at it before it is in the stack.
-        self.entry(index).value.with_mut(|place| unsafe { (*place).write(value) });
+        entry.value.with_mut(|place| unsafe { (*place).write(value) });
     }
 }
 
@@ -199,9 +202,15 @@ impl<T> Drop for Slots<T> {
 }
 
 impl Place {
+    /// Indices are below [`NONE`], so one more is never zero.
+    #[inline(always)]
+    const fn of(index: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index))
+    }
+
     #[inline(always)]
     pub(super) const fn index(&self) -> u32 {
-        self.0
+        self.0.get() - 1
     }
 }
 

@@ -8,7 +8,7 @@ use super::key::{Round, Warming};
 use super::line::Failure;
 use super::protocol::{CloseReason, Command, ConnectFailed};
 use super::provide::Step;
-use super::slots::{Errand, NONE, Phase, Told};
+use super::slots::{Errand, NONE, Phase};
 use crate::breaker::Ask;
 use crate::clock::Nanos;
 use crate::drain::{DrainEvent, DrainState};
@@ -84,6 +84,7 @@ impl Core {
     /// given up as [`close_all`](Self::close_all) does.
     pub(crate) fn begin_drain(&mut self, deadline: Nanos, now: Nanos) {
         self.drain = self.drain.next(DrainEvent::Begin);
+        self.note_unrest();
         if self.drain == DrainState::Draining {
             self.drain_deadline = deadline;
         }
@@ -93,6 +94,7 @@ impl Core {
     /// No newcomers, those in line get nothing, everything idle is closed, and what is in use when it comes back.
     pub(crate) fn close_all(&mut self, now: Nanos) {
         self.drain = self.drain.next(DrainEvent::Begin).next(DrainEvent::Expired);
+        self.note_unrest();
         self.drain_deadline = Nanos::MAX;
         for index in 0..self.keys.len() as u32 {
             self.fail_waiters(index, Failure::Closed);
@@ -142,8 +144,8 @@ impl Core {
                 round.cursor = self.slots.cursor(key.idle.oldest);
                 continue;
             }
-            round.cursor = self.slots.cursor(self.slots.newer(slot));
-            if self.slots[slot].checked < round.before && now < self.slots[slot].ends {
+            round.cursor = self.slots.cursor(self.slots.newer(&key.idle, slot));
+            if self.slots[slot].known_to_work() < round.before && now < self.slots[slot].ends {
                 round.flying += 1;
                 self.take_from_idle(slot);
                 self.begin_validation(slot, Errand::Check, now);
@@ -237,7 +239,7 @@ impl Core {
         }
         let mut slot = key.idle.oldest;
         while slot != NONE && self.slots[slot].errand != Errand::Retiring {
-            slot = self.slots.newer(slot);
+            slot = self.slots.newer(&key.idle, slot);
         }
         if slot != NONE {
             self.close_idle(slot, CloseReason::Lifetime, now);
@@ -356,7 +358,7 @@ impl Core {
                 warming.left = 0;
                 break;
             }
-            if !matches!(key.breaker.ask(now), Ask::Go) {
+            if self.drain != DrainState::Active || !matches!(key.breaker.ask(now), Ask::Go) {
                 warming.failed += std::mem::take(&mut warming.left);
                 break;
             }
@@ -381,9 +383,9 @@ impl Core {
         let threshold = self.keys[index as usize].terms.leak_threshold;
         for at in 0..self.slots.len() {
             let slot = &mut self.slots[at];
-            let is_held = slot.phase == Phase::InUse && slot.key == index && slot.told == Told::NotYet;
+            let is_held = slot.phase == Phase::InUse && slot.key == index && slot.told != slot.uses;
             if is_held && now >= threshold.after(slot.since) {
-                slot.told = Told::Once;
+                slot.told = slot.uses;
                 self.commands.push_back(Command::Overdue(self.slots.id(at)));
             }
         }
