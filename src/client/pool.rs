@@ -495,7 +495,8 @@ impl<B: Backend> Pool<B> {
     }
 
     /// Takes no newcomers, serves those who stand in line, closes what is idle and what comes back, and returns when nothing
-    /// is left. What is left after `deadline` is given up as [`close`](Self::close) does; then `false` is returned.
+    /// is left. What is left after `deadline` is given up as [`close`](Self::close) does; as long as somebody still holds
+    /// a connection then, [`State::Draining`] is returned.
     ///
     /// ```
     /// # use socketpool::{Manager, Pool, PoolError, State, Timeouts};
