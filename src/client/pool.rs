@@ -261,7 +261,7 @@ impl<B: Backend> Pool<B> {
     /// ```
     #[track_caller]
     #[inline]
-    pub fn acquire_async(&self) -> Acquire<B> {
+    pub fn acquire_async(&self) -> Acquire<'_, B> {
         Acquire::new(self.shared(), Want::Any, None, Location::caller())
     }
 
@@ -270,12 +270,12 @@ impl<B: Backend> Pool<B> {
     /// ```
     /// # use socketpool::{Acquire, Backend, Pool};
     /// # use std::time::Duration;
-    /// fn patient<B: Backend>(pool: &Pool<B>) -> Acquire<B> {
+    /// fn patient<B: Backend>(pool: &Pool<B>) -> Acquire<'_, B> {
     ///     pool.acquire_timeout_async(Duration::MAX)
     /// }
     /// ```
     #[track_caller]
-    pub fn acquire_timeout_async(&self, patience: Duration) -> Acquire<B> {
+    pub fn acquire_timeout_async(&self, patience: Duration) -> Acquire<'_, B> {
         Acquire::new(self.shared(), Want::Any, Some(patience), Location::caller())
     }
 
@@ -283,12 +283,12 @@ impl<B: Backend> Pool<B> {
     ///
     /// ```
     /// # use socketpool::{Acquire, Backend, Pool};
-    /// fn unused<B: Backend>(pool: &Pool<B>) -> Acquire<B> {
+    /// fn unused<B: Backend>(pool: &Pool<B>) -> Acquire<'_, B> {
     ///     pool.acquire_new_async()
     /// }
     /// ```
     #[track_caller]
-    pub fn acquire_new_async(&self) -> Acquire<B> {
+    pub fn acquire_new_async(&self) -> Acquire<'_, B> {
         Acquire::new(self.shared(), Want::New, None, Location::caller())
     }
 
