@@ -6,6 +6,8 @@ mod real;
 #[allow(dead_code, reason = "the example uses more of it")]
 mod redis;
 
+#[path = "resources/away.rs"]
+mod away;
 #[path = "resources/over_threads.rs"]
 mod over_threads;
 #[path = "resources/over_tokio.rs"]
