@@ -178,7 +178,10 @@ fn a_release_to_a_pool_that_is_closed_allocates_nothing() {
 fn a_future_that_gives_up_allocates_nothing() {
     let (world, pool) = pool(1);
     let held = pool.acquire().unwrap();
-    let (granted, in_line) = (ByHand::in_line(pool.acquire_async()), ByHand::in_line(pool.acquire_async()));
+    let (granted, in_line) = (
+        ByHand::in_line(pool.acquire_async().into_owned()),
+        ByHand::in_line(pool.acquire_async().into_owned()),
+    );
     drop(held);
     assert_eq!(allocations(|| drop(granted)), 0, "it passes its grant on");
     assert_eq!(in_line.rung(), 1);

@@ -61,7 +61,7 @@ fn in_the_child_every_call_says_closed_at_once() {
         assert!(matches!(pool.acquire_new(), Err(PoolError::Closed)));
         assert!(matches!(pool.acquire_timeout(Duration::ZERO), Err(PoolError::Closed)));
         assert!(pool.try_acquire().is_none());
-        assert!(matches!(ByHand::new(pool.acquire_async()).get(), Err(PoolError::Closed)));
+        assert!(matches!(ByHand::new(pool.acquire_async().into_owned()).get(), Err(PoolError::Closed)));
         let (give, take) = mpsc::channel();
         pool.acquire_with(move |got| give.send(got.map(drop)).unwrap());
         assert!(matches!(take.try_recv().unwrap(), Err(PoolError::Closed)));
@@ -88,7 +88,7 @@ fn what_the_child_drops_is_not_closed_there() {
     let (world, pool) = pool(3);
     let (held, idle) = (pool.acquire().unwrap(), pool.acquire().unwrap());
     drop(idle);
-    let waiter = ByHand::new(pool.acquire_async());
+    let waiter = ByHand::new(pool.acquire_async().into_owned());
     let mut all = Some((held, pool, waiter));
     in_child(|| {
         drop(all.take());

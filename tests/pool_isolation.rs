@@ -85,7 +85,7 @@ fn connects_that_hang_delay_no_timeout_of_another_pool() {
     let (world, third) = pool(1, PATIENCE);
     // It cannot connect, but its deadlines are kept: of a thread, and of what nobody waits for in a thread.
     assert!(matches!(third.acquire_timeout(ms(20)), Err(PoolError::Timeout { .. })));
-    let mut future = ByHand::in_line(third.acquire_timeout_async(Some(ms(20))));
+    let mut future = ByHand::in_line(third.acquire_timeout_async(ms(20)).into_owned());
     until("the future is woken", || future.rung() == 1);
     assert!(matches!(future.get(), Err(PoolError::Timeout { .. })));
     hung.into_iter().for_each(Hung::let_go);
@@ -138,7 +138,7 @@ fn connects_whose_time_was_over_before_they_had_a_thread_keep_none() {
     let _alone = alone();
     let (world, first) = pool(60, ms(100));
     world.set(Call::Connect, Does::Hang);
-    let waiters: Vec<_> = (0..40).map(|_| ByHand::in_line(first.acquire_async())).collect();
+    let waiters: Vec<_> = (0..40).map(|_| ByHand::in_line(first.acquire_async().into_owned())).collect();
     drop(waiters);
     until("all were given up but those that hang", || first.stats().total_connections == world.hanging());
     // Were the others begun for nobody, they would keep the pool's threads.

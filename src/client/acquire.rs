@@ -373,12 +373,28 @@ fn call<B: Backend>(function: Box<dyn FnOnce(Leased<B>) + Send>, result: Leased<
 /// ```
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Acquire<'a, B: Backend> {
-    pool: &'a Arc<Shared<B>>,
+    pool: Whose<'a, B>,
     standing: Standing<B>,
     want: Want,
     /// The pool's own if there is none.
     patience: Option<Duration>,
     place: &'static Location<'static>,
+}
+
+/// The pool that is asked.
+enum Whose<'a, B: Backend> {
+    Lent(&'a Arc<Shared<B>>),
+    Own(Arc<Shared<B>>),
+}
+
+impl<B: Backend> Whose<'_, B> {
+    #[inline(always)]
+    fn get(&self) -> &Arc<Shared<B>> {
+        match self {
+            Self::Lent(pool) => pool,
+            Self::Own(pool) => pool,
+        }
+    }
 }
 
 enum Standing<B: Backend> {
@@ -395,21 +411,37 @@ impl<'a, B: Backend> Acquire<'a, B> {
         patience: Option<Duration>,
         place: &'static Location<'static>,
     ) -> Self {
-        Self { pool, standing: Standing::NotAsked, want, patience, place }
+        Self { pool: Whose::Lent(pool), standing: Standing::NotAsked, want, patience, place }
+    }
+
+    /// The same future with a share in the pool in place of the borrow: for a task or a struct that outlives the handle
+    /// it came from. It keeps its place in line. It does not keep the pool open: when the last handle is dropped it
+    /// ends with [`PoolError::Closed`].
+    ///
+    /// ```
+    /// # use socketpool::{Acquire, Backend, Pool};
+    /// fn apart<B: Backend>(pool: &Pool<B>) -> Acquire<'static, B> {
+    ///     pool.acquire_async().into_owned()
+    /// }
+    /// ```
+    pub fn into_owned(mut self) -> Acquire<'static, B> {
+        let pool = Whose::Own(Arc::clone(self.pool.get()));
+        let standing = std::mem::replace(&mut self.standing, Standing::Done);
+        Acquire { pool, standing, want: self.want, patience: self.patience, place: self.place }
     }
 
     #[inline(always)]
     fn poll_quietly(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
         match std::mem::replace(&mut self.standing, Standing::Done) {
             Standing::Done => panic!("polled after it was done"),
-            _ if self.pool.is_inherited() => return Poll::Ready(Err(PoolError::Closed)),
+            _ if self.pool.get().is_inherited() => return Poll::Ready(Err(PoolError::Closed)),
             Standing::InLine(request, waiter) => return self.look(request, waiter, context),
             Standing::NotAsked => {}
         }
-        if let Some(lease) = take_idle(self.pool, self.want, self.place) {
+        if let Some(lease) = take_idle(self.pool.get(), self.want, self.place) {
             return Poll::Ready(Ok(lease));
         }
-        let pool = Arc::clone(self.pool);
+        let pool = Arc::clone(self.pool.get());
         let patience = self.patience.or(pool.config.acquire_timeout);
         let request = Request { pool, want: self.want, patience, place: self.place, asked: None };
         self.stand_in_line(request, None, context)
@@ -420,13 +452,13 @@ impl<'a, B: Backend> Acquire<'a, B> {
     #[inline(never)]
     fn poll_and_log(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
         let begun = match &self.standing {
-            Standing::NotAsked if !self.pool.is_inherited() => log_before(self.pool),
+            Standing::NotAsked if !self.pool.get().is_inherited() => log_before(self.pool.get()),
             Standing::InLine(request, _) => request.asked.unwrap_or_default(),
             Standing::NotAsked | Standing::Done => return self.poll_quietly(context),
         };
         let poll = self.poll_quietly(context);
         if let Poll::Ready(result) = &poll {
-            log_after(self.pool, begun, result);
+            log_after(self.pool.get(), begun, result);
         }
         poll
     }

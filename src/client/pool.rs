@@ -243,7 +243,7 @@ impl<B: Backend> Pool<B> {
         acquire::acquire(self.shared(), Want::New, None, Location::caller())
     }
 
-    /// A future of a connection, for any executor. It stands in line from its first poll on, and gives its place up when it
+    /// A future of a connection, for any executor; [`into_owned`](Acquire::into_owned) makes one that borrows nothing. It stands in line from its first poll on, and gives its place up when it
     /// is dropped.
     ///
     /// ```

@@ -25,7 +25,8 @@ fn limit(scene: &Scene) -> u32 {
 
 /// An interval in which so many are asked for at once, and each is held for a while.
 fn load(scene: &Scene, number: usize) {
-    let mut waiters: Vec<_> = (0..number).map(|_| ByHand::new(scene.pool.acquire_async())).collect();
+    let mut waiters: Vec<_> =
+        (0..number).map(|_| ByHand::new(scene.pool.acquire_async().into_owned())).collect();
     for _ in 0..20 {
         let mut leases = Vec::new();
         waiters.retain_mut(|waiter| match waiter.poll() {

@@ -45,7 +45,7 @@ const POINTS: [Point; 8] = [
 /// A future at that point, and what else must be kept for it to stay there.
 fn bring_to(scene: &Scene, point: Point) -> (ByHand<Fake>, Option<PooledConnection<Fake>>) {
     match point {
-        Point::NotPolled => (ByHand::new(scene.pool.acquire_async()), None),
+        Point::NotPolled => (ByHand::new(scene.pool.acquire_async().into_owned()), None),
         Point::InLine => {
             let held = scene.acquire();
             (scene.in_line(), Some(held))
@@ -119,7 +119,7 @@ fn wherever_it_is_dropped_the_next_in_line_is_served() {
         }
         let scene = one();
         let (waiter, held) = bring_to(&scene, point);
-        let mut next = ByHand::new(scene.pool.acquire_timeout_async(Some(secs(60))));
+        let mut next = ByHand::new(scene.pool.acquire_timeout_async(secs(60)).into_owned());
         let mut first = next.poll();
         drop(waiter);
         drop(held);
@@ -149,7 +149,7 @@ fn one_that_is_dropped_in_a_thread_without_a_runtime_passes_its_connection_on() 
     let (world, pool) = threaded(quiet(1));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let held = pool.acquire().unwrap();
-    let mut future = Box::pin(pool.acquire_async());
+    let mut future = Box::pin(pool.acquire_async().into_owned());
     runtime.block_on(std::future::poll_fn(|context| {
         assert!(future.as_mut().poll(context).is_pending());
         Poll::Ready(())
@@ -179,7 +179,7 @@ fn a_lease_may_be_dropped_in_a_thread_without_a_runtime() {
 fn a_connect_outlives_him_for_whom_it_was_begun() {
     let (world, pool) = threaded(quiet(1));
     world.set(Call::Connect, Does::Hang);
-    let waiter = ByHand::in_line(pool.acquire_async());
+    let waiter = ByHand::in_line(pool.acquire_async().into_owned());
     until("it connects", || world.hanging() == 1);
     drop(waiter);
     world.set(Call::Connect, Does::Work);

@@ -62,7 +62,7 @@ fn nothing_of_a_pool_that_is_closed_waits() {
     assert!(matches!(scene.pool.acquire(), Err(PoolError::Closed)));
     assert!(matches!(scene.pool.acquire_new(), Err(PoolError::Closed)));
     assert!(scene.pool.try_acquire().is_none());
-    let mut future = crate::waiters::ByHand::new(scene.pool.acquire_async());
+    let mut future = crate::waiters::ByHand::new(scene.pool.acquire_async().into_owned());
     assert!(matches!(future.get(), Err(PoolError::Closed)));
     let (give, take) = mpsc::channel();
     scene.pool.acquire_with(move |got| give.send(got).unwrap());
@@ -192,7 +192,7 @@ fn those_in_line_outlive_the_last_handle_and_are_told() {
     let (world, pool) = threaded(quiet(1));
     let held = pool.acquire().unwrap();
     let waiter = Waiter::enter(&pool, Kind::Callback);
-    let future = crate::waiters::ByHand::in_line(pool.acquire_async());
+    let future = crate::waiters::ByHand::in_line(pool.acquire_async().into_owned());
     drop(pool);
     assert!(matches!(waiter.get(), Err(PoolError::Closed)));
     let mut future = future;

@@ -172,8 +172,8 @@ fn of_many_who_wait_each_is_told_at_his_own_time() {
     let held = scene.acquire();
     let mut waiters: Vec<_> = (1..=10)
         .map(|seconds| {
-            let patience = Some(secs(11 - seconds));
-            crate::waiters::ByHand::in_line(scene.pool.acquire_timeout_async(patience))
+            let patience = secs(11 - seconds);
+            crate::waiters::ByHand::in_line(scene.pool.acquire_timeout_async(patience).into_owned())
         })
         .collect();
     for _ in 0..10 {

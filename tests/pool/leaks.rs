@@ -66,7 +66,7 @@ fn a_lease_that_lasts_too_long_is_told_of_once_with_its_place() {
 fn the_place_of_a_future_and_of_a_function_is_where_they_were_asked_for() {
     keep_logs();
     let scene = Scene::new(PoolConfig { leak_threshold: Some(secs(60)), ..quiet(2) });
-    let mut future = crate::waiters::ByHand::in_line(scene.pool.acquire_async());
+    let mut future = crate::waiters::ByHand::in_line(scene.pool.acquire_async().into_owned());
     let line_of_future = line!() - 1;
     scene.tick();
     let _leaked = future.get().unwrap();

@@ -89,7 +89,7 @@ fn a_new_one_is_waited_for_in_the_same_line() {
     let scene = Scene::new(quiet(1));
     let held = scene.acquire();
     let mut any = scene.in_line();
-    let mut new = ByHand::in_line(scene.pool.acquire_new_async());
+    let mut new = ByHand::in_line(scene.pool.acquire_new_async().into_owned());
     let mut last = scene.in_line();
     scene.release(held);
     let lease = any.get().unwrap();

@@ -63,7 +63,7 @@ impl Scene {
     /// A future that stands in line.
     #[track_caller]
     pub(crate) fn in_line(&self) -> ByHand<Fake> {
-        let waiter = ByHand::in_line(self.pool.acquire_async());
+        let waiter = ByHand::in_line(self.pool.acquire_async().into_owned());
         self.check();
         waiter
     }

@@ -106,7 +106,7 @@ fn when_the_holder_panics() {
 fn when_those_before_them_give_up() {
     let mut line = Line::behind(1);
     let pool = line.pool.clone();
-    let mut given_up: Vec<_> = (0..3).map(|_| ByHand::in_line(pool.acquire_async())).collect();
+    let mut given_up: Vec<_> = (0..3).map(|_| ByHand::in_line(pool.acquire_async().into_owned())).collect();
     let last = Waiter::enter(&pool, crate::waiters::Kind::Thread);
     let granted_later = given_up.pop().unwrap();
     drop(given_up);

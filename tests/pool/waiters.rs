@@ -20,7 +20,7 @@ pub(crate) type Got<B> = Result<PooledConnection<B>, PoolError<<B as Backend>::E
 
 /// A future of a connection that is polled by hand.
 pub(crate) struct ByHand<B: Backend> {
-    future: Option<Pin<Box<Acquire<B>>>>,
+    future: Option<Pin<Box<Acquire<'static, B>>>>,
     pub(crate) bell: Arc<Bell>,
 }
 
@@ -53,13 +53,13 @@ impl Wake for Bell {
 }
 
 impl<B: Backend> ByHand<B> {
-    pub(crate) fn new(future: Acquire<B>) -> Self {
+    pub(crate) fn new(future: Acquire<'static, B>) -> Self {
         Self { future: Some(Box::pin(future)), bell: Arc::new(Bell::default()) }
     }
 
     /// One that has been polled once and stands in line.
     #[track_caller]
-    pub(crate) fn in_line(future: Acquire<B>) -> Self {
+    pub(crate) fn in_line(future: Acquire<'static, B>) -> Self {
         let mut this = Self::new(future);
         assert!(this.poll().is_none(), "it has to wait");
         this
@@ -132,7 +132,7 @@ impl<B: Backend> Waiter<B> {
             }
             Kind::Future => {
                 thread::spawn(move || {
-                    let future = of.acquire_async();
+                    let future = of.acquire_async().into_owned();
                     drop(of);
                     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
                     let _ = give.send(runtime.block_on(future));

@@ -44,7 +44,7 @@ fn a_waker_is_let_go_with_its_future() {
     let held = scene.acquire();
     let mut waiter = scene.in_line();
     let bell = Arc::clone(&waiter.bell);
-    drop(std::mem::replace(&mut waiter, ByHand::new(scene.pool.acquire_async())));
+    drop(std::mem::replace(&mut waiter, ByHand::new(scene.pool.acquire_async().into_owned())));
     assert_eq!(Arc::strong_count(&bell), 1);
     scene.release(held);
     assert_eq!(bell.rung(), 0);
@@ -66,7 +66,7 @@ fn a_waker_may_use_the_pool_when_it_is_cloned_woken_and_dropped() {
     }
     let scene = Scene::new(quiet(1));
     let held = scene.acquire();
-    let mut waiter = ByHand::new(scene.pool.acquire_async());
+    let mut waiter = ByHand::new(scene.pool.acquire_async().into_owned());
     let inner = scene.in_line();
     let waker = Waker::from(Arc::new(Nosy(Mutex::new(Some(inner)), scene.pool.clone())));
     assert!(waiter.poll_with(&waker).is_none());
@@ -87,7 +87,7 @@ fn the_last_waker_of_a_task_may_be_dropped_when_its_outcome_was_seen_before_it_w
     let (held, other) = (scene.acquire(), scene.acquire());
     // The fifth to be woken has a waker that owns a lease.
     let waiters: Vec<_> = (0..4).map(|_| scene.in_line()).collect();
-    let mut fifth = ByHand::new(scene.pool.acquire_async());
+    let mut fifth = ByHand::new(scene.pool.acquire_async().into_owned());
     let waker = Waker::from(Arc::new(Owner(Mutex::new(other))));
     assert!(fifth.poll_with(&waker).is_none());
     drop(waker);
