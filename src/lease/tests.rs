@@ -2,4 +2,5 @@
 
 mod bench;
 mod mended;
+mod model;
 mod stories;
