@@ -3,7 +3,7 @@
 use super::adaptive::Adaptive;
 use super::counts::{Counts, Waits};
 use super::line::Line;
-use super::slots::IdleStack;
+use super::slots::{IdleStack, NONE};
 use super::terms::Terms;
 use crate::breaker::Breaker;
 use crate::clock::Nanos;
