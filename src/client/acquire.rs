@@ -7,7 +7,6 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::thread;
 use std::time::Duration;
 
 use super::backend::{Backend, tell};
@@ -15,6 +14,7 @@ use super::error::PoolError;
 use super::guard::PooledConnection;
 use super::inner::{Given, Got, Lent, Wake};
 use super::shared::{Drive, Shared};
+use super::sync::thread;
 use crate::clock::Nanos;
 use crate::lease::{Claim, Failure, Patience, Refusal, WaiterId, Want};
 

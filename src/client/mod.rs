@@ -12,6 +12,8 @@ mod guard;
 mod health;
 mod inner;
 mod manager;
+#[cfg(all(test, loom))]
+mod models;
 mod pool;
 mod presets;
 mod retry;
@@ -23,6 +25,7 @@ mod slots;
 mod stats;
 mod sync;
 mod terms;
+mod word;
 mod work;
 
 pub use acquire::Acquire;
