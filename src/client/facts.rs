@@ -18,6 +18,14 @@ pub(super) struct Facts {
     ends: AtomicU64,
 }
 
+/// What is allowed to one that is taken back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reuse {
+    /// How long it may be lent again after it came back.
+    pub(super) fresh_for: Span,
+    pub(super) max_uses: u64,
+}
+
 impl Facts {
     pub(super) fn new() -> Self {
         Self {
@@ -44,12 +52,12 @@ impl Facts {
 
     /// It is to be taken back; says whether it may.
     #[inline(always)]
-    pub(super) fn take_back(&self, fresh_for: Span, max_uses: u64, now: Nanos) -> bool {
+    pub(super) fn take_back(&self, reuse: &Reuse, now: Nanos) -> bool {
         let ends = Nanos::new(self.ends.load(Ordering::Relaxed));
-        if now >= ends || self.uses.load(Ordering::Relaxed) >= max_uses {
+        if now >= ends || self.uses.load(Ordering::Relaxed) >= reuse.max_uses {
             return false;
         }
-        self.fresh_until.store(fresh_for.after(now).min(ends).as_nanos(), Ordering::Relaxed);
+        self.fresh_until.store(reuse.fresh_for.after(now).min(ends).as_nanos(), Ordering::Relaxed);
         self.since.store(now.as_nanos(), Ordering::Relaxed);
         true
     }

@@ -8,10 +8,13 @@ mod connectors;
 mod deadlines;
 mod error;
 mod facts;
+mod future;
 mod guard;
 mod health;
 mod inner;
 mod manager;
+#[cfg(all(test, loom))]
+mod models;
 mod pool;
 mod presets;
 mod retry;
@@ -24,12 +27,13 @@ mod stats;
 mod sync;
 mod terms;
 mod watch;
+mod word;
 mod work;
 
-pub use acquire::Acquire;
 pub use backend::Backend;
 pub use config::{AdaptiveConfig, PoolConfig};
 pub use error::{ConnectError, ConnectPhase, ErrorKind, PoolError};
+pub use future::{Acquire, AcquireOwned};
 pub use guard::{ConnectionStats, PooledConnection};
 pub use health::Health;
 pub use manager::{Async, AsyncManager, BoxFuture, Executor, Manager, Timeouts};

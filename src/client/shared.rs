@@ -5,18 +5,20 @@
 //! outside of it. A visit takes the lock, asks or tells the core something, and [leaves](Shared::leave).
 
 use std::panic::Location;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::backend::Backend;
 use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
+use super::facts::Reuse;
 use super::inner::{Inner, Lent, Means, Woken};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
 use super::slots::{Place, Slots};
 use super::stats::PoolStats;
+use super::sync::{Condvar, Mutex, MutexGuard};
 use crate::clock::{Clock, Nanos};
 use crate::lease::{Core, KeyId, SlotId, Span};
 use crate::net::sys;
@@ -25,9 +27,7 @@ pub(super) struct Shared<B: Backend> {
     inner: Mutex<Inner<B>>,
     /// What is idle and can be lent without the lock.
     slots: Arc<Slots<B::Connection>>,
-    /// How long it can be after it came back.
-    fresh_for: Span,
-    max_uses: u64,
+    reuse: Reuse,
     /// For those who wait until a warm-up, a round of checks or a drain is over.
     settled: Condvar,
     pub(super) backend: B,
@@ -96,8 +96,10 @@ impl<B: Backend> Shared<B> {
         Self {
             inner: Mutex::new(Inner::new(core, Arc::clone(&slots), rights, means, config.min_size as usize)),
             slots,
-            fresh_for: Span::from(config.validate_after),
-            max_uses: config.max_uses.unwrap_or(u64::MAX),
+            reuse: Reuse {
+                fresh_for: Span::from(config.validate_after),
+                max_uses: config.max_uses.unwrap_or(u64::MAX),
+            },
             settled: Condvar::new(),
             backend,
             key,
@@ -156,7 +158,7 @@ impl<B: Backend> Shared<B> {
         right: Place,
         connection: B::Connection,
     ) -> Result<(), (Place, B::Connection)> {
-        self.slots.push(right, connection, self.fresh_for, self.max_uses, self.coarse.now())
+        self.slots.push(right, connection, &self.reuse, self.coarse.now())
     }
 
     /// Notes where a lease was taken.

@@ -1,0 +1,404 @@
+//! What may happen to a pool at the same time, tried in every order that matters (loom): the pool as it is, with a manager that
+//! makes numbers. Run with `--cfg loom`, see CONTRIBUTING.md. Time stands still in them unless a model moves it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use loom::thread;
+
+use super::facts::Reuse;
+use super::inner::Lent;
+use super::slots::{Place, Slots};
+use super::sync::thread as parking;
+use super::{Manager, Pool, PoolConfig, PoolError, PooledConnection, Timeouts};
+use crate::clock::{Clock, Hand, Nanos};
+use crate::drain::State;
+use crate::lease::{Known, Span};
+
+/// One thread pops and pushes while another one takes all there is and brings part of it back in another order.
+#[test]
+fn push_and_pop() {
+    explore("push_and_pop", INTERRUPTIONS, || {
+        let stack = Stack::holding(2);
+        let other = Arc::clone(&stack);
+        let thread = thread::spawn(move || {
+            let held = other.pop();
+            let below = other.pop();
+            held.map(|held| other.push(held));
+            below
+        });
+        let held = stack.pop();
+        held.map(|held| stack.push(held));
+        let below = thread.join().unwrap();
+        below.map(|below| stack.push(below));
+        assert_eq!(stack.empty(), 2);
+    });
+}
+
+/// Both push, so that one of them finds the other one's place on top.
+#[test]
+fn push_and_push() {
+    explore("push_and_push", INTERRUPTIONS, || {
+        let stack = Stack::holding(2);
+        let (first, second) = (stack.pop(), stack.pop());
+        let other = Arc::clone(&stack);
+        let thread = thread::spawn(move || {
+            second.map(|second| other.push(second));
+            other.pop().map(|any| other.push(any));
+        });
+        first.map(|first| stack.push(first));
+        stack.pop().map(|any| stack.push(any));
+        thread.join().unwrap();
+        assert_eq!(stack.empty(), 2);
+    });
+}
+
+/// The lock's side takes all out, fills it again and opens it, while somebody pops and pushes.
+#[test]
+fn push_and_shut() {
+    explore("push_and_shut", INTERRUPTIONS, || {
+        let stack = Stack::holding(2);
+        let other = Arc::clone(&stack);
+        let thread = thread::spawn(move || other.pop().and_then(|held| other.push(held)));
+        let mut taken = Vec::new();
+        stack.slots.shut(|place, value| taken.push((place, value)));
+        for (place, value) in taken.drain(..) {
+            let index = place.index() as usize;
+            stack.slots.facts(index).note(1, stack.slots.facts(index).known());
+            stack.slots.fill(place, value);
+        }
+        stack.slots.open();
+        let refused = thread.join().unwrap();
+        refused.map(|refused| stack.push(refused));
+        assert_eq!(stack.empty(), 2);
+    });
+}
+
+/// Somebody gets in line while the one connection comes back.
+#[test]
+fn push_and_enter_wait() {
+    explore("push_and_enter_wait", INTERRUPTIONS, || {
+        let world = World::new(1, 1);
+        let held = world.lease();
+        let other = world.clone();
+        let waiter = thread::spawn(move || other.use_one());
+        drop(held);
+        waiter.join().unwrap();
+        world.is_at_rest(1);
+    });
+}
+
+/// Two get in line while the one connection comes back.
+#[test]
+fn push_and_two_enter_wait() {
+    explore("push_and_two_enter_wait", INTERRUPTIONS, || {
+        let world = World::new(1, 1);
+        let held = world.lease();
+        let waiters = [world.clone(), world.clone()].map(|world| thread::spawn(move || world.use_one()));
+        drop(held);
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        world.is_at_rest(1);
+    });
+}
+
+/// The first in line gives up while the connection comes back: the second gets it.
+#[test]
+fn grant_and_cancel() {
+    explore("grant_and_cancel", INTERRUPTIONS, || {
+        let world = World::new(1, 1);
+        let held = world.lease();
+        let mut first = Box::pin(world.pool.acquire_async());
+        assert!(poll_once(first.as_mut()).is_pending());
+        let other = world.clone();
+        let second = thread::spawn(move || other.use_one());
+        let cancel = thread::spawn(move || drop(first));
+        drop(held);
+        second.join().unwrap();
+        cancel.join().unwrap();
+        world.is_at_rest(1);
+    });
+}
+
+/// Somebody's patience ends while the connection comes back: he has exactly one outcome, and nothing is lost.
+#[test]
+fn grant_and_timeout() {
+    explore("grant_and_timeout", INTERRUPTIONS - 1, || {
+        let world = World::new(1, 1);
+        let held = world.lease();
+        let other = world.clone();
+        let waiter = thread::spawn(move || match other.pool.acquire_timeout(PATIENCE) {
+            Ok(lease) => other.work_with(lease),
+            Err(error) => assert!(matches!(error, PoolError::Timeout { .. }), "{error}"),
+        });
+        let other = world.clone();
+        let clock = thread::spawn(move || {
+            other.hand.advance(PATIENCE);
+            other.pool.tick();
+        });
+        drop(held);
+        clock.join().unwrap();
+        world.pool.tick();
+        waiter.join().unwrap();
+        world.is_at_rest(1);
+    });
+}
+
+/// The pool is closed while somebody asks and somebody gives back.
+#[test]
+fn close_and_acquire() {
+    explore("close_and_acquire", INTERRUPTIONS, || {
+        let world = World::new(1, 1);
+        let held = world.lease();
+        let shared = Arc::clone(held.pool());
+        let other = world.clone();
+        let asker = thread::spawn(move || match other.pool.acquire() {
+            Ok(lease) => other.work_with(lease),
+            Err(error) => assert!(matches!(error, PoolError::Closed), "{error}"),
+        });
+        let other = world.clone();
+        let closer = thread::spawn(move || other.pool.close());
+        drop(held);
+        asker.join().unwrap();
+        closer.join().unwrap();
+        world.pool.tick();
+        assert!(shared.take_idle().is_none(), "nothing is lent after the close");
+        assert!(matches!(world.pool.acquire(), Err(PoolError::Closed)));
+        assert_eq!(world.pool.state(), State::Drained);
+        world.tally.all_closed();
+    });
+}
+
+/// The limit goes down while connections come back: the surplus is closed, the rest can be lent.
+#[test]
+fn resize_and_release() {
+    explore("resize_and_release", INTERRUPTIONS, || {
+        let world = World::new(2, 2);
+        let (one, other) = (world.lease(), world.lease());
+        let threads = [one, other].map(|lease| thread::spawn(move || drop(lease)));
+        world.pool.resize(1).unwrap();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        world.pool.tick();
+        world.is_at_rest(1);
+    });
+}
+
+/// The limit goes up while somebody waits and a connection comes back.
+#[test]
+fn resize_and_enter_wait() {
+    explore("resize_and_enter_wait", INTERRUPTIONS, || {
+        let world = World::new(2, 1);
+        world.pool.resize(1).unwrap();
+        let held = world.lease();
+        let other = world.clone();
+        let waiter = thread::spawn(move || other.use_one());
+        world.pool.resize(2).unwrap();
+        world.pool.tick();
+        waiter.join().unwrap();
+        drop(held);
+        world.pool.tick();
+        let idle = world.pool.stats().idle_connections;
+        assert!((1..=2).contains(&idle), "{idle}");
+        world.is_at_rest(idle);
+    });
+}
+
+/// A pool whose connections are numbers.
+#[derive(Clone)]
+struct World {
+    pool: Pool<Numbers>,
+    hand: Hand,
+    tally: Arc<Tally>,
+}
+
+impl World {
+    /// A pool of at most `most` connections, of which some have been lent and are idle in the stack.
+    fn new(most: u32, made: u32) -> Self {
+        let world = Self::empty(most);
+        let leases: Vec<_> = (0..made).map(|_| world.lease()).collect();
+        drop(leases);
+        world
+    }
+
+    fn empty(max_size: u32) -> Self {
+        let tally = Arc::new(Tally::default());
+        let (clock, hand) = Clock::manual();
+        let config = PoolConfig {
+            max_size,
+            idle_timeout: None,
+            max_lifetime: None,
+            acquire_timeout: None,
+            validate_after: None,
+            health_check_interval: None,
+            ..PoolConfig::default()
+        };
+        let builder = Pool::builder(Numbers(Arc::clone(&tally))).config(config).clock(clock);
+        let pool = builder.driven_by_hand().build().unwrap();
+        Self { pool, hand, tally }
+    }
+
+    fn lease(&self) -> PooledConnection<Numbers> {
+        self.pool.acquire().unwrap()
+    }
+
+    fn use_one(&self) {
+        self.work_with(self.lease());
+    }
+
+    fn work_with(&self, lease: PooledConnection<Numbers>) {
+        let number = *lease;
+        self.tally.hold(number);
+        // Others may come while it is held.
+        thread::yield_now();
+        self.tally.let_go(number);
+    }
+
+    /// Nobody waits, nothing is lent, and so many are there for whoever comes without the lock.
+    fn is_at_rest(&self, idle: u32) {
+        let stats = self.pool.stats();
+        assert_eq!((stats.idle_connections, stats.total_connections), (idle, idle), "{stats:?}");
+        assert_eq!((stats.active_connections, stats.pending_requests), (0, 0), "{stats:?}");
+        let first = self.lease();
+        let shared = Arc::clone(first.pool());
+        self.tally.hold(*first);
+        let lent: Vec<Lent<u32>> = (1..idle).map(|_| shared.take_idle().expect("in the stack")).collect();
+        lent.iter().for_each(|lent| self.tally.hold(lent.connection));
+        assert!(shared.take_idle().is_none());
+        for Lent { slot: _, connection, right } in lent {
+            self.tally.let_go(connection);
+            let right = right.expect("there are as many places as connections");
+            assert!(shared.put_back(right, connection).is_ok(), "the stack is open");
+        }
+        self.tally.let_go(*first);
+        drop(first);
+        let again: Lent<u32> = shared.take_idle().expect("the stack is open");
+        assert!(shared.put_back(again.right.unwrap(), again.connection).is_ok());
+        assert_eq!(self.tally.open(), idle as usize);
+    }
+}
+
+/// Makes numbers, each once.
+struct Numbers(Arc<Tally>);
+
+impl Manager for Numbers {
+    type Connection = u32;
+    type Error = Infallible;
+
+    fn connect(&self, _: &Timeouts) -> Result<u32, Infallible> {
+        Ok(self.0.made.fetch_add(1, Ordering::Relaxed) as u32)
+    }
+
+    fn close(&self, number: u32) {
+        assert!(!self.0.closed[number as usize].swap(true, Ordering::Relaxed), "{number} is closed again");
+        assert!(!self.0.held[number as usize].load(Ordering::Relaxed), "{number} is closed and held");
+    }
+}
+
+/// Who has which number. Not of loom's making: it is to see orders of events and not to allow fewer of them.
+#[derive(Default)]
+struct Tally {
+    made: AtomicUsize,
+    closed: [AtomicBool; MOST],
+    held: [AtomicBool; MOST],
+}
+
+impl Tally {
+    fn hold(&self, number: u32) {
+        assert!((number as usize) < self.made.load(Ordering::Relaxed), "{number} was never made");
+        assert!(!self.held[number as usize].swap(true, Ordering::Relaxed), "two have {number}");
+        assert!(!self.closed[number as usize].load(Ordering::Relaxed), "{number} was closed");
+    }
+
+    fn let_go(&self, number: u32) {
+        assert!(self.held[number as usize].swap(false, Ordering::Relaxed), "nobody had {number}");
+    }
+
+    fn open(&self) -> usize {
+        let closed = self.closed.iter().filter(|closed| closed.load(Ordering::Relaxed)).count();
+        self.made.load(Ordering::Relaxed) - closed
+    }
+
+    fn all_closed(&self) {
+        assert_eq!(self.open(), 0, "each that was made is closed, once");
+    }
+}
+
+/// The stack alone.
+struct Stack {
+    slots: Slots<u32>,
+    held: [AtomicBool; MOST],
+}
+
+/// One out of the stack.
+struct Held(Place, u32);
+
+impl Stack {
+    /// Of so many places, all full, the first one on top.
+    fn holding(places: usize) -> Arc<Self> {
+        let (slots, rights) = Slots::new(places);
+        for place in rights.into_iter().rev() {
+            let (index, known) = (place.index(), Known { uses: 0, ..FRESH });
+            slots.facts(index as usize).note(1, known);
+            slots.fill(place, index);
+        }
+        slots.open();
+        Arc::new(Self { slots, held: Default::default() })
+    }
+
+    fn pop(&self) -> Option<Held> {
+        let (place, generation, value) = self.slots.pop(Nanos::ZERO)?;
+        assert_eq!((value, generation), (place.index(), 1), "what was put there");
+        assert!(!self.held[value as usize].swap(true, Ordering::Relaxed), "two have {value}");
+        Some(Held(place, value))
+    }
+
+    /// Gives it back when the stack is shut.
+    fn push(&self, held: Held) -> Option<Held> {
+        let Held(place, value) = held;
+        self.held[value as usize].store(false, Ordering::Relaxed);
+        let reuse = Reuse { fresh_for: Span::from(None), max_uses: u64::MAX };
+        let (place, back) = self.slots.push(place, value, &reuse, Nanos::ZERO).err()?;
+        assert_eq!(back, value);
+        self.held[value as usize].store(true, Ordering::Relaxed);
+        Some(Held(place, back))
+    }
+
+    /// Takes everything out, and says how many that were.
+    fn empty(&self) -> usize {
+        let all: Vec<Held> = std::iter::from_fn(|| self.pop()).collect();
+        all.len()
+    }
+}
+
+const FRESH: Known = Known { fresh_until: Nanos::MAX, since: Nanos::ZERO, uses: 0, ends: Nanos::MAX };
+
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    let waker = Waker::from(parking::current().0);
+    future.poll(&mut Context::from_waker(&waker))
+}
+
+/// Tells a story in every order that takes no more than so many interruptions.
+fn explore(name: &str, interruptions: usize, story: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = model.preemption_bound.or(Some(interruptions));
+    model.max_branches = MOST_BRANCHES;
+    let (began, told) = (std::time::Instant::now(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&told);
+    model.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        story();
+    });
+    println!("{name}: {} orders in {:.1?}", told.load(Ordering::Relaxed), began.elapsed());
+}
+
+/// Most faults take one or two: "Iterative context bounding" (Musuvathi, Qadeer, 2007).
+const INTERRUPTIONS: usize = 3;
+/// More steps than a story has, so that only one that goes round in circles is stopped.
+const MOST_BRANCHES: usize = 20_000;
+/// Numbers that a story gets along with.
+const MOST: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(1);
