@@ -23,6 +23,7 @@ mod slots;
 mod stats;
 mod sync;
 mod terms;
+mod watch;
 mod work;
 
 pub use acquire::Acquire;

@@ -16,6 +16,7 @@ use super::inner::{Inner, Lent, Means, Woken};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
 use super::slots::{Place, Slots};
+use super::stats::PoolStats;
 use crate::clock::{Clock, Nanos};
 use crate::lease::{Core, KeyId, SlotId, Span};
 use crate::net::sys;
@@ -53,9 +54,16 @@ impl Coarse {
     fn now(&self) -> Nanos {
         match self {
             Self::Machine => Nanos::new(sys::coarse_nanos()),
-            Self::Given(clock) => clock.now(),
+            Self::Given(clock) => given(clock),
         }
     }
+}
+
+/// Apart, so that it takes no room beside the machine's clock.
+#[cold]
+#[inline(never)]
+fn given(clock: &Clock) -> Nanos {
+    clock.now()
 }
 
 /// Who carries out commands and calls `tick`.
@@ -156,6 +164,15 @@ impl<B: Backend> Shared<B> {
         self.lock().record(slot).taken_at = Some(place);
     }
 
+    /// What is going on, and what has happened.
+    pub(super) fn stats(self: &Arc<Self>) -> PoolStats {
+        let mut inner = self.visit();
+        inner.catch_up();
+        let stats = inner.stats(self.key);
+        self.leave(inner);
+        stats
+    }
+
     /// Ends a visit in which the core may have found something to do: everything is set going, outside of the lock.
     pub(super) fn leave<'a>(self: &'a Arc<Self>, mut inner: MutexGuard<'a, Inner<B>>) {
         loop {
@@ -223,8 +240,13 @@ impl<B: Backend> Shared<B> {
         let mut inner = self.visit();
         inner.catch_up();
         inner.armed = Nanos::MAX;
-        inner.core.tick(self.now());
+        let now = self.now();
+        inner.core.tick(now);
+        let warnings = inner.warnings(now);
         self.leave(inner);
+        for warning in warnings.into_iter().flatten() {
+            log::warn!("{warning}");
+        }
         self.lock().core.next_deadline()
     }
 }
@@ -237,8 +259,21 @@ impl<B: Backend> Ticks for Shared<B> {
 
 impl<B: Backend> Drop for Shared<B> {
     fn drop(&mut self) {
-        if self.is_inherited() {
+        let is_inherited = self.is_inherited();
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if is_inherited {
+            // They are the parent's. Dropping them here might say goodbye in the parent's name.
+            std::mem::forget(std::mem::take(&mut inner.records));
+            std::mem::forget(std::mem::take(&mut inner.returning));
+            self.slots.shut(|_, connection| std::mem::forget(connection));
             return;
+        }
+        // A pool that was driven by hand leaves those for which nobody could call `tick` any more.
+        inner.gather();
+        for connection in
+            std::mem::take(&mut inner.records).into_iter().filter_map(|record| record.connection)
+        {
+            self.backend.begin_close(connection, || ());
         }
         if let Drive::Threads(process, name) = self.driver {
             process.leave(name);

@@ -75,7 +75,7 @@ impl<T> Slots<T> {
             ) {
                 Ok(_) => {
                     let generation = entry.facts.lend(now);
-                    return Some((Place::of(top), generation, self.read(top)));
+                    return Some((Place::of(top), generation, Self::read(entry)));
                 }
                 Err(changed) => word = changed,
             }
@@ -97,7 +97,7 @@ impl<T> Slots<T> {
         if word & SHUT != 0 || !entry.facts.take_back(span, max_uses, now) {
             return Err((place, value));
         }
-        self.write(place.index(), value);
+        Self::write(entry, value);
         loop {
             entry.below.store((word & u64::from(NONE)) as u32, Ordering::Relaxed);
             match self.word.compare_exchange_weak(
@@ -108,7 +108,7 @@ impl<T> Slots<T> {
             ) {
                 Ok(_) => return Ok(()),
                 Err(changed) if changed & SHUT != 0 => {
-                    let value = self.read(place.index());
+                    let value = Self::read(entry);
                     return Err((place, value));
                 }
                 Err(changed) => word = changed,
@@ -132,18 +132,20 @@ impl<T> Slots<T> {
         let mut top = (word & u64::from(NONE)) as u32;
         while top != NONE {
             // Nobody else can reach what is below: it was all taken at once.
-            let below = self.entry(top).below.load(Ordering::Relaxed);
-            each(Place::of(top), self.read(top));
+            let entry = self.entry(top);
+            let below = entry.below.load(Ordering::Relaxed);
+            each(Place::of(top), Self::read(entry));
             top = below;
         }
     }
 
     /// Puts a value on top of a stack that is shut, for whoever comes when it is opened.
     pub(super) fn fill(&self, place: Place, value: T) {
-        self.write(place.index(), value);
+        let entry = self.entry(place.index());
+        Self::write(entry, value);
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            self.entry(place.index()).below.store((word & u64::from(NONE)) as u32, Ordering::Relaxed);
+            entry.below.store((word & u64::from(NONE)) as u32, Ordering::Relaxed);
             let filled = next(word, place.index()) | word & SHUT;
             match self.word.compare_exchange_weak(word, filled, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -179,16 +181,16 @@ impl<T> Slots<T> {
 
     /// Takes the value out of a place that has just left the stack, or was not let in.
     #[inline(always)]
-    fn read(&self, index: u32) -> T {
+    fn read(entry: &Entry<T>) -> T {
         // SAFETY: full while in the stack, and whoever took it out is the only one with a right to it.
-        self.entry(index).value.with_mut(|value| unsafe { (*value).assume_init_read() })
+        entry.value.with_mut(|value| unsafe { (*value).assume_init_read() })
     }
 
     /// Puts a value into a place that is not in the stack.
     #[inline(always)]
-    fn write(&self, index: u32, value: T) {
+    fn write(entry: &Entry<T>, value: T) {
         // SAFETY: the caller has the one right to this place, so nobody else looks at it before it is in the stack.
-        self.entry(index).value.with_mut(|place| unsafe { (*place).write(value) });
+        entry.value.with_mut(|place| unsafe { (*place).write(value) });
     }
 }
 

@@ -5,8 +5,7 @@
 use super::core::Core;
 use super::ids::{KeyId, SlotId};
 use super::protocol::Known;
-use super::slots::{NONE, Phase, Told};
-use crate::drain::DrainState;
+use super::slots::{NONE, Phase};
 
 impl Core {
     /// Gives away the newest idle ones, up to `most`, the oldest of them first, as far as their places are below `places`. Says whether whatever is given back may go
@@ -18,7 +17,7 @@ impl Core {
         places: u32,
         mut each: impl FnMut(SlotId, Known),
     ) -> Lending {
-        let calm = self.starving == 0 && self.drain == DrainState::Active;
+        let calm = self.unrest == 0;
         let Some(key) = self.keys.get_mut(id.index()).filter(|key| calm && key.generation == id.generation)
         else {
             return Lending::ByCore;
@@ -34,11 +33,10 @@ impl Core {
             }
         }
         while slot != NONE {
-            let newer = self.slots.newer(slot);
+            let newer = self.slots.newer(&key.idle, slot);
             if slot < places {
                 self.slots.unlink(&mut key.idle, slot);
                 self.slots[slot].phase = Phase::InUse;
-                self.slots[slot].told = Told::NotYet;
                 each(self.slots.id(slot), self.slots.known(slot));
             }
             slot = newer;
@@ -48,13 +46,9 @@ impl Core {
 
     /// Gets one back that is idle. Several come in the order in which they became idle.
     pub(crate) fn get_back(&mut self, index: u32, known: Known) {
-        let uses = self.slots[index].uses;
         self.catch_up(index, known);
         let slot = &mut self.slots[index];
         debug_assert_eq!(slot.phase, Phase::InUse, "it was given away");
-        if slot.uses != uses {
-            slot.checked = known.since;
-        }
         slot.fresh_until = known.fresh_until;
         let key = &mut self.keys[slot.key as usize];
         let newest = key.idle.newest;
@@ -76,7 +70,6 @@ impl Core {
         key.counts.misses += u64::from(slot.uses == 0);
         slot.uses = known.uses;
         slot.since = known.since;
-        slot.told = Told::NotYet;
     }
 
     /// What whoever lends a resource must know of it.

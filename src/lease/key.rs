@@ -17,6 +17,8 @@ pub(super) struct Key {
     pub(super) any: Line,
     /// Those who want a new connection.
     pub(super) new: Line,
+    /// How many stand in both lines.
+    pub(super) waiting: u32,
     /// Resources in any phase. Invariant: idle, in use, connecting, validating and closing together.
     pub(super) live: u32,
     pub(super) connecting: u32,
@@ -107,6 +109,7 @@ impl Key {
             idle: IdleStack::default(),
             any: Line::default(),
             new: Line::default(),
+            waiting: 0,
             live: 0,
             connecting: 0,
             validating: 0,
@@ -125,7 +128,7 @@ impl Key {
     }
 
     pub(super) const fn waiters(&self) -> u32 {
-        self.any.len + self.new.len
+        self.waiting
     }
 
     /// Resources that somebody holds.
@@ -141,7 +144,7 @@ impl Key {
     /// Whether what is given back may simply become idle.
     #[inline]
     pub(super) const fn is_calm(&self) -> bool {
-        self.any.first == NONE && self.new.first == NONE && self.live <= self.terms.max_size
+        self.waiting == 0 && self.live <= self.terms.max_size
     }
 
     /// Validations that were begun for somebody who waits.

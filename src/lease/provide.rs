@@ -7,7 +7,7 @@ use super::ids::SlotId;
 use super::key::{Key, Room};
 use super::line::{Failure, Standing, Want};
 use super::protocol::{CloseReason, Command};
-use super::slots::{Errand, NONE, Phase, Slot, Told, Work};
+use super::slots::{Errand, NONE, Phase, Slot, Work};
 use crate::breaker::Ask;
 use crate::clock::Nanos;
 use crate::drain::DrainState;
@@ -33,7 +33,6 @@ pub(super) enum Placed {
 #[inline]
 pub(super) fn lend(slot: &mut Slot, counts: &mut Counts, index: u32, now: Nanos) -> SlotId {
     slot.phase = Phase::InUse;
-    slot.told = Told::NotYet;
     slot.since = now;
     slot.uses += 1;
     counts.acquisitions += 1;
@@ -92,7 +91,7 @@ impl Core {
         let key = &mut self.keys[of as usize];
         let near = key.errands.round.as_ref().map_or(NONE, |round| round.cursor.slot);
         let slot = &mut self.slots[index];
-        slot.fresh_until = key.terms.validate_after.after(slot.checked).min(slot.ends);
+        slot.fresh_until = key.terms.validate_after.after(slot.known_to_work()).min(slot.ends);
         if key.idle.newest == NONE || self.slots[key.idle.newest].since <= since {
             self.slots.push(&mut key.idle, index);
         } else {
@@ -165,8 +164,9 @@ impl Core {
         if newest == NONE {
             return None;
         }
-        self.slots.pop(&mut key.idle);
-        Some(lend(&mut self.slots[newest], &mut key.counts, newest, now))
+        let slot = &mut self.slots[newest];
+        slot.leave_top(&mut key.idle);
+        Some(lend(slot, &mut key.counts, newest, now))
     }
 
     /// Closes the newest idle ones as long as their lifetime is over.
@@ -190,7 +190,7 @@ impl Core {
     pub(super) fn take_from_idle(&mut self, index: u32) {
         let key = &mut self.keys[self.slots[index].key as usize];
         if let Some(round) = key.errands.round.as_mut().filter(|round| round.cursor.slot == index) {
-            round.cursor = self.slots.cursor(self.slots.newer(index));
+            round.cursor = self.slots.cursor(self.slots.newer(&key.idle, index));
         }
         self.slots.unlink(&mut key.idle, index);
     }
@@ -248,9 +248,11 @@ impl Core {
     pub(super) fn leave(&mut self, index: u32, standing: Standing) {
         let waiter = self.waiters.at(index);
         let key = waiter.key;
+        let of = &mut self.keys[key as usize];
+        of.waiting -= 1;
         let line = match waiter.want {
-            Want::Any => &mut self.keys[key as usize].any,
-            Want::New => &mut self.keys[key as usize].new,
+            Want::Any => &mut of.any,
+            Want::New => &mut of.new,
         };
         self.waiters.leave(line, index, standing);
         self.waiter_timers.disarm(index);
@@ -480,6 +482,11 @@ impl Core {
         }
     }
 
+    /// Sums up whether anything but lending and taking back can happen.
+    pub(super) fn note_unrest(&mut self) {
+        self.unrest = self.starving + u32::from(self.drain != DrainState::Active);
+    }
+
     /// Writes down whether a key waits for room that other keys have.
     fn note_room(&mut self, index: u32, room: Room) {
         match (std::mem::replace(&mut self.keys[index as usize].room, room), room) {
@@ -487,6 +494,7 @@ impl Core {
             (Room::Starving, Room::Enough) => self.starving -= 1,
             (Room::Enough, Room::Enough) | (Room::Starving, Room::Starving) => {}
         }
+        self.note_unrest();
     }
 }
 
