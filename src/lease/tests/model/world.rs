@@ -124,7 +124,10 @@ impl World {
     fn acquire_idle(&mut self, key: usize) {
         let slot = self.core.acquire_idle(self.model.keys[key].id, self.model.now);
         match slot {
-            Some(slot) => self.model.leased_at_once(slot, key, Patience::Endless, false),
+            Some(slot) => {
+                assert_eq!(self.model.waiters(key), 0, "a newcomer passes those who wait");
+                self.model.leased_at_once(slot, key, Patience::Endless, false);
+            }
             None => {
                 let fresh = (0..self.model.resources.len()).filter(|at| {
                     let resource = &self.model.resources[*at];
