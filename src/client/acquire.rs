@@ -223,21 +223,24 @@ enum Looks {
     Broken,
 }
 
-/// What is idle and works, without waiting; else the pool comes back. One that does not work is closed.
+/// What is idle and works, without waiting. One that does not work is closed.
 #[inline(always)]
 fn take_idle<B: Backend>(
-    pool: Arc<Shared<B>>,
+    pool: &Arc<Shared<B>>,
     want: Want,
     place: &'static Location<'static>,
-) -> Result<PooledConnection<B>, Arc<Shared<B>>> {
+) -> Option<PooledConnection<B>> {
     if want == Want::New {
-        return Err(pool);
+        return None;
     }
-    let Some(lent) = pool.take_idle() else { return Err(pool) };
-    match lease(pool, lent, place) {
-        (lease, Looks::Well) => Ok(lease),
-        // Nobody waited when this one was idle, so nobody is passed by asking again.
-        (bad, Looks::Broken) => Err(bad.discard_and_tell_whose()),
+    let lent = pool.take_idle()?;
+    match lease(Arc::clone(pool), lent, place) {
+        (lease, Looks::Well) => Some(lease),
+        (bad, Looks::Broken) => {
+            // Nobody waited when this one was idle, so nobody is passed by asking again.
+            bad.discard();
+            None
+        }
     }
 }
 
@@ -255,9 +258,9 @@ pub(super) fn acquire<B: Backend>(
     if log::log_enabled!(log::Level::Debug) {
         return acquire_and_log(pool, want, patience, place);
     }
-    match take_idle(Arc::clone(pool), want, place) {
-        Ok(lease) => Ok(lease),
-        Err(pool) => acquire_slowly(pool, want, patience, place),
+    match take_idle(pool, want, place) {
+        Some(lease) => Ok(lease),
+        None => acquire_slowly(pool, want, patience, place),
     }
 }
 
@@ -271,9 +274,9 @@ fn acquire_and_log<B: Backend>(
     place: &'static Location<'static>,
 ) -> Leased<B> {
     let begun = log_before(pool);
-    let result = match take_idle(Arc::clone(pool), want, place) {
-        Ok(lease) => Ok(lease),
-        Err(pool) => acquire_slowly(pool, want, patience, place),
+    let result = match take_idle(pool, want, place) {
+        Some(lease) => Ok(lease),
+        None => acquire_slowly(pool, want, patience, place),
     };
     log_after(pool, begun, &result);
     result
@@ -295,13 +298,13 @@ fn log_after<B: Backend>(pool: &Arc<Shared<B>>, begun: Nanos, result: &Leased<B>
 #[cold]
 #[inline(never)]
 fn acquire_slowly<B: Backend>(
-    pool: Arc<Shared<B>>,
+    pool: &Arc<Shared<B>>,
     want: Want,
     patience: Option<Duration>,
     place: &'static Location<'static>,
 ) -> Leased<B> {
     let patience = patience.or(pool.config.acquire_timeout);
-    Request::new(pool, want, patience, place).wait()
+    Request::new(Arc::clone(pool), want, patience, place).wait()
 }
 
 /// Has `function` called with a lease: at once if one is idle, else by a connector thread.
@@ -364,54 +367,83 @@ fn call<B: Backend>(function: Box<dyn FnOnce(Leased<B>) + Send>, result: Leased<
 ///
 /// ```
 /// # use socketpool::{Backend, Acquire, PooledConnection, PoolError};
-/// async fn first<B: Backend>(lease: Acquire<B>) -> Result<PooledConnection<B>, PoolError<B::Error>> {
+/// async fn first<B: Backend>(lease: Acquire<'_, B>) -> Result<PooledConnection<B>, PoolError<B::Error>> {
 ///     lease.await
 /// }
 /// ```
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct Acquire<B: Backend> {
+pub struct Acquire<'a, B: Backend> {
+    pool: Whose<'a, B>,
     standing: Standing<B>,
     want: Want,
+    /// The pool's own if there is none.
     patience: Option<Duration>,
     place: &'static Location<'static>,
 }
 
+/// The pool that is asked.
+enum Whose<'a, B: Backend> {
+    Lent(&'a Arc<Shared<B>>),
+    Own(Arc<Shared<B>>),
+}
+
+impl<B: Backend> Whose<'_, B> {
+    #[inline(always)]
+    fn get(&self) -> &Arc<Shared<B>> {
+        match self {
+            Self::Lent(pool) => pool,
+            Self::Own(pool) => pool,
+        }
+    }
+}
+
 enum Standing<B: Backend> {
-    NotAsked(Arc<Shared<B>>),
+    NotAsked,
     InLine(Request<B>, WaiterId),
     Done,
 }
 
-impl<B: Backend> Acquire<B> {
+impl<'a, B: Backend> Acquire<'a, B> {
     #[inline]
     pub(super) fn new(
-        pool: &Arc<Shared<B>>,
+        pool: &'a Arc<Shared<B>>,
         want: Want,
         patience: Option<Duration>,
         place: &'static Location<'static>,
     ) -> Self {
-        Self { standing: Standing::NotAsked(Arc::clone(pool)), want, patience, place }
+        Self { pool: Whose::Lent(pool), standing: Standing::NotAsked, want, patience, place }
+    }
+
+    /// The same future with a share in the pool in place of the borrow: for a task or a struct that outlives the handle
+    /// it came from. It keeps its place in line. It does not keep the pool open: when the last handle is dropped it
+    /// ends with [`PoolError::Closed`].
+    ///
+    /// ```
+    /// # use socketpool::{Acquire, Backend, Pool};
+    /// fn apart<B: Backend>(pool: &Pool<B>) -> Acquire<'static, B> {
+    ///     pool.acquire_async().into_owned()
+    /// }
+    /// ```
+    pub fn into_owned(mut self) -> Acquire<'static, B> {
+        let pool = Whose::Own(Arc::clone(self.pool.get()));
+        let standing = std::mem::replace(&mut self.standing, Standing::Done);
+        Acquire { pool, standing, want: self.want, patience: self.patience, place: self.place }
     }
 
     #[inline(always)]
     fn poll_quietly(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
-        let pool = match std::mem::replace(&mut self.standing, Standing::Done) {
-            Standing::NotAsked(pool) => pool,
-            Standing::InLine(request, _) if request.pool.is_inherited() => {
-                return Poll::Ready(Err(PoolError::Closed));
-            }
-            Standing::InLine(request, waiter) => return self.look(request, waiter, context),
+        match std::mem::replace(&mut self.standing, Standing::Done) {
             Standing::Done => panic!("polled after it was done"),
-        };
-        if pool.is_inherited() {
-            return Poll::Ready(Err(PoolError::Closed));
+            _ if self.pool.get().is_inherited() => return Poll::Ready(Err(PoolError::Closed)),
+            Standing::InLine(request, waiter) => return self.look(request, waiter, context),
+            Standing::NotAsked => {}
         }
-        let pool = match take_idle(pool, self.want, self.place) {
-            Ok(lease) => return Poll::Ready(Ok(lease)),
-            Err(pool) => pool,
-        };
-        let request =
-            Request { pool, want: self.want, patience: self.patience, place: self.place, asked: None };
+        if let Some(lease) = take_idle(self.pool.get(), self.want, self.place) {
+            return Poll::Ready(Ok(lease));
+        }
+        let pool = Arc::clone(self.pool.get());
+        let patience = self.patience.or(pool.config.acquire_timeout);
+        let request = Request { pool, want: self.want, patience, place: self.place, asked: None };
         self.stand_in_line(request, None, context)
     }
 
@@ -419,14 +451,14 @@ impl<B: Backend> Acquire<B> {
     #[cold]
     #[inline(never)]
     fn poll_and_log(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
-        let (pool, begun) = match &self.standing {
-            Standing::NotAsked(pool) if !pool.is_inherited() => (Arc::clone(pool), log_before(pool)),
-            Standing::InLine(request, _) => (Arc::clone(&request.pool), request.asked.unwrap_or_default()),
-            Standing::NotAsked(_) | Standing::Done => return self.poll_quietly(context),
+        let begun = match &self.standing {
+            Standing::NotAsked if !self.pool.get().is_inherited() => log_before(self.pool.get()),
+            Standing::InLine(request, _) => request.asked.unwrap_or_default(),
+            Standing::NotAsked | Standing::Done => return self.poll_quietly(context),
         };
         let poll = self.poll_quietly(context);
         if let Poll::Ready(result) = &poll {
-            log_after(&pool, begun, result);
+            log_after(self.pool.get(), begun, result);
         }
         poll
     }
@@ -492,7 +524,7 @@ impl<B: Backend> Request<B> {
     }
 }
 
-impl<B: Backend> Future for Acquire<B> {
+impl<B: Backend> Future for Acquire<'_, B> {
     type Output = Leased<B>;
 
     #[inline]
@@ -504,7 +536,7 @@ impl<B: Backend> Future for Acquire<B> {
     }
 }
 
-impl<B: Backend> Drop for Acquire<B> {
+impl<B: Backend> Drop for Acquire<'_, B> {
     #[inline]
     fn drop(&mut self) {
         if let Standing::InLine(request, waiter) = &self.standing {
@@ -513,10 +545,10 @@ impl<B: Backend> Drop for Acquire<B> {
     }
 }
 
-impl<B: Backend> fmt::Debug for Acquire<B> {
+impl<B: Backend> fmt::Debug for Acquire<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let standing = match self.standing {
-            Standing::NotAsked(_) => "not asked",
+            Standing::NotAsked => "not asked",
             Standing::InLine(..) => "in line",
             Standing::Done => "done",
         };

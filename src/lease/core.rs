@@ -205,6 +205,7 @@ impl Core {
                 let key = self.connect_failed(id.index, why, now);
                 self.vacate(id.index, now);
                 self.provide(key, now);
+                self.restore_minimum(key, now);
             }
             (Some(Phase::Overdue), Ok(())) => self.close_late(id.index),
             (Some(Phase::Overdue), Err(_)) => self.end_closing(id.index, now),
@@ -466,6 +467,7 @@ impl Core {
         let slot = &mut self.slots[index];
         let key = &mut self.keys[slot.key as usize];
         key.connecting -= 1;
+        let is_back = key.breaker.state(now) == BreakerState::HalfOpen;
         if let Some(attempt) = slot.attempt.take() {
             key.breaker.succeeded(attempt);
         }
@@ -479,6 +481,10 @@ impl Core {
         self.end_errand(index, Ok(()), now);
         self.place(index, now);
         self.provide(key, now);
+        if is_back {
+            // While one was a probe, no other could begin.
+            self.restore_minimum(key, now);
+        }
     }
 
     /// Counts the failure and tells the breaker; the slot is still there.

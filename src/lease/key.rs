@@ -3,7 +3,7 @@
 use super::adaptive::Adaptive;
 use super::counts::{Counts, Waits};
 use super::line::Line;
-use super::slots::IdleStack;
+use super::slots::{IdleStack, NONE};
 use super::terms::Terms;
 use crate::breaker::Breaker;
 use crate::clock::Nanos;
@@ -155,7 +155,23 @@ impl Key {
     /// Whether more wait than something is on its way for. A validation in the background is not counted on: it may
     /// take long.
     pub(super) fn lacks(&self) -> bool {
-        self.waiters() > self.connecting + self.validating_for_waiters() || self.new.len > self.connecting
+        self.missing() > 0
+    }
+
+    /// For how many who wait nothing is on its way.
+    pub(super) fn missing(&self) -> u32 {
+        let any = self.waiters().saturating_sub(self.connecting + self.validating_for_waiters());
+        any.max(self.new.len.saturating_sub(self.connecting))
+    }
+
+    /// How many more the key could connect for those who wait, if the pool had room for them.
+    pub(super) fn wishes(&self) -> u32 {
+        self.missing().min(self.terms.max_size.saturating_sub(self.staying()))
+    }
+
+    /// Whether an idle one, which was used, keeps the place of a new one that somebody waits for.
+    pub(super) const fn has_one_in_the_way(&self) -> bool {
+        self.idle.oldest != NONE && self.new.len > self.connecting + self.closing
     }
 
     /// Whether one that is idle can go without falling below the minimum.

@@ -108,9 +108,13 @@ impl Core {
             while self.keys[index].idle.oldest != NONE {
                 self.close_idle(self.keys[index].idle.oldest, CloseReason::Closing, now);
             }
-            if let Some(warming) = &mut self.keys[index].errands.warming {
+            let key = &mut self.keys[index];
+            if let Some(warming) = &mut key.errands.warming {
                 warming.failed += std::mem::take(&mut warming.left);
             }
+            // What is due only while newcomers are taken would stay due for ever.
+            (key.times.health_check, key.times.adaptive) = (Nanos::MAX, Nanos::MAX);
+            self.arm_key(index as u32);
             self.end_errands(index as u32);
         }
         self.end_drain();
@@ -250,6 +254,7 @@ impl Core {
         let key = self.connect_failed(index, ConnectFailed::TimedOut, now);
         self.be_overdue(index, now);
         self.provide(key, now);
+        self.restore_minimum(key, now);
     }
 
     fn validation_is_overdue(&mut self, index: u32, now: Nanos) {
@@ -299,6 +304,10 @@ impl Core {
         }
         if self.drain == DrainState::Active {
             self.upkeep(index, now);
+        } else {
+            // Else they would be due for ever, and `tick` would never be done with them.
+            let times = &mut self.keys[at].times;
+            (times.health_check, times.adaptive) = (Nanos::MAX, Nanos::MAX);
         }
         if now >= self.keys[at].times.leak_check {
             self.keys[at].times.leak_check = self.keys[at].terms.leak_check_interval().after(now);

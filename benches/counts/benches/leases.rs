@@ -1,16 +1,20 @@
 //! How many instructions a pair of acquire and release takes when nobody waits, by callgrind: our pool through both of
-//! its doors beside a stack below a lock and the usual pool for threads. Other peers, and what happens when many wait,
+//! its doors, and its core alone, beside a stack below a lock and the usual pool for threads. Other peers, and what happens when many wait,
 //! are timed in `benches/peers`, program `pools`.
 //!
 //! What is counted are the functions of `counted`, and what they call; a name ends with how many pairs a count is of.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::hint::black_box;
 use std::ops::{Deref, DerefMut};
+use std::pin::pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
 
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EntryPoint, LibraryBenchmarkConfig};
+use socketpool::{LeasePairs, Manager, Pool, PoolConfig, Timeouts};
 
 /// What is counted.
 mod counted {
@@ -30,7 +34,13 @@ mod counted {
         }
     }
 
-    #[cfg(ours)]
+    #[inline(never)]
+    pub(super) fn core(core: &mut LeasePairs) {
+        for _ in 0..PAIRS {
+            assert!(black_box(core.pair()));
+        }
+    }
+
     #[inline(never)]
     pub(super) fn blocking(pool: &Pool<NoOp>) {
         for _ in 0..PAIRS {
@@ -39,7 +49,6 @@ mod counted {
     }
 
     /// One poll is enough, since one is idle.
-    #[cfg(ours)]
     #[inline(never)]
     pub(super) fn asynchronous(pool: &Pool<NoOp>) {
         let mut context = Context::from_waker(Waker::noop());
@@ -138,74 +147,53 @@ library_benchmark_group!(
     benchmarks = lease_mutex_vec, lease_r2d2
 );
 
-/// Our own pool; compiled with `RUSTFLAGS='--cfg ours'` until the library has it. A third row belongs here: the core
-/// behind `&mut`, without lock or waker.
-#[cfg(ours)]
-mod ours {
-    use super::{Infallible, NoOp};
-    pub(super) use socketpool::Pool;
-    use socketpool::{Manager, PoolConfig};
-    pub(super) use std::future::Future;
-    pub(super) use std::pin::pin;
-    pub(super) use std::task::{Context, Poll, Waker};
+impl Manager for NoOp {
+    type Connection = u64;
+    type Error = Infallible;
 
-    impl Manager for NoOp {
-        type Connection = u64;
-        type Error = Infallible;
-
-        fn connect(&self) -> Result<u64, Infallible> {
-            Ok(0)
-        }
-
-        fn validate(&self, _: &mut u64) -> Result<(), Infallible> {
-            Ok(())
-        }
-
-        fn is_broken(&self, _: &mut u64) -> bool {
-            false
-        }
-    }
-
-    /// All connections are made when it is handed over.
-    pub(super) fn pool(size: u32) -> Pool<NoOp> {
-        let config = PoolConfig { max_size: size, ..Default::default() };
-        let pool = Pool::builder(NoOp).config(config).build().expect("limits of a bench are valid");
-        drop((0..size).map(|_| pool.acquire().expect("there is room")).collect::<Vec<_>>());
-        pool
+    fn connect(&self, _: &Timeouts) -> Result<u64, Infallible> {
+        Ok(0)
     }
 }
-#[cfg(ours)]
-use ours::{Context, Future, Poll, Pool, Waker, pin};
 
-#[cfg(ours)]
-#[library_benchmark(setup = ours::pool)]
+/// All connections are made when it is handed over.
+fn pool(size: u32) -> Pool<NoOp> {
+    let config = PoolConfig { max_size: size, ..Default::default() };
+    let pool = Pool::builder(NoOp).config(config).build().expect("limits of a bench are valid");
+    drop((0..size).map(|_| pool.acquire().expect("there is room")).collect::<Vec<_>>());
+    pool
+}
+
+fn core(_: u32) -> LeasePairs {
+    LeasePairs::new()
+}
+
+#[library_benchmark(setup = core)]
+#[bench::of_4_x1000(4)]
+fn lease_core(mut core: LeasePairs) -> LeasePairs {
+    counted::core(&mut core);
+    core
+}
+
+#[library_benchmark(setup = pool)]
 #[bench::of_4_x1000(4)]
 fn lease_blocking(pool: Pool<NoOp>) -> Pool<NoOp> {
     counted::blocking(&pool);
     pool
 }
 
-#[cfg(ours)]
-#[library_benchmark(setup = ours::pool)]
+#[library_benchmark(setup = pool)]
 #[bench::of_4_x1000(4)]
 fn lease_async(pool: Pool<NoOp>) -> Pool<NoOp> {
     counted::asynchronous(&pool);
     pool
 }
 
-#[cfg(ours)]
 library_benchmark_group!(
     name = own;
-    benchmarks = lease_blocking, lease_async
+    benchmarks = lease_core, lease_blocking, lease_async
 );
 
-#[cfg(not(ours))]
-main!(
-    config = LibraryBenchmarkConfig::default()
-        .tool(Callgrind::default().entry_point(EntryPoint::Custom("leases::counted::*".to_owned())));
-    library_benchmark_groups = peers
-);
-#[cfg(ours)]
 main!(
     config = LibraryBenchmarkConfig::default()
         .tool(Callgrind::default().entry_point(EntryPoint::Custom("leases::counted::*".to_owned())));
