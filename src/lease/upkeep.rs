@@ -296,6 +296,10 @@ impl Core {
         }
         if self.drain == DrainState::Active {
             self.upkeep(index, now);
+        } else {
+            // Else they would be due for ever, and `tick` would never be done with them.
+            let times = &mut self.keys[at].times;
+            (times.health_check, times.adaptive) = (Nanos::MAX, Nanos::MAX);
         }
         if now >= self.keys[at].times.leak_check {
             self.keys[at].times.leak_check = self.keys[at].terms.leak_check_interval().after(now);
