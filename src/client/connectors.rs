@@ -100,6 +100,11 @@ impl Connectors {
             if let Some(jobs) = state.waiting.pop_front() {
                 return Some(jobs);
             }
+            if state.threads - state.stuck > MOST {
+                // It was stuck, and another was made in its place.
+                state.threads -= 1;
+                return None;
+            }
             state.resting += 1;
             let (back, waited) = self.work.wait_timeout(state, REST).unwrap_or_else(PoisonError::into_inner);
             state = back;
