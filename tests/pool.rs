@@ -1,0 +1,20 @@
+//! The pool of connections that a program makes itself, `Pool`: on a clock that is turned by hand, among threads, and
+//! under futures that are dropped wherever one can be dropped.
+
+#[path = "pool/fake.rs"]
+mod fake;
+#[path = "pool/scene.rs"]
+mod scene;
+#[path = "pool/waiters.rs"]
+mod waiters;
+
+#[path = "pool/adaptive.rs"]
+mod adaptive;
+#[path = "pool/failing.rs"]
+mod failing;
+#[path = "pool/leaks.rs"]
+mod leaks;
+#[path = "pool/upkeep.rs"]
+mod upkeep;
+#[path = "pool/warming.rs"]
+mod warming;
