@@ -10,10 +10,20 @@ mod waiters;
 
 #[path = "pool/adaptive.rs"]
 mod adaptive;
+#[path = "pool/closing.rs"]
+mod closing;
+#[path = "pool/contention.rs"]
+mod contention;
 #[path = "pool/failing.rs"]
 mod failing;
 #[path = "pool/leaks.rs"]
 mod leaks;
+#[path = "pool/order.rs"]
+mod order;
+#[path = "pool/seeds.rs"]
+mod seeds;
+#[path = "pool/stranded.rs"]
+mod stranded;
 #[path = "pool/upkeep.rs"]
 mod upkeep;
 #[path = "pool/warming.rs"]
