@@ -10,6 +10,10 @@ mod waiters;
 
 #[path = "pool/adaptive.rs"]
 mod adaptive;
+#[path = "pool/asynchronous.rs"]
+mod asynchronous;
+#[path = "pool/cancelled.rs"]
+mod cancelled;
 #[path = "pool/closing.rs"]
 mod closing;
 #[path = "pool/contention.rs"]
@@ -20,11 +24,15 @@ mod failing;
 mod leaks;
 #[path = "pool/order.rs"]
 mod order;
+#[path = "pool/panics.rs"]
+mod panics;
 #[path = "pool/seeds.rs"]
 mod seeds;
 #[path = "pool/stranded.rs"]
 mod stranded;
 #[path = "pool/upkeep.rs"]
 mod upkeep;
+#[path = "pool/wakes.rs"]
+mod wakes;
 #[path = "pool/warming.rs"]
 mod warming;
