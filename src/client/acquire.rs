@@ -123,7 +123,8 @@ impl<B: Backend> Request<B> {
                 self.pool.do_jobs();
             }
             let mut inner = self.pool.lock();
-            if let Some(given) = inner.outcome(waiter) {
+            if let Some((given, _wake)) = inner.outcome(waiter) {
+                drop(inner);
                 return given;
             }
             let now = self.pool.now();
@@ -396,7 +397,8 @@ impl<B: Backend> Request<B> {
     /// What has become of a waiter; if nothing yet, `context` is who is woken from now on.
     fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
         let mut inner = self.pool.lock();
-        if let Some(given) = inner.outcome(waiter) {
+        if let Some((given, _wake)) = inner.outcome(waiter) {
+            drop(inner);
             return Some(given);
         }
         if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
@@ -406,7 +408,7 @@ impl<B: Backend> Request<B> {
         // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
         let waker = Wake::Waker(context.waker().clone());
         let mut inner = self.pool.lock();
-        if let Some(given) = inner.outcome(waiter) {
+        if let Some((given, _old)) = inner.outcome(waiter) {
             drop(inner);
             return Some(given);
         }

@@ -179,10 +179,12 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// What has become of one who waits, with the connection.
-    pub(super) fn outcome(&mut self, waiter: WaiterId) -> Option<Given<B>> {
+    /// What has become of one who waits, with the connection. Whoever would have been woken for it comes along: his place
+    /// goes to the next, and he is the application's, so he must not be dropped under the lock.
+    pub(super) fn outcome(&mut self, waiter: WaiterId) -> Option<(Given<B>, Wake<B>)> {
         let outcome = self.core.outcome(waiter)?;
-        Some(outcome.map(|slot| self.take(slot)))
+        let wake = std::mem::replace(self.wake(waiter), Wake::Nobody);
+        Some((outcome.map(|slot| self.take(slot)), wake))
     }
 
     /// What the core has lent, with the right to bring it back without the lock.
@@ -365,6 +367,8 @@ impl<B: Backend> Inner<B> {
                     self.over.not_working = failed;
                     woken.settled = true;
                 }
+                // He has found out by himself, and somebody else may have his place.
+                Command::Grant(waiter, _) | Command::Fail(waiter) if !self.core.is_known(waiter) => {}
                 Command::Grant(waiter, _) | Command::Fail(waiter) => {
                     let wake = self.wake(waiter);
                     if matches!(wake, Wake::Callback(_)) {

@@ -148,6 +148,30 @@ fn grant_and_timeout() {
     });
 }
 
+/// Several are told at the same time that their patience is over, more than are woken for one visit to the lock. One of them
+/// finds out before he is woken and stands in line again: the call that was meant for him then is not taken for the next.
+#[test]
+fn timeout_and_enter_wait() {
+    explore("timeout_and_enter_wait", INTERRUPTIONS, || {
+        let world = World::new(1, 1);
+        let held = world.lease();
+        let waiting = || Box::pin(world.pool.acquire_timeout_async(Some(PATIENCE)));
+        let (mut first, mut second) = (waiting(), waiting());
+        assert!(poll_once(first.as_mut()).is_pending() && poll_once(second.as_mut()).is_pending());
+        let other = world.clone();
+        let thread = thread::spawn(move || {
+            assert!(matches!(block_on(second), Err(PoolError::Timeout { .. })));
+            other.use_one();
+        });
+        world.hand.advance(PATIENCE);
+        world.pool.tick();
+        assert!(matches!(block_on(first), Err(PoolError::Timeout { .. })));
+        drop(held);
+        thread.join().unwrap();
+        world.is_at_rest(1);
+    });
+}
+
 /// The pool is closed while somebody asks and somebody gives back.
 #[test]
 fn close_and_acquire() {
@@ -379,6 +403,15 @@ const FRESH: Known = Known { fresh_until: Nanos::MAX, since: Nanos::ZERO, uses: 
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     let waker = Waker::from(parking::current().0);
     future.poll(&mut Context::from_waker(&waker))
+}
+
+fn block_on<F: Future>(mut future: Pin<Box<F>>) -> F::Output {
+    loop {
+        match poll_once(future.as_mut()) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => parking::park(),
+        }
+    }
 }
 
 /// Tells a story in every order that takes no more than so many interruptions.

@@ -47,11 +47,10 @@ impl<B: Backend> Shared<B> {
             }
             Job::Call(waiter) => {
                 let mut inner = self.lock();
-                let wake = std::mem::replace(inner.wake(waiter), Wake::Nobody);
                 let outcome = inner.outcome(waiter);
                 self.leave(inner);
-                if let (Wake::Callback(callback), Some(outcome)) = (wake, outcome) {
-                    callback(outcome);
+                if let Some((given, Wake::Callback(callback))) = outcome {
+                    callback(given);
                 }
             }
             Job::Tell(slot) => {

@@ -191,6 +191,11 @@ impl Core {
         Some(outcome)
     }
 
+    /// Whether a waiter is in line, or has an outcome to collect.
+    pub(crate) fn is_known(&self, id: WaiterId) -> bool {
+        self.waiters.find(id).is_some()
+    }
+
     /// What came of [`Command::Connect`]. A resource that comes too late is closed: it must be kept for
     /// [`Command::Close`].
     pub(crate) fn connected(
