@@ -216,6 +216,9 @@ impl<B: Backend> Shared<B> {
             if matches!(self.driver, Drive::Hand) {
                 inner.gather();
                 inner.core.tick(self.now());
+                // What has come of it may be what is waited for.
+                self.leave(inner);
+                inner = self.lock();
             }
         }
     }
