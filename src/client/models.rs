@@ -231,6 +231,27 @@ fn resize_and_enter_wait() {
     });
 }
 
+/// Counters are looked at while a connection that nobody has had is lent and comes back.
+#[test]
+fn pop_and_stats() {
+    explore("pop_and_stats", INTERRUPTIONS, || {
+        let world = World::warmed();
+        let other = world.clone();
+        let thread = thread::spawn(move || other.use_one());
+        let mut seen = (0, 0);
+        for _ in 0..2 {
+            let stats = world.pool.stats();
+            let now = (stats.total_acquisitions, stats.total_releases);
+            assert!(seen.0 <= now.0 && seen.1 <= now.1 && now.1 <= now.0, "{seen:?}, then {now:?}");
+            seen = now;
+        }
+        thread.join().unwrap();
+        let stats = world.pool.stats();
+        assert_eq!((stats.total_acquisitions, stats.total_releases), (1, 1));
+        world.is_at_rest(1);
+    });
+}
+
 /// A pool whose connections are numbers.
 #[derive(Clone)]
 struct World {
@@ -242,17 +263,25 @@ struct World {
 impl World {
     /// A pool of at most `most` connections, of which some have been lent and are idle in the stack.
     fn new(most: u32, made: u32) -> Self {
-        let world = Self::empty(most);
+        let world = Self::empty(most, 0);
         let leases: Vec<_> = (0..made).map(|_| world.lease()).collect();
         drop(leases);
         world
     }
 
-    fn empty(max_size: u32) -> Self {
+    /// A pool of one connection that nobody has had yet. It is idle in the stack.
+    fn warmed() -> Self {
+        let world = Self::empty(1, 1);
+        world.pool.warm().unwrap();
+        world
+    }
+
+    fn empty(max_size: u32, min_size: u32) -> Self {
         let tally = Arc::new(Tally::default());
         let (clock, hand) = Clock::manual();
         let config = PoolConfig {
             max_size,
+            min_size,
             idle_timeout: None,
             max_lifetime: None,
             acquire_timeout: None,

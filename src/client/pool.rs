@@ -630,7 +630,7 @@ impl<B: Backend> Pool<B> {
         }
         let shared = self.shared();
         let mut inner = shared.visit();
-        inner.catch_up();
+        inner.catch_up(shared.now());
         let stats = inner.stats(shared.key);
         shared.leave(inner);
         stats

@@ -214,8 +214,7 @@ impl<B: Backend> Shared<B> {
             let span = deadline.min(inner.core.next_deadline()).since(now).min(LONGEST_WAIT);
             inner = self.settled.wait_timeout(inner, span).unwrap_or_else(PoisonError::into_inner).0;
             if matches!(self.driver, Drive::Hand) {
-                inner.gather();
-                inner.core.tick(self.now());
+                inner.tick(self.now());
                 // What has come of it may be what is waited for.
                 self.leave(inner);
                 inner = self.lock();
@@ -225,10 +224,9 @@ impl<B: Backend> Shared<B> {
 
     /// Does what is due and says when something is due next.
     pub(super) fn tick_now(self: &Arc<Self>) -> Nanos {
-        let mut inner = self.visit();
-        inner.catch_up();
+        let mut inner = self.lock();
         inner.armed = Nanos::MAX;
-        inner.core.tick(self.now());
+        inner.tick(self.now());
         self.leave(inner);
         self.lock().core.next_deadline()
     }
@@ -253,3 +251,120 @@ impl<B: Backend> Drop for Shared<B> {
 
 /// No wait is longer than this without looking.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{Future, pending};
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::task::{Context, Poll, Wake, Waker};
+
+    use super::*;
+    use crate::client::{Acquire, Async, AsyncManager, BoxFuture, Executor, Manager, Pool, PoolError};
+    use crate::clock::Hand;
+
+    #[test]
+    fn what_a_waiter_was_lent_is_idle_since_it_came_back() {
+        let idle_timeout = Some(Duration::from_secs(60));
+        let (pool, hand) = numbers(PoolConfig { idle_timeout, health_check_interval: None, ..one() });
+        let lease = pool.acquire().unwrap();
+        hand.advance(Duration::from_secs(100));
+        drop(lease);
+        pool.tick();
+        assert_eq!(pool.stats().idle_connections, 1, "it has not been idle for a moment");
+        hand.advance(Duration::from_secs(61));
+        pool.tick();
+        assert_eq!(pool.stats().idle_connections, 0);
+    }
+
+    /// More waiters fail at once than are woken in one go. The last one has found out by himself and somebody else has his
+    /// place before he is called: that call is nobody's.
+    #[test]
+    fn a_call_for_somebody_who_has_gone_is_not_for_who_came_after_him() {
+        let (pool, hand) = numbers(one());
+        let lease = pool.acquire().unwrap();
+        let last = pool.acquire_timeout_async(Some(Duration::from_secs(2)));
+        let given = Arc::new(Mutex::new(None));
+        let caller =
+            Arc::new(Caller { pool: pool.clone(), last: Mutex::new(None), given: Arc::clone(&given) });
+        let mut last = Box::pin(last);
+        assert!(last.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        *caller.last.lock().unwrap() = Some(last);
+        let waker = Waker::from(caller);
+        let mut first: Vec<_> =
+            (0..4).map(|_| Box::pin(pool.acquire_timeout_async(Some(Duration::from_secs(1))))).collect();
+        for future in &mut first {
+            assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        hand.advance(Duration::from_secs(3));
+        pool.tick();
+        assert!(given.lock().unwrap().is_none(), "his turn has not come");
+        drop(lease);
+        pool.tick();
+        assert!(matches!(*given.lock().unwrap(), Some(Ok(()))));
+    }
+
+    #[test]
+    fn warming_by_hand_ends_when_the_connects_are_too_late() {
+        struct Never;
+        impl AsyncManager for Never {
+            type Connection = u32;
+            type Error = Infallible;
+
+            fn connect<'a>(&'a self, _: &'a Timeouts) -> BoxFuture<'a, Result<u32, Infallible>> {
+                Box::pin(pending())
+            }
+        }
+        struct Shelf(Mutex<Vec<BoxFuture<'static, ()>>>);
+        impl Executor for Shelf {
+            fn spawn(&self, task: BoxFuture<'static, ()>) {
+                self.0.lock().unwrap().push(task);
+            }
+        }
+        let connect_timeout = Some(Duration::from_millis(20));
+        let backend = Async::on(Never, Shelf(Mutex::new(Vec::new())));
+        let config = PoolConfig { min_size: 1, connect_timeout, ..one() };
+        let pool = Pool::builder(backend).config(config).driven_by_hand().build().unwrap();
+        assert!(matches!(pool.warm(), Err(PoolError::Connect(_))));
+    }
+
+    struct Numbers;
+
+    impl Manager for Numbers {
+        type Connection = u32;
+        type Error = Infallible;
+
+        fn connect(&self, _: &Timeouts) -> Result<u32, Infallible> {
+            Ok(7)
+        }
+    }
+
+    /// When woken, has the last one look for himself and another one take his place.
+    struct Caller {
+        pool: Pool<Numbers>,
+        last: Mutex<Option<Pin<Box<Acquire<Numbers>>>>>,
+        given: Arc<Mutex<Option<Result<(), ()>>>>,
+    }
+
+    impl Wake for Caller {
+        fn wake(self: Arc<Self>) {
+            let Some(mut last) = self.last.lock().unwrap().take() else { return };
+            let outcome = last.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(outcome, Poll::Ready(Err(PoolError::Timeout { .. }))));
+            let given = Arc::clone(&self.given);
+            self.pool.acquire_with(move |result| {
+                *given.lock().unwrap() = Some(result.map(drop).map_err(drop));
+            });
+        }
+    }
+
+    fn one() -> PoolConfig {
+        PoolConfig { max_size: 1, max_lifetime: None, validate_after: None, ..PoolConfig::default() }
+    }
+
+    fn numbers(config: PoolConfig) -> (Pool<Numbers>, Hand) {
+        let (clock, hand) = Clock::manual();
+        (Pool::builder(Numbers).config(config).clock(clock).driven_by_hand().build().unwrap(), hand)
+    }
+}

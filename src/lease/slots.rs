@@ -85,6 +85,8 @@ pub(super) enum Work {
 pub(super) enum Told {
     NotYet,
     Once,
+    /// Nothing is known of a lease: it was given away to be lent by somebody else.
+    Apart,
 }
 
 /// The idle ones of one key, the newest first.
