@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cargo bench                      # all of it
-//! cargo bench -- instructions      # one of: footprint, ratios, instructions
+//! cargo bench -- instructions      # one of: footprint, ratios, instructions, leases
 //! ```
 
 use std::fs;
@@ -21,13 +21,13 @@ fn main() -> ExitCode {
         arguments.iter().map(String::as_str).filter(|name| !name.starts_with('-')).collect();
     let target = target();
     let mut good = true;
-    for bench in ["footprint", "ratios", "instructions"] {
+    for bench in ["footprint", "ratios", "instructions", "leases"] {
         if !chosen.is_empty() && !chosen.contains(&bench) {
             continue;
         }
         println!("\n=== {bench}");
-        if bench == "instructions" {
-            good &= instructions(&target);
+        if matches!(bench, "instructions" | "leases") {
+            good &= count(bench, &target);
         } else {
             good &= run(bench, &target);
         }
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 /// Counts instructions, if there is something to count with.
-fn instructions(target: &Path) -> bool {
+fn count(bench: &str, target: &Path) -> bool {
     let mut missing = Vec::new();
     if version_of("valgrind").is_none() {
         missing.push("valgrind (Debian: apt-get install valgrind)".to_owned());
@@ -48,8 +48,8 @@ fn instructions(target: &Path) -> bool {
         eprintln!("\n!!! NO INSTRUCTIONS WERE COUNTED. Missing: {}", missing.join(", "));
         return false;
     }
-    let good = run("instructions", target);
-    print_table(&target.join("gungraun"));
+    let good = run(bench, target);
+    print_table(&target.join("gungraun/counts").join(bench));
     good
 }
 
@@ -95,10 +95,11 @@ fn collect(directory: &Path, rows: &mut Vec<(String, f64)>) {
     }
 }
 
-/// `callgrind.request.on_x8000.out` counts 8,000 operations.
+/// `callgrind.request.on_x8000.out` counts 8,000 operations. With several threads, `.t1.p1` is the one that does them.
 fn row(path: &Path) -> Option<(String, f64)> {
     let file = path.file_name()?.to_str()?;
     let name = file.strip_prefix("callgrind.")?.strip_suffix(".out")?;
+    let name = name.strip_suffix(".t1.p1").unwrap_or(name);
     let (what, times) = name.rsplit_once("_x")?;
     let text = fs::read_to_string(path).ok()?;
     let totals = text.lines().find_map(|line| line.strip_prefix("totals: "))?;

@@ -161,4 +161,10 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_state_is_written_by_its_word() {
+        let states = [State::Active, State::Draining, State::Drained];
+        assert_eq!(states.map(|state| format!("{state:<9}|")), ["active   |", "draining |", "drained  |"]);
+    }
 }

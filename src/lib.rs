@@ -1,4 +1,5 @@
-//! A pool for the connections a server has accepted, on a single-threaded readiness loop.
+//! A pool for the connections a server has accepted, on a single-threaded readiness loop; and pools of those that a program
+//! makes itself.
 //!
 //! [`SocketPool`] accepts connections, decides who may come in, buffers what waits, keeps deadlines and rates, closes
 //! what must go, drains, and measures all of it. The application pulls events and says what the bytes mean:
@@ -31,6 +32,13 @@
 //! # #[allow(unreachable_code)]
 //! # Ok::<(), socketpool::Error>(())
 //! ```
+//!
+//! # Client pools
+//!
+//! [`Pool`] is for the other direction: it lends connections that the program makes itself, to threads, futures and
+//! callbacks, which stand in one line. A [`Manager`] says how one is made, checked and closed; [`PoolConfig`] has the
+//! limits, [`PoolError`] what can come of an acquire, [`PoolStats`] what has happened. The guide is
+//! `docs/CLIENT-POOLS.md`.
 //!
 //! # What to read next
 //!
@@ -96,6 +104,9 @@ pub use health::{
     Cause, Causes, ConnectionInfo, Counters, Gauge, Memory, Phase, Quantiles, Snapshot, Verdict,
 };
 pub use id::{ConnId, ParseIdError};
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub use lease::LeasePairs;
 pub use net::{Address, Families, ListenOptions, PortSharing, Reactor};
 pub use peer::Peer;
 pub use reason::{Reason, Refusal};
@@ -115,3 +126,13 @@ pub(crate) fn model_cases() -> proptest::test_runner::Config {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles every Rust block of the guide to client pools.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/CLIENT-POOLS.md")]
+struct ClientPools;
+
+/// Compiles every Rust block of what those read who come from another pool.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/PORTING-POOLS.md")]
+struct PortingPools;

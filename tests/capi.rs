@@ -329,6 +329,41 @@ fn the_echo_of_the_examples_serves_and_drains() {
 }
 
 #[test]
+fn an_example_names_what_is_no_number_and_what_it_must_be() {
+    let refused = |program: &Program, arguments: &[&str], text: &str| {
+        // One that takes it would serve for ever.
+        let output = Command::new("timeout").arg("10").arg(&**program).args(arguments).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), format!("{text}\n"), "{arguments:?}");
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");
+    };
+    for (source, compiler, dialect, name) in [
+        ("examples/c/echo.c", "gcc", "c99", "echo"),
+        ("examples/c/guide_server.c", "gcc", "c99", "guide_server"),
+        ("examples/cpp/echo.cpp", "g++", "c++11", "echo"),
+    ] {
+        if !is_here(compiler) {
+            println!("SKIPPED: {compiler} is not here");
+            continue;
+        }
+        // So that no other test's program is taken away.
+        let program = compile(compiler, dialect, source, &format!("{LINK} -O1"));
+        for port in ["abc", "", "80x", "65536", "-1", "99999999999999999999"] {
+            let text = format!("{name}: PORT is \"{port}\", must be a whole number from 0 to 65535");
+            refused(&program, &[port], &text);
+        }
+        if compiler == "gcc" {
+            let bounds =
+                [("MAX_CONNECTIONS", 1 << 24), ("FIRST_MESSAGE_MS", i32::MAX), ("WRITE_STALL_MS", i32::MAX)];
+            for (place, (field, most)) in bounds.into_iter().enumerate() {
+                let arguments = [&["0"; 3][..=place], &["few"]].concat();
+                let text = format!("{name}: {field} is \"few\", must be a whole number from 0 to {most}");
+                refused(&program, &arguments, &text);
+            }
+        }
+    }
+}
+
+#[test]
 fn the_echo_in_cpp_serves_and_drains() {
     for (compiler, dialect) in compilers().filter(|(_, dialect)| dialect.starts_with("c++")) {
         serve_and_drain(&compile(compiler, dialect, "examples/cpp/echo.cpp", LINK));

@@ -297,8 +297,13 @@ fn line_of(length: usize) -> Vec<u8> {
 fn several_addresses_are_served_a_unix_socket_too() {
     let path = std::env::temp_dir().join(format!("socketpool-echo-{}.sock", std::process::id()));
     let server = Server::start(&["--listen", &format!("unix:{}", path.display())], None);
-    wait_until("the unix socket", || path.exists());
-    let mut unix = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let mut unix = None;
+    // It has its path before it listens.
+    wait_until("the unix socket", || {
+        unix = std::os::unix::net::UnixStream::connect(&path).ok();
+        unix.is_some()
+    });
+    let mut unix = unix.expect("waited for");
     unix.write_all(b"hello\n").unwrap();
     let mut answer = [0; 6];
     std::io::Read::read_exact(&mut unix, &mut answer).unwrap();

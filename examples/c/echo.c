@@ -5,12 +5,16 @@
  *
  * SIGTERM or Ctrl-C lets everybody finish, for at most five seconds.
  */
+#include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <socketpool/socketpool.h>
+
+enum { MOST_CONNECTIONS = 1 << 24, MOST_MS = 2147483647 };
 
 static volatile sig_atomic_t asked_to_stop = 0;
 
@@ -42,16 +46,36 @@ static void answer(sp_connection *connection)
     }
 }
 
+/* What stands at a place of the command line, or `otherwise` if it has none. Ends the program if that is no such number. */
+static long long number(int argc, char **argv, int place, const char *name, long long most, long long otherwise)
+{
+    long long value;
+    char *end;
+
+    if (place >= argc)
+        return otherwise;
+    errno = 0;
+    value = strtoll(argv[place], &end, 10);
+    if (errno == 0 && argv[place][0] >= '0' && argv[place][0] <= '9' && *end == '\0' && value <= most)
+        return value;
+    fprintf(stderr, "echo: %s is \"%s\", must be a whole number from 0 to %lld\n", name, argv[place], most);
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
     sp_pool *pool;
     sp_event event;
-    int port = argc > 1 ? atoi(argv[1]) : 7000, draining = 0;
+    int port = (int)number(argc, argv, 1, "PORT", 65535, 7000), draining = 0;
+    size_t most = (size_t)number(argc, argv, 2, "MAX_CONNECTIONS", MOST_CONNECTIONS, 10000);
+    int64_t first_message_ms = number(argc, argv, 3, "FIRST_MESSAGE_MS", MOST_MS, 30000);
+    int64_t write_stall_ms = number(argc, argv, 4, "WRITE_STALL_MS", MOST_MS, 30000);
+
     signal(SIGTERM, stop);
     signal(SIGINT, stop);
-    if (sp_pool_new(argc > 2 ? (size_t)atoi(argv[2]) : 10000, 65536, &pool) != SP_OK ||
-        SocketPool_set_first_message_timeout(pool, argc > 3 ? atoi(argv[3]) : 30000) != 0 ||
-        SocketPool_set_write_stall_timeout(pool, argc > 4 ? atoi(argv[4]) : 30000) != 0 ||
+    if (sp_pool_new(most, 65536, &pool) != SP_OK ||
+        SocketPool_set_first_message_timeout(pool, first_message_ms) != 0 ||
+        SocketPool_set_write_stall_timeout(pool, write_stall_ms) != 0 ||
         sp_pool_listen(pool, "127.0.0.1", port, &port) != SP_OK)
         return give_up();
     printf("listening on 127.0.0.1:%d\n", port);

@@ -4,6 +4,7 @@
  *
  * SIGTERM or SIGINT drains: idle connections go at once, busy ones finish, and after ten seconds the rest is closed. */
 
+#include <errno.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 #include "pool/SocketPool.h"
 
-enum { MOST_LINE = 65536, DRAIN_MS = 10000 };
+enum { MOST_LINE = 65536, DRAIN_MS = 10000, MOST_CONNECTIONS = 1 << 24, MOST_MS = 2147483647 };
 
 static SocketPool_T pool;
 static SocketPoll_T poll;
@@ -148,10 +149,28 @@ static void handle(const SocketEvent_T *event)
         handle_readable(conn);
 }
 
+/* What stands at a place of the command line, or `otherwise` if it has none. Ends the program if that is no such number. */
+static long long number(int argc, char **argv, int place, const char *name, long long most, long long otherwise)
+{
+    long long value;
+    char *end;
+
+    if (place >= argc)
+        return otherwise;
+    errno = 0;
+    value = strtoll(argv[place], &end, 10);
+    if (errno == 0 && argv[place][0] >= '0' && argv[place][0] <= '9' && *end == '\0' && value <= most)
+        return value;
+    fprintf(stderr, "guide_server: %s is \"%s\", must be a whole number from 0 to %lld\n", name, argv[place], most);
+    exit(2);
+}
+
 int main(int argc, char **argv)
 {
-    int port = argc > 1 ? atoi(argv[1]) : 7000;
-    size_t most = argc > 2 ? (size_t)strtoul(argv[2], NULL, 10) : 10000;
+    int port = (int)number(argc, argv, 1, "PORT", 65535, 7000);
+    size_t most = (size_t)number(argc, argv, 2, "MAX_CONNECTIONS", MOST_CONNECTIONS, 10000);
+    int64_t first_message_ms = number(argc, argv, 3, "FIRST_MESSAGE_MS", MOST_MS, 30000);
+    int64_t write_stall_ms = number(argc, argv, 4, "WRITE_STALL_MS", MOST_MS, 30000);
     unsigned long closed = 0;
     uint64_t drains_until;
     SocketEvent_T *events;
@@ -170,8 +189,8 @@ int main(int argc, char **argv)
         return 1;
     }
     SocketPool_set_idle_timeout(pool, 300000);
-    SocketPool_set_first_message_timeout(pool, argc > 3 ? atoi(argv[3]) : 30000);
-    SocketPool_set_write_stall_timeout(pool, argc > 4 ? atoi(argv[4]) : 30000);
+    SocketPool_set_first_message_timeout(pool, first_message_ms);
+    SocketPool_set_write_stall_timeout(pool, write_stall_ms);
     SocketPool_set_close_callback(pool, on_close, &closed);
     SocketPoll_add(poll, server, POLL_READ, NULL);
     printf("listening on 127.0.0.1:%d\n", Socket_getlocalport(server));

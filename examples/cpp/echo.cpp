@@ -2,6 +2,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
+#include <string>
 
 #include <socketpool.hpp>
 
@@ -16,11 +17,21 @@ static void answer(socketpool::Connection client)
             return; // there is no room until the client has read some
 }
 
+// A port as the command line gives it. Ends the program if it is none.
+static int port_of(const std::string &text)
+{
+    const bool is_number = !text.empty() && text.size() <= 5 && text.find_first_not_of("0123456789") == std::string::npos;
+    if (is_number && std::stoi(text) <= 65535)
+        return std::stoi(text);
+    std::cerr << "echo: PORT is \"" << text << "\", must be a whole number from 0 to 65535\n";
+    std::exit(2);
+}
+
 int main(int argc, char **argv) try {
     std::signal(SIGTERM, [](int) { asked_to_stop = 1; });
     std::signal(SIGINT, [](int) { asked_to_stop = 1; });
     socketpool::Pool pool(10000);
-    int port = pool.listen("127.0.0.1", argc > 1 ? std::atoi(argv[1]) : 7000);
+    int port = pool.listen("127.0.0.1", argc > 1 ? port_of(argv[1]) : 7000);
     std::cout << "listening on 127.0.0.1:" << port << std::endl;
 
     for (bool draining = false; pool.state() != socketpool::State::drained;) {

@@ -15,9 +15,10 @@ mod streams;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use socketpool::{Event, Handle, SocketPool};
 
@@ -67,15 +68,18 @@ fn serve(options: Options) -> Result<(), Box<dyn Error>> {
 /// whatever the threads are at.
 fn drain_on_signals(handle: Handle, deadline: Option<Duration>) -> std::io::Result<()> {
     let told = Arc::new(AtomicBool::new(false));
+    // One that comes when only some of this is there would be heard by nobody, so it waits until all of it is.
+    let both = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    both.thread_block()?;
     for signal in [SIGTERM, SIGINT] {
         // They run in this order, so the first signal finds the flag down and the second finds it up.
         signal_hook::flag::register_conditional_default(signal, told.clone())?;
         signal_hook::flag::register(signal, told.clone())?;
     }
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    both.thread_unblock()?;
     let thread = std::thread::Builder::new().spawn(move || {
-        // Whoever came before there was somebody to hear him has left the flag up.
-        if told.load(Ordering::SeqCst) || signals.forever().next().is_some() {
+        if signals.forever().next().is_some() {
             log::info!("draining; a second signal ends at once");
             let _ = handle.drain(deadline);
         }

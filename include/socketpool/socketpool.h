@@ -37,6 +37,12 @@
 // A drain is over: nobody is left and nobody will come.
 #define SP_EVENT_DRAINED 6
 
+// They wait in the backlog for a place, in which `Socket_accept` leaves them.
+#define SP_WHEN_FULL_WAIT 0
+
+// They are turned away: the pool's own loop accepts and closes them, and `SocketPool_add` refuses them.
+#define SP_WHEN_FULL_REFUSE 1
+
 // As a timeout: the default of the poll.
 #define SOCKET_POLL_TIMEOUT_USE_DEFAULT -2
 
@@ -613,6 +619,16 @@ int SocketPool_check_rate(SocketPool_T pool,
 int SocketPool_setmaxperip(SocketPool_T pool,
                            int most);
 
+// Whether a full pool closes a connection that is not at work to let a newcomer in, those first that have not proven
+// themselves: 1, as it is unless set; 0: nobody goes for a newcomer. 0 is returned, or -1 for a bad argument.
+int SocketPool_set_eviction(SocketPool_T pool,
+                            int on);
+
+// What happens to newcomers when a pool is full and nobody goes for them, one of `SP_WHEN_FULL_…`; they wait unless this is
+// set. 0 is returned, or -1 for a bad argument.
+int SocketPool_set_when_full(SocketPool_T pool,
+                             int how);
+
 // Has a protection against connection floods decide about newcomers, in place of the pool's own; NULL takes it away. It stays
 // the program's, and several pools may have the same one; once it is freed it counts as none. 0 is returned, or -1.
 int SocketPool_set_syn_protection(SocketPool_T pool,
@@ -656,7 +672,8 @@ int SocketPool_tick(SocketPool_T pool);
 
 // Has `callback(connection, userdata, reason, argument)` called once for every connection that ends from now on, however
 // it ends; `sp_reason_name` tells the reason in a word. What hangs on the connection answers until it returns, whatever
-// it calls, which may be anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is returned, or -1.
+// it calls, which may be anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is
+// returned, or -1.
 int SocketPool_set_close_callback(SocketPool_T pool,
                                   SocketPool_CloseCallback callback,
                                   void *argument);

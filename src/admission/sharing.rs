@@ -38,7 +38,13 @@ impl Shared {
     fn with<T>(&self, now: Nanos, call: impl FnOnce(&mut Protection, Nanos) -> T) -> Option<T> {
         let protection = self.protection.upgrade()?;
         let mut protection = protection.lock().ok()?;
-        Some(call(&mut protection, Nanos::new(now.as_nanos().saturating_add_signed(self.ahead))))
+        Some(call(&mut protection, self.its_time(now)))
+    }
+
+    /// What time it is for the protection.
+    #[inline]
+    fn its_time(&self, now: Nanos) -> Nanos {
+        Nanos::new(now.as_nanos().saturating_add_signed(self.ahead))
     }
 
     /// The pool may have so many connections from now on. Never takes back what was pledged: those that it has stay.
@@ -95,19 +101,19 @@ impl Gate {
         origin: Origin,
         now: Nanos,
     ) -> Option<Decision> {
-        let shared = self.shared.take()?;
-        let decision = shared.with(now, |protection, its_now| {
-            let decision = self.judge_with(protection, its_now, address, origin, now);
-            if matches!(decision, Decision::Refuse(Refusal::PerIp)) {
-                // As with scores of the gate's own: else the address could hammer at the gate for nothing.
-                protection.note_attempt(address, its_now);
-            }
-            decision
-        });
-        self.shared = Some(shared);
-        decision
+        let shared = self.shared.as_ref()?;
+        let its_now = shared.its_time(now);
+        let protection = shared.protection.upgrade()?;
+        let mut protection = protection.lock().ok()?;
+        let decision = self.judge_with(&mut protection, its_now, address, origin, now);
+        if matches!(decision, Decision::Refuse(Refusal::PerIp)) {
+            // As with scores of the gate's own: else the address could hammer at the gate for nothing.
+            protection.note_attempt(address, its_now);
+        }
+        Some(decision)
     }
 
+    #[inline]
     fn judge_with(
         &mut self,
         protection: &mut Protection,

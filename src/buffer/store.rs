@@ -76,6 +76,7 @@ impl ChunkStore {
     }
 
     /// Lends an empty ring of the smallest class in which `room` bytes fit.
+    #[inline]
     pub(crate) fn ring(&mut self, room: usize) -> Result<Lent<Ring>, TryReserveError> {
         let capacity = fitting(room);
         let ring = match self.rings.get_mut(class(capacity)).and_then(Vec::pop) {

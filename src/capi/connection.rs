@@ -26,15 +26,16 @@ fn on_connection<T>(
     run: impl FnOnce(&mut Connection<'_, Name, Os>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let member = handles::member::<Shared>(connection.addr() as u64).map_err(bad)?;
-    let answer = {
-        let mut inner = member.owner.lock()?;
-        // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
-        let id = ConnId::from_u64(member.id);
-        let connection = id.and_then(|id| inner.pool.get(id));
-        run(&mut connection.ok_or_else(|| bad(Bad::Stale))?)?
+    let mut inner = member.owner.lock()?;
+    // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
+    let id = ConnId::from_u64(member.id);
+    let answer = match id.and_then(|id| inner.pool.get(id)) {
+        Some(mut connection) => run(&mut connection),
+        None => Err(bad(Bad::Stale)),
     };
+    inner.release();
     member.owner.hurry();
-    Ok(answer)
+    answer
 }
 
 /// The same, for a function that answers a status.

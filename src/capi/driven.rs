@@ -48,6 +48,7 @@ pub(super) fn name_of_fd(fd: RawFd) -> Option<u64> {
 }
 
 /// The stream that a socket is, which the socket owns as well: so it must not be dropped, and whoever is on the other side.
+#[inline]
 fn stream_of(held: &HeldSocket, accepted: Option<Peer>) -> Result<(ManuallyDrop<OsStream>, Peer), Failure> {
     let refused = |error: io::Error| Failure::system("socket cannot be taken in", &error);
     if accepted.is_some() {
@@ -156,9 +157,12 @@ pub(super) fn with_member<T>(
     // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
     if let Some(id) = ConnId::from_u64(member.id) {
         if let Some(mut conn) = inner.pool.driven(id) {
+            let was_active = conn.last_active();
             let answer = run(Some(&mut conn));
-            member.set_active_ms(conn.last_active().as_millis());
-            drop(inner);
+            if conn.last_active() != was_active {
+                member.set_active_ms(conn.last_active().as_millis());
+            }
+            inner.release();
             member.owner.hurry();
             return answer;
         }
@@ -351,6 +355,7 @@ pub(super) fn tick(pools: &[u64]) {
 }
 
 /// Removes a connection from the pool that it must be of, if one is named, and closes it. Its end may be to be told.
+#[inline]
 pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends, Failure> {
     let member = match pool {
         Some(pool) => member_of(pool, connection)?,
@@ -368,7 +373,7 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
     inner.remove(&member, name, id).map_err(bad)?;
     let ends = inner.ends_to_tell();
-    drop(inner);
+    inner.release();
     Ok(ends)
 }
 

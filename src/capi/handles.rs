@@ -225,8 +225,10 @@ pub(super) fn fed_by(listener: u64) -> Option<u64> {
 }
 
 /// Whether it names a pool that has not been freed.
+#[inline]
 pub(super) fn is_pool(handle: u64) -> bool {
-    find(handle, Kind::Pool).is_ok()
+    slot(handle as u32 & PLACE_MASK)
+        .is_some_and(|slot| is_named(slot.state.load(Ordering::Acquire), handle, Kind::Pool))
 }
 
 /// The same slot under another kind.
@@ -429,9 +431,9 @@ pub(super) fn connection_of(socket: u64) -> Option<u64> {
     is_named(state, connection, Kind::Connection).then_some(connection)
 }
 
-/// The connection that a socket is, if `pool` has it. Fails with what is wrong with which of the two.
+/// The connection that a socket is, if `pool` has it.
 #[inline]
-pub(super) fn connection_in(pool: u64, socket: u64) -> Result<Option<u64>, (Kind, Bad)> {
+pub(super) fn connection_in(pool: u64, socket: u64) -> Option<u64> {
     if let Some(slot) = slot(socket as u32 & PLACE_MASK)
         && handle_is(socket, Kind::Socket)
         && slot.owner.load(Ordering::Relaxed) == pool
@@ -439,13 +441,17 @@ pub(super) fn connection_in(pool: u64, socket: u64) -> Result<Option<u64>, (Kind
         fence(Ordering::Acquire);
         let connection = view(socket, Kind::Connection);
         let state = slot.state.load(Ordering::Relaxed);
-        if is_named(state, connection, Kind::Connection) && find(pool, Kind::Pool).is_ok() {
-            return Ok(Some(connection));
-        }
+        let is_there = is_named(state, connection, Kind::Connection) && is_pool(pool);
+        return is_there.then_some(connection);
     }
-    find(socket, Kind::Socket).map_err(|bad| (Kind::Socket, bad))?;
-    find(pool, Kind::Pool).map_err(|bad| (Kind::Pool, bad))?;
-    Ok(None)
+    None
+}
+
+/// What is wrong with a socket and a pool, and with which of the two, if anything is but that they do not belong together.
+#[cold]
+pub(super) fn check_both(pool: u64, socket: u64) -> Result<(), (Kind, Bad)> {
+    check(socket, Kind::Socket).map_err(|bad| (Kind::Socket, bad))?;
+    check(pool, Kind::Pool).map_err(|bad| (Kind::Pool, bad))
 }
 
 /// A connection and what owns it, for one call.

@@ -1,7 +1,9 @@
 //! The lock of a pool. While the process has one thread it costs two stores; std's costs two locked instructions.
 
 use std::cell::UnsafeCell;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -58,7 +60,7 @@ impl<T> Lock<T> {
             self.wait_for_whoever_was_alone(turn.is_some())?;
         }
         self.state.store(TAKEN, Ordering::Relaxed);
-        Ok(Guard { lock: self, _turn: turn })
+        Ok(Guard { lock: self, turn })
     }
 
     fn wait_for_turn(&self) -> MutexGuard<'_, ()> {
@@ -83,7 +85,18 @@ impl<T> Lock<T> {
 #[derive(Debug)]
 pub(super) struct Guard<'a, T> {
     lock: &'a Lock<T>,
-    _turn: Option<MutexGuard<'a, ()>>,
+    turn: Option<MutexGuard<'a, ()>>,
+}
+
+impl<T> Guard<'_, T> {
+    /// Lets go of it at the end of a call. No panic of that call passes here, so nobody need ask whether one does.
+    #[inline]
+    pub(super) fn release(self) {
+        let guard = ManuallyDrop::new(self);
+        guard.lock.state.store(FREE, Ordering::Release);
+        // SAFETY: it is valid, and the guard that it is taken from is never used or dropped.
+        drop(unsafe { ptr::read(&raw const guard.turn) });
+    }
 }
 
 impl<T> Deref for Guard<'_, T> {
@@ -132,7 +145,7 @@ mod tests {
     #[test]
     fn a_second_thread_waits_for_whoever_was_alone() {
         let lock = Lock::new(0);
-        let mut alone = Guard { lock: &lock, _turn: None };
+        let mut alone = Guard { lock: &lock, turn: None };
         lock.state.store(TAKEN, Ordering::Relaxed);
         thread::scope(|scope| {
             let other = scope.spawn(|| *lock.lock().expect("it comes free"));
@@ -144,6 +157,36 @@ mod tests {
         assert_eq!(lock.wait_for_whoever_was_alone(false), Ok(()));
         lock.state.store(TAKEN, Ordering::Relaxed);
         assert_eq!(lock.wait_for_whoever_was_alone(false), Err(NoLock::Own));
+    }
+
+    #[test]
+    fn whoever_comes_to_the_end_of_a_call_leaves_it_whole_though_a_panic_passes() {
+        struct Calls<'a>(&'a Lock<u8>);
+        impl Drop for Calls<'_> {
+            fn drop(&mut self) {
+                let mut guard = self.0.lock().expect("nobody has it");
+                *guard += 1;
+                guard.release();
+            }
+        }
+        let lock = Lock::new(0);
+        let left = catch_unwind(AssertUnwindSafe(|| {
+            let _calls = Calls(&lock);
+            panic!("outside of the call");
+        }));
+        assert!(left.is_err());
+        assert_eq!(lock.lock().map(|value| *value), Ok(1));
+        thread::scope(|scope| {
+            let add = || {
+                (0..1_000).for_each(|_| {
+                    let mut guard = lock.lock().expect("nobody panics with it");
+                    *guard = guard.wrapping_add(1);
+                    guard.release();
+                });
+            };
+            (0..4).for_each(|_| drop(scope.spawn(add)));
+        });
+        assert_eq!(lock.lock().map(|value| *value), Ok((4_001 % 256) as u8));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod entries;
 mod set;
+mod silences;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -21,7 +22,8 @@ use super::handles::{self, HeldSocket, Kind, Object, Pinned};
 use super::socket::Socket_T;
 use super::status::{Failure, answer};
 use crate::net::epoll::{ERROR, HANGUP, READ, WRITE};
-use set::{FOR_GOOD, Member, Set};
+use set::{Member, Set};
+use silences::FOR_GOOD;
 
 /// A level-triggered set of descriptors. A pointer to it is a name, not an address.
 #[derive(Debug)]

@@ -167,9 +167,7 @@ impl Shared {
             let _ = self.handle.wake();
         }
     }
-}
 
-impl Shared {
     #[cold]
     fn hurry_polls(&self) {
         let Ok(mut inner) = self.inner.lock() else { return };
@@ -213,12 +211,15 @@ pub(super) fn with<T>(
     run: impl FnOnce(&mut Inner) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let pinned = pin(pool)?;
-    let value = run(&mut *pinned.lock()?)?;
+    let mut inner = pinned.lock()?;
+    let answer = run(&mut inner);
+    inner.release();
     pinned.hurry();
-    Ok(value)
+    answer
 }
 
-/// The same after what is due has been done, for a pool that nobody turns. The caller has [`tell`](super::telling::tell) called afterwards.
+/// The same after what is due has been done, for a pool that nobody turns. The caller has [`tell`](super::telling::tell)
+/// called afterwards.
 pub(super) fn with_due<T>(
     pool: *mut sp_pool,
     run: impl FnOnce(&mut Inner) -> Result<T, Failure>,

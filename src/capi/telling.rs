@@ -63,6 +63,7 @@ pub(super) fn tell_if(ends: Ends) {
 }
 
 /// Tells the ends that a call has brought about, and answers it.
+#[inline]
 pub(super) fn tell_and_answer<T>(
     function: &str,
     otherwise: T,

@@ -123,8 +123,7 @@ impl<B: Backend> Request<B> {
                 self.pool.do_jobs();
             }
             let mut inner = self.pool.lock();
-            if let Some((given, _wake)) = inner.outcome(waiter) {
-                drop(inner);
+            if let Some(given) = inner.outcome(waiter) {
                 return given;
             }
             let now = self.pool.now();
@@ -223,21 +222,24 @@ enum Looks {
     Broken,
 }
 
-/// What is idle and works, without waiting; else the pool comes back. One that does not work is closed.
+/// What is idle and works, without waiting. One that does not work is closed.
 #[inline(always)]
 fn take_idle<B: Backend>(
-    pool: Arc<Shared<B>>,
+    pool: &Arc<Shared<B>>,
     want: Want,
     place: &'static Location<'static>,
-) -> Result<PooledConnection<B>, Arc<Shared<B>>> {
+) -> Option<PooledConnection<B>> {
     if want == Want::New {
-        return Err(pool);
+        return None;
     }
-    let Some(lent) = pool.take_idle() else { return Err(pool) };
-    match lease(pool, lent, place) {
-        (lease, Looks::Well) => Ok(lease),
-        // Nobody waited when this one was idle, so nobody is passed by asking again.
-        (bad, Looks::Broken) => Err(bad.discard_and_tell_whose()),
+    let lent = pool.take_idle()?;
+    match lease(Arc::clone(pool), lent, place) {
+        (lease, Looks::Well) => Some(lease),
+        (bad, Looks::Broken) => {
+            // Nobody waited when this one was idle, so nobody is passed by asking again.
+            bad.discard();
+            None
+        }
     }
 }
 
@@ -252,22 +254,56 @@ pub(super) fn acquire<B: Backend>(
     if pool.is_inherited() {
         return Err(PoolError::Closed);
     }
-    match take_idle(Arc::clone(pool), want, place) {
-        Ok(lease) => Ok(lease),
-        Err(pool) => acquire_slowly(pool, want, patience, place),
+    if log::log_enabled!(log::Level::Debug) {
+        return acquire_and_log(pool, want, patience, place);
     }
+    match take_idle(pool, want, place) {
+        Some(lease) => Ok(lease),
+        None => acquire_slowly(pool, want, patience, place),
+    }
+}
+
+/// The same, with what there was before and what came of it in the log.
+#[cold]
+#[inline(never)]
+fn acquire_and_log<B: Backend>(
+    pool: &Arc<Shared<B>>,
+    want: Want,
+    patience: Option<Duration>,
+    place: &'static Location<'static>,
+) -> Leased<B> {
+    let begun = log_before(pool);
+    let result = match take_idle(pool, want, place) {
+        Some(lease) => Ok(lease),
+        None => acquire_slowly(pool, want, patience, place),
+    };
+    log_after(pool, begun, &result);
+    result
+}
+
+/// Says in the log how the pool stands when somebody asks, and when that is.
+fn log_before<B: Backend>(pool: &Arc<Shared<B>>) -> Nanos {
+    let stats = pool.stats();
+    let (available, in_use) = (stats.idle_connections, stats.active_connections);
+    log::debug!("Acquiring connection: available={available} in_use={in_use}");
+    pool.now()
+}
+
+fn log_after<B: Backend>(pool: &Arc<Shared<B>>, begun: Nanos, result: &Leased<B>) {
+    let (success, duration) = (result.is_ok(), pool.now().since(begun));
+    log::debug!("Connection acquire complete: success={success} duration={duration:?}");
 }
 
 #[cold]
 #[inline(never)]
 fn acquire_slowly<B: Backend>(
-    pool: Arc<Shared<B>>,
+    pool: &Arc<Shared<B>>,
     want: Want,
     patience: Option<Duration>,
     place: &'static Location<'static>,
 ) -> Leased<B> {
     let patience = patience.or(pool.config.acquire_timeout);
-    Request::new(pool, want, patience, place).wait()
+    Request::new(Arc::clone(pool), want, patience, place).wait()
 }
 
 /// Has `function` called with a lease: at once if one is idle, else by a connector thread.
@@ -301,7 +337,9 @@ fn go_on<B: Backend>(
         let request = Request { pool, want: Want::Any, patience, place, asked: Some(asked) };
         match request.receive(given) {
             Ok((lease, Looks::Well)) => call(function, Ok(lease)),
-            Ok((bad, Looks::Broken)) => go_on(request, Some(bad), function),
+            Ok((bad, Looks::Broken)) => {
+                go_on(request, Some(bad), Box::new(|result| call(function, result)));
+            }
             Err(error) => call(function, Err(error)),
         }
     };
@@ -328,33 +366,100 @@ fn call<B: Backend>(function: Box<dyn FnOnce(Leased<B>) + Send>, result: Leased<
 ///
 /// ```
 /// # use socketpool::{Backend, Acquire, PooledConnection, PoolError};
-/// async fn first<B: Backend>(lease: Acquire<B>) -> Result<PooledConnection<B>, PoolError<B::Error>> {
+/// async fn first<B: Backend>(lease: Acquire<'_, B>) -> Result<PooledConnection<B>, PoolError<B::Error>> {
 ///     lease.await
 /// }
 /// ```
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct Acquire<B: Backend> {
+pub struct Acquire<'a, B: Backend> {
+    pool: Whose<'a, B>,
     standing: Standing<B>,
     want: Want,
+    /// The pool's own if there is none.
     patience: Option<Duration>,
     place: &'static Location<'static>,
 }
 
+/// The pool that is asked.
+enum Whose<'a, B: Backend> {
+    Lent(&'a Arc<Shared<B>>),
+    Own(Arc<Shared<B>>),
+}
+
+impl<B: Backend> Whose<'_, B> {
+    #[inline(always)]
+    fn get(&self) -> &Arc<Shared<B>> {
+        match self {
+            Self::Lent(pool) => pool,
+            Self::Own(pool) => pool,
+        }
+    }
+}
+
 enum Standing<B: Backend> {
-    NotAsked(Arc<Shared<B>>),
+    NotAsked,
     InLine(Request<B>, WaiterId),
     Done,
 }
 
-impl<B: Backend> Acquire<B> {
+impl<'a, B: Backend> Acquire<'a, B> {
     #[inline]
     pub(super) fn new(
-        pool: &Arc<Shared<B>>,
+        pool: &'a Arc<Shared<B>>,
         want: Want,
         patience: Option<Duration>,
         place: &'static Location<'static>,
     ) -> Self {
-        Self { standing: Standing::NotAsked(Arc::clone(pool)), want, patience, place }
+        Self { pool: Whose::Lent(pool), standing: Standing::NotAsked, want, patience, place }
+    }
+
+    /// The same future with a share in the pool in place of the borrow: for a task or a struct that outlives the handle
+    /// it came from. It keeps its place in line. It does not keep the pool open: when the last handle is dropped it
+    /// ends with [`PoolError::Closed`].
+    ///
+    /// ```
+    /// # use socketpool::{Acquire, Backend, Pool};
+    /// fn apart<B: Backend>(pool: &Pool<B>) -> Acquire<'static, B> {
+    ///     pool.acquire_async().into_owned()
+    /// }
+    /// ```
+    pub fn into_owned(mut self) -> Acquire<'static, B> {
+        let pool = Whose::Own(Arc::clone(self.pool.get()));
+        let standing = std::mem::replace(&mut self.standing, Standing::Done);
+        Acquire { pool, standing, want: self.want, patience: self.patience, place: self.place }
+    }
+
+    #[inline(always)]
+    fn poll_quietly(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
+        match std::mem::replace(&mut self.standing, Standing::Done) {
+            Standing::Done => panic!("polled after it was done"),
+            _ if self.pool.get().is_inherited() => return Poll::Ready(Err(PoolError::Closed)),
+            Standing::InLine(request, waiter) => return self.look(request, waiter, context),
+            Standing::NotAsked => {}
+        }
+        if let Some(lease) = take_idle(self.pool.get(), self.want, self.place) {
+            return Poll::Ready(Ok(lease));
+        }
+        let pool = Arc::clone(self.pool.get());
+        let patience = self.patience.or(pool.config.acquire_timeout);
+        let request = Request { pool, want: self.want, patience, place: self.place, asked: None };
+        self.stand_in_line(request, None, context)
+    }
+
+    /// Polls, with the beginning and the end in the log.
+    #[cold]
+    #[inline(never)]
+    fn poll_and_log(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
+        let begun = match &self.standing {
+            Standing::NotAsked if !self.pool.get().is_inherited() => log_before(self.pool.get()),
+            Standing::InLine(request, _) => request.asked.unwrap_or_default(),
+            Standing::NotAsked | Standing::Done => return self.poll_quietly(context),
+        };
+        let poll = self.poll_quietly(context);
+        if let Poll::Ready(result) = &poll {
+            log_after(self.pool.get(), begun, result);
+        }
+        poll
     }
 
     /// Asks for a place in line, if need be again with what did not work.
@@ -396,8 +501,10 @@ impl<B: Backend> Request<B> {
     /// What has become of a waiter; if nothing yet, `context` is who is woken from now on.
     fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
         let mut inner = self.pool.lock();
-        if let Some((given, _wake)) = inner.outcome(waiter) {
+        if let Some(given) = inner.outcome(waiter) {
+            let old = std::mem::replace(inner.wake(waiter), Wake::Nobody);
             drop(inner);
+            drop(old);
             return Some(given);
         }
         if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
@@ -407,45 +514,28 @@ impl<B: Backend> Request<B> {
         // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
         let waker = Wake::Waker(context.waker().clone());
         let mut inner = self.pool.lock();
-        if let Some((given, _old)) = inner.outcome(waiter) {
-            drop(inner);
-            return Some(given);
-        }
+        let given = inner.outcome(waiter);
+        let waker = if given.is_some() { Wake::Nobody } else { waker };
         let old = std::mem::replace(inner.wake(waiter), waker);
         drop(inner);
         drop(old);
-        None
+        given
     }
 }
 
-impl<B: Backend> Future for Acquire<B> {
+impl<B: Backend> Future for Acquire<'_, B> {
     type Output = Leased<B>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Leased<B>> {
-        let this = &mut *self;
-        let pool = match std::mem::replace(&mut this.standing, Standing::Done) {
-            Standing::NotAsked(pool) => pool,
-            Standing::InLine(request, _) if request.pool.is_inherited() => {
-                return Poll::Ready(Err(PoolError::Closed));
-            }
-            Standing::InLine(request, waiter) => return this.look(request, waiter, context),
-            Standing::Done => panic!("polled after it was done"),
-        };
-        if pool.is_inherited() {
-            return Poll::Ready(Err(PoolError::Closed));
+        if log::log_enabled!(log::Level::Debug) {
+            return self.poll_and_log(context);
         }
-        let pool = match take_idle(pool, this.want, this.place) {
-            Ok(lease) => return Poll::Ready(Ok(lease)),
-            Err(pool) => pool,
-        };
-        let request =
-            Request { pool, want: this.want, patience: this.patience, place: this.place, asked: None };
-        this.stand_in_line(request, None, context)
+        self.poll_quietly(context)
     }
 }
 
-impl<B: Backend> Drop for Acquire<B> {
+impl<B: Backend> Drop for Acquire<'_, B> {
     #[inline]
     fn drop(&mut self) {
         if let Standing::InLine(request, waiter) = &self.standing {
@@ -454,10 +544,10 @@ impl<B: Backend> Drop for Acquire<B> {
     }
 }
 
-impl<B: Backend> fmt::Debug for Acquire<B> {
+impl<B: Backend> fmt::Debug for Acquire<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let standing = match self.standing {
-            Standing::NotAsked(_) => "not asked",
+            Standing::NotAsked => "not asked",
             Standing::InLine(..) => "in line",
             Standing::Done => "done",
         };

@@ -114,30 +114,35 @@ impl<M: AsyncManager> Backend for Async<M> {
 
     fn begin_connect(&self, within: Timeouts, done: impl FnOnce(Connected<Self>) + Send + 'static) {
         let manager = Arc::clone(&self.manager);
+        let mut ending = Ending::new(Err(ConnectError::dropped(ConnectPhase::Connect)), done);
         self.run(Box::pin(async move {
             let result = Caught(Box::pin(async { manager.connect(&within).await })).await;
-            done(settled(ConnectPhase::Connect, result));
+            *ending.result() = settled(ConnectPhase::Connect, result);
         }));
     }
 
     fn begin_validate(
         &self,
-        mut connection: Self::Connection,
+        connection: Self::Connection,
         within: Timeouts,
         done: impl FnOnce(Self::Connection, Result<(), ConnectError<Self::Error>>) + Send + 'static,
     ) {
         let manager = Arc::clone(&self.manager);
+        let dropped = Err(ConnectError::dropped(ConnectPhase::Validate));
+        let mut ending = Ending::new((connection, dropped), |(connection, result)| done(connection, result));
         self.run(Box::pin(async move {
-            let result = Caught(Box::pin(async { manager.validate(&mut connection, &within).await })).await;
-            done(connection, settled(ConnectPhase::Validate, result));
+            let (connection, result) = ending.result();
+            let came = Caught(Box::pin(async { manager.validate(connection, &within).await })).await;
+            *result = settled(ConnectPhase::Validate, came);
         }));
     }
 
     fn begin_close(&self, connection: Self::Connection, done: impl FnOnce() + Send + 'static) {
         let manager = Arc::clone(&self.manager);
+        let ending = Ending::new((), |()| done());
         self.run(Box::pin(async move {
             tell("closing a connection", Caught(Box::pin(async { manager.close(connection).await })).await);
-            done();
+            drop(ending);
         }));
     }
 
@@ -154,7 +159,9 @@ impl<M: AsyncManager> Backend for Async<M> {
 impl<M> Async<M> {
     fn run(&self, task: BoxFuture<'static, ()>) {
         match &self.executor {
-            Some(executor) => executor.spawn(task),
+            Some(executor) => {
+                tell("an executor", catch_unwind(AssertUnwindSafe(|| executor.spawn(task))));
+            }
             None => block_on(task),
         }
     }
@@ -183,6 +190,28 @@ pub(super) fn tell<T>(what: &str, result: thread::Result<T>) -> Option<T> {
             mem::forget(payload);
         })
         .ok()
+}
+
+/// What a future comes to, told when it ends: also when its executor drops it before it is done, or it would be waited
+/// for in vain.
+struct Ending<T, F: FnOnce(T)>(Option<(T, F)>);
+
+impl<T, F: FnOnce(T)> Ending<T, F> {
+    fn new(if_dropped: T, done: F) -> Self {
+        Self(Some((if_dropped, done)))
+    }
+
+    fn result(&mut self) -> &mut T {
+        &mut self.0.as_mut().expect("there until it is dropped").0
+    }
+}
+
+impl<T, F: FnOnce(T)> Drop for Ending<T, F> {
+    fn drop(&mut self) {
+        if let Some((result, done)) = self.0.take() {
+            done(result);
+        }
+    }
 }
 
 /// A future whose panic is its result.

@@ -45,7 +45,7 @@ impl Connectors {
     /// Makes room for one more pool, so that [`submit`](Self::submit) need not allocate.
     pub(super) fn prepare(&self, pools: usize) {
         let mut state = self.lock();
-        let missing = pools.saturating_sub(state.waiting.capacity());
+        let missing = pools.saturating_sub(state.waiting.len());
         state.waiting.reserve(missing);
     }
 
@@ -53,19 +53,15 @@ impl Connectors {
     pub(super) fn submit(&self, jobs: Arc<dyn Jobs>) -> Hands {
         let mut state = self.lock();
         state.waiting.push_back(jobs);
-        if state.resting > 0 {
+        let hands = state.hands();
+        if hands == Hands::Enough && state.resting > 0 {
             drop(state);
             self.work.notify_one();
-            return Hands::Enough;
         }
-        if state.threads - state.stuck < MOST && state.threads < MOST_WITH_STUCK {
-            state.threads += 1;
-            return Hands::OneMore;
-        }
-        Hands::Enough
+        hands
     }
 
-    /// Makes the thread that [`submit`](Self::submit) asked for.
+    /// Makes the thread that [`submit`](Self::submit) or [`count_stuck`](Self::count_stuck) asked for.
     pub(super) fn spawn(&'static self) {
         let made = thread::Builder::new().name("socketpool-connect".into()).spawn(|| self.run());
         if let Err(error) = made {
@@ -78,9 +74,12 @@ impl Connectors {
         }
     }
 
-    /// A job has taken longer than anybody waits for: its thread does not count until it is back.
-    pub(super) fn count_stuck(&self) {
-        self.lock().stuck += 1;
+    /// A job has taken longer than anybody waits for: its thread does not count until it is back, and another may take up
+    /// what waits.
+    pub(super) fn count_stuck(&self) -> Hands {
+        let mut state = self.lock();
+        state.stuck += 1;
+        state.hands()
     }
 
     /// What was counted as stuck is back.
@@ -101,6 +100,11 @@ impl Connectors {
             if let Some(jobs) = state.waiting.pop_front() {
                 return Some(jobs);
             }
+            if state.threads - state.stuck > MOST {
+                // It was stuck, and another was made in its place.
+                state.threads -= 1;
+                return None;
+            }
             state.resting += 1;
             let (back, waited) = self.work.wait_timeout(state, REST).unwrap_or_else(PoisonError::into_inner);
             state = back;
@@ -115,6 +119,19 @@ impl Connectors {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing of the application runs under this lock, so nothing panics there.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether everything that waits has a thread, or will get the next one that is done; counts the thread that is
+    /// missing. One that rests may have been woken for something already.
+    fn hands(&mut self) -> Hands {
+        let may_more = self.threads - self.stuck < MOST && self.threads < MOST_WITH_STUCK;
+        if self.waiting.len() <= self.resting || !may_more {
+            return Hands::Enough;
+        }
+        self.threads += 1;
+        Hands::OneMore
     }
 }
 

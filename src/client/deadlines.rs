@@ -101,7 +101,16 @@ impl Process {
 
     /// Puts a pool in line for connector threads. Neither allocates nor makes a thread.
     pub(super) fn submit(&'static self, jobs: Arc<dyn Jobs>) {
-        if self.connectors.submit(jobs) == Hands::OneMore {
+        self.see_to(self.connectors.submit(jobs));
+    }
+
+    /// A connector thread is stuck: another may have to do what waits.
+    pub(super) fn count_stuck(&'static self) {
+        self.see_to(self.connectors.count_stuck());
+    }
+
+    fn see_to(&'static self, hands: Hands) {
+        if hands == Hands::OneMore {
             let mut state = self.lock();
             state.wanted += 1;
             self.begin(&mut state);

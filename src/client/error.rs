@@ -189,6 +189,11 @@ pub enum ConnectError<E> {
         /// How long it may take.
         after: Duration,
     },
+    /// It was a future, and its executor dropped it before it was done: when a runtime was shut down, perhaps.
+    Dropped {
+        /// How far it had come.
+        phase: ConnectPhase,
+    },
 }
 
 impl<E> ConnectError<E> {
@@ -234,6 +239,19 @@ impl<E> ConnectError<E> {
         Self::TimedOut { phase, after }
     }
 
+    /// A future that was dropped before it was done.
+    ///
+    /// ```
+    /// use socketpool::{ConnectError, ConnectPhase};
+    ///
+    /// let error = ConnectError::<std::io::Error>::dropped(ConnectPhase::Connect);
+    /// assert_eq!(error.to_string(), "connect: its future was dropped");
+    /// ```
+    #[must_use]
+    pub const fn dropped(phase: ConnectPhase) -> Self {
+        Self::Dropped { phase }
+    }
+
     /// How far it had come.
     ///
     /// ```
@@ -244,9 +262,10 @@ impl<E> ConnectError<E> {
     #[must_use]
     pub const fn phase(&self) -> ConnectPhase {
         match self {
-            Self::Failed { phase, .. } | Self::Panicked { phase, .. } | Self::TimedOut { phase, .. } => {
-                *phase
-            }
+            Self::Failed { phase, .. }
+            | Self::Panicked { phase, .. }
+            | Self::TimedOut { phase, .. }
+            | Self::Dropped { phase } => *phase,
         }
     }
 
@@ -261,7 +280,9 @@ impl<E> ConnectError<E> {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::TimedOut { .. } => ErrorKind::Timeout,
-            Self::Failed { phase, .. } | Self::Panicked { phase, .. } => phase.kind(),
+            Self::Failed { phase, .. } | Self::Panicked { phase, .. } | Self::Dropped { phase } => {
+                phase.kind()
+            }
         }
     }
 
@@ -277,7 +298,7 @@ impl<E> ConnectError<E> {
     pub fn error(&self) -> Option<&E> {
         match self {
             Self::Failed { error, .. } => Some(error),
-            Self::Panicked { .. } | Self::TimedOut { .. } => None,
+            Self::Panicked { .. } | Self::TimedOut { .. } | Self::Dropped { .. } => None,
         }
     }
 }
@@ -290,6 +311,7 @@ impl<E> Clone for ConnectError<E> {
                 Self::Panicked { phase: *phase, message: Arc::clone(message) }
             }
             &Self::TimedOut { phase, after } => Self::TimedOut { phase, after },
+            &Self::Dropped { phase } => Self::Dropped { phase },
         }
     }
 }
@@ -300,6 +322,7 @@ impl<E: fmt::Display> fmt::Display for ConnectError<E> {
             Self::Failed { phase, error } => write!(f, "{phase}: {error}"),
             Self::Panicked { phase, message } => write!(f, "{phase}: panicked: {message}"),
             Self::TimedOut { phase, after } => write!(f, "{phase}: not done within {after:?}"),
+            Self::Dropped { phase } => write!(f, "{phase}: its future was dropped"),
         }
     }
 }

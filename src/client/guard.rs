@@ -257,15 +257,6 @@ impl<B: Backend> PooledConnection<B> {
         &self.pool
     }
 
-    /// Has it closed, and says whose it was.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn discard_and_tell_whose(self) -> Arc<Shared<B>> {
-        let pool = Arc::clone(&self.pool);
-        self.discard();
-        pool
-    }
-
     /// Takes the lease apart; what it lent is given back by whoever asked for this.
     pub(super) fn into_lent(mut self) -> Option<Lent<B::Connection>> {
         // The rest drops with nothing to give back.

@@ -2,12 +2,12 @@
 //! the lock has been let go. Calls nothing of the application.
 
 use std::collections::VecDeque;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::backend::{Backend, WorksIn};
+use super::backend::{Backend, WorksIn, tell};
 use super::error::{ConnectError, ConnectPhase, ErrorKind};
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
@@ -15,9 +15,10 @@ use super::shared::Drive;
 use super::slots::{Place, Slots};
 use super::stats::{ErrorCounts, PoolStats, WaitTimes};
 use super::sync::thread::Thread;
+use super::watch::{Warning, Watch};
 use crate::clock::Nanos;
 use crate::lease::{
-    Acquired, CloseReason, Command, Core, Failure, KeyId, Lending, Refusal, SlotId, WaiterId,
+    Acquired, CloseReason, Command, Core, Failure, KeyId, Lending, Phase, Refusal, SlotId, WaiterId,
 };
 
 pub(super) struct Inner<B: Backend> {
@@ -41,6 +42,7 @@ pub(super) struct Inner<B: Backend> {
     pub(super) armed: Nanos,
     pub(super) last_error: Option<ConnectError<B::Error>>,
     pub(super) over: Over,
+    pub(super) watch: Watch,
     /// How often an acquire was tried again, by the kind of what failed.
     pub(super) retries: ErrorCounts,
     /// Connects and validations that came to nothing.
@@ -157,6 +159,7 @@ impl<B: Backend> Inner<B> {
             armed: Nanos::MAX,
             last_error: None,
             over: Over::default(),
+            watch: Watch::default(),
             retries: ErrorCounts::default(),
             errors: ErrorCounts::default(),
             means,
@@ -179,12 +182,10 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// What has become of one who waits, with the connection. Whoever would have been woken for it comes along: his place
-    /// goes to the next, and he is the application's, so he must not be dropped under the lock.
-    pub(super) fn outcome(&mut self, waiter: WaiterId) -> Option<(Given<B>, Wake<B>)> {
+    /// What has become of one who waits, with the connection.
+    pub(super) fn outcome(&mut self, waiter: WaiterId) -> Option<Given<B>> {
         let outcome = self.core.outcome(waiter)?;
-        let wake = std::mem::replace(self.wake(waiter), Wake::Nobody);
-        Some((outcome.map(|slot| self.take(slot)), wake))
+        Some(outcome.map(|slot| self.take(slot)))
     }
 
     /// What the core has lent, with the right to bring it back without the lock.
@@ -284,6 +285,13 @@ impl<B: Backend> Inner<B> {
         &mut self.wakes[waiter.index()]
     }
 
+    /// A connect or validation has failed. One that was given up was counted then.
+    pub(super) fn count_error(&mut self, slot: SlotId, kind: ErrorKind) {
+        if self.core.phase(slot) != Some(Phase::Overdue) {
+            self.errors.count(kind);
+        }
+    }
+
     /// An acquire is tried again after a failure of this kind.
     pub(super) fn count_retry(&mut self, kind: ErrorKind) {
         self.retries.count(kind);
@@ -319,6 +327,13 @@ impl<B: Backend> Inner<B> {
             retries: self.retries,
             connection_errors: self.errors,
         }
+    }
+
+    /// What should be told in the log. Comes after [`catch_up`](Self::catch_up).
+    pub(super) fn warnings(&mut self, now: Nanos) -> [Option<Warning>; 2] {
+        let key = self.means.key;
+        let (stats, max) = (self.stats(key), self.core.gauges(key).map_or(0, |gauges| gauges.max));
+        self.watch.look(&stats, max, now)
     }
 
     pub(super) fn has_jobs(&self) -> bool {
@@ -374,8 +389,8 @@ impl<B: Backend> Inner<B> {
                     self.over.not_working = failed;
                     woken.settled = true;
                 }
-                // He has found out by himself, and somebody else may have his place.
-                Command::Grant(waiter, _) | Command::Fail(waiter) if !self.core.is_known(waiter) => {}
+                // Its outcome was seen before this was fetched, and somebody else may stand at its place.
+                Command::Grant(waiter, _) | Command::Fail(waiter) if !self.core.knows(waiter) => {}
                 Command::Grant(waiter, _) | Command::Fail(waiter) => {
                     let wake = self.wake(waiter);
                     if matches!(wake, Wake::Callback(_)) {
@@ -413,7 +428,7 @@ impl<B: Backend> Inner<B> {
             let record = self.record(slot);
             record.work = WorkIs::Stuck;
             self.at_work -= 1;
-            process.connectors.count_stuck();
+            process.count_stuck();
         }
     }
 
@@ -475,7 +490,10 @@ impl<B: Backend> Woken<B> {
         for wake in &mut self.wakes[..self.len] {
             match std::mem::replace(wake, Wake::Nobody) {
                 Wake::Thread(thread) => thread.unpark(),
-                Wake::Waker(waker) => waker.wake(),
+                // Others are still to be woken, perhaps by a thread that works for all pools.
+                Wake::Waker(waker) => {
+                    tell("waking a future", catch_unwind(AssertUnwindSafe(|| waker.wake())));
+                }
                 Wake::Nobody | Wake::Callback(_) => {}
             }
         }

@@ -25,6 +25,7 @@ mod slots;
 mod stats;
 mod sync;
 mod terms;
+mod watch;
 mod word;
 mod work;
 

@@ -112,7 +112,7 @@ fn grant_and_cancel() {
     explore("grant_and_cancel", INTERRUPTIONS, || {
         let world = World::new(1, 1);
         let held = world.lease();
-        let mut first = Box::pin(world.pool.acquire_async());
+        let mut first = Box::pin(world.pool.acquire_async().into_owned());
         assert!(poll_once(first.as_mut()).is_pending());
         let other = world.clone();
         let second = thread::spawn(move || other.use_one());
@@ -155,7 +155,7 @@ fn timeout_and_enter_wait() {
     explore("timeout_and_enter_wait", INTERRUPTIONS, || {
         let world = World::new(1, 1);
         let held = world.lease();
-        let waiting = || Box::pin(world.pool.acquire_timeout_async(Some(PATIENCE)));
+        let waiting = || Box::pin(world.pool.acquire_timeout_async(PATIENCE).into_owned());
         let (mut first, mut second) = (waiting(), waiting());
         assert!(poll_once(first.as_mut()).is_pending() && poll_once(second.as_mut()).is_pending());
         let other = world.clone();

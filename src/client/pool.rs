@@ -167,7 +167,7 @@ impl<B: Backend> Pool<B> {
         acquire::acquire(self.shared(), Want::Any, None, Location::caller())
     }
 
-    /// The same, with a patience of its own: zero does not wait.
+    /// The same, with a patience of its own: zero does not wait, [`Duration::MAX`] waits for ever.
     ///
     /// # Errors
     ///
@@ -243,7 +243,7 @@ impl<B: Backend> Pool<B> {
         acquire::acquire(self.shared(), Want::New, None, Location::caller())
     }
 
-    /// A future of a connection, for any executor. It stands in line from its first poll on, and gives its place up when it
+    /// A future of a connection, for any executor; [`into_owned`](Acquire::into_owned) makes one that borrows nothing. It stands in line from its first poll on, and gives its place up when it
     /// is dropped.
     ///
     /// ```
@@ -261,34 +261,35 @@ impl<B: Backend> Pool<B> {
     /// ```
     #[track_caller]
     #[inline]
-    pub fn acquire_async(&self) -> Acquire<B> {
-        Acquire::new(self.shared(), Want::Any, self.config().acquire_timeout, Location::caller())
+    pub fn acquire_async(&self) -> Acquire<'_, B> {
+        Acquire::new(self.shared(), Want::Any, None, Location::caller())
     }
 
-    /// The same, with a patience of its own; `None` waits for ever.
+    /// The same, with a patience of its own: zero does not wait, [`Duration::MAX`] waits for ever.
     ///
     /// ```
     /// # use socketpool::{Acquire, Backend, Pool};
-    /// fn patient<B: Backend>(pool: &Pool<B>) -> Acquire<B> {
-    ///     pool.acquire_timeout_async(None)
+    /// # use std::time::Duration;
+    /// fn patient<B: Backend>(pool: &Pool<B>) -> Acquire<'_, B> {
+    ///     pool.acquire_timeout_async(Duration::MAX)
     /// }
     /// ```
     #[track_caller]
-    pub fn acquire_timeout_async(&self, patience: Option<Duration>) -> Acquire<B> {
-        Acquire::new(self.shared(), Want::Any, patience, Location::caller())
+    pub fn acquire_timeout_async(&self, patience: Duration) -> Acquire<'_, B> {
+        Acquire::new(self.shared(), Want::Any, Some(patience), Location::caller())
     }
 
     /// The same as [`acquire_new`](Self::acquire_new), as a future.
     ///
     /// ```
     /// # use socketpool::{Acquire, Backend, Pool};
-    /// fn unused<B: Backend>(pool: &Pool<B>) -> Acquire<B> {
+    /// fn unused<B: Backend>(pool: &Pool<B>) -> Acquire<'_, B> {
     ///     pool.acquire_new_async()
     /// }
     /// ```
     #[track_caller]
-    pub fn acquire_new_async(&self) -> Acquire<B> {
-        Acquire::new(self.shared(), Want::New, self.config().acquire_timeout, Location::caller())
+    pub fn acquire_new_async(&self) -> Acquire<'_, B> {
+        Acquire::new(self.shared(), Want::New, None, Location::caller())
     }
 
     /// Has `function` called once, with a connection or with the reason why there is none: in this thread before this
@@ -494,7 +495,8 @@ impl<B: Backend> Pool<B> {
     }
 
     /// Takes no newcomers, serves those who stand in line, closes what is idle and what comes back, and returns when nothing
-    /// is left. What is left after `deadline` is given up as [`close`](Self::close) does; then `false` is returned.
+    /// is left. What is left after `deadline` is given up as [`close`](Self::close) does; as long as somebody still holds
+    /// a connection then, [`State::Draining`] is returned.
     ///
     /// ```
     /// # use socketpool::{Manager, Pool, PoolError, State, Timeouts};
@@ -628,12 +630,7 @@ impl<B: Backend> Pool<B> {
         if self.shared().is_inherited() {
             return PoolStats::default();
         }
-        let shared = self.shared();
-        let mut inner = shared.visit();
-        inner.catch_up(shared.now());
-        let stats = inner.stats(shared.key);
-        shared.leave(inner);
-        stats
+        self.shared().stats()
     }
 
     /// Whether connections can be made, as far as is known.

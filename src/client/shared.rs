@@ -17,6 +17,7 @@ use super::inner::{Inner, Lent, Means, Woken};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
 use super::slots::{Place, Slots};
+use super::stats::PoolStats;
 use super::sync::{Condvar, Mutex, MutexGuard};
 use crate::clock::{Clock, Nanos};
 use crate::lease::{Core, KeyId, SlotId, Span};
@@ -53,9 +54,16 @@ impl Coarse {
     fn now(&self) -> Nanos {
         match self {
             Self::Machine => Nanos::new(sys::coarse_nanos()),
-            Self::Given(clock) => clock.now(),
+            Self::Given(clock) => given(clock),
         }
     }
+}
+
+/// Apart, so that it takes no room beside the machine's clock.
+#[cold]
+#[inline(never)]
+fn given(clock: &Clock) -> Nanos {
+    clock.now()
 }
 
 /// Who carries out commands and calls `tick`.
@@ -158,6 +166,15 @@ impl<B: Backend> Shared<B> {
         self.lock().record(slot).taken_at = Some(place);
     }
 
+    /// What is going on, and what has happened.
+    pub(super) fn stats(self: &Arc<Self>) -> PoolStats {
+        let mut inner = self.visit();
+        inner.catch_up(self.now());
+        let stats = inner.stats(self.key);
+        self.leave(inner);
+        stats
+    }
+
     /// Ends a visit in which the core may have found something to do: everything is set going, outside of the lock.
     pub(super) fn leave<'a>(self: &'a Arc<Self>, mut inner: MutexGuard<'a, Inner<B>>) {
         loop {
@@ -226,8 +243,13 @@ impl<B: Backend> Shared<B> {
     pub(super) fn tick_now(self: &Arc<Self>) -> Nanos {
         let mut inner = self.lock();
         inner.armed = Nanos::MAX;
-        inner.tick(self.now());
+        let now = self.now();
+        inner.tick(now);
+        let warnings = inner.warnings(now);
         self.leave(inner);
+        for warning in warnings.into_iter().flatten() {
+            log::warn!("{warning}");
+        }
         self.lock().core.next_deadline()
     }
 }
@@ -240,8 +262,21 @@ impl<B: Backend> Ticks for Shared<B> {
 
 impl<B: Backend> Drop for Shared<B> {
     fn drop(&mut self) {
-        if self.is_inherited() {
+        let is_inherited = self.is_inherited();
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if is_inherited {
+            // They are the parent's. Dropping them here might say goodbye in the parent's name.
+            std::mem::forget(std::mem::take(&mut inner.records));
+            std::mem::forget(std::mem::take(&mut inner.returning));
+            self.slots.shut(|_, connection| std::mem::forget(connection));
             return;
+        }
+        // A pool that was driven by hand leaves those for which nobody could call `tick` any more.
+        inner.gather();
+        for connection in
+            std::mem::take(&mut inner.records).into_iter().filter_map(|record| record.connection)
+        {
+            self.backend.begin_close(connection, || ());
         }
         if let Drive::Threads(process, name) = self.driver {
             process.leave(name);
@@ -255,13 +290,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::future::{Future, pending};
-    use std::pin::Pin;
+    use std::future::pending;
     use std::sync::Mutex;
-    use std::task::{Context, Poll, Wake, Waker};
 
     use super::*;
-    use crate::client::{Acquire, Async, AsyncManager, BoxFuture, Executor, Manager, Pool, PoolError};
+    use crate::client::{Async, AsyncManager, BoxFuture, Executor, Manager, Pool, PoolError};
     use crate::clock::Hand;
 
     #[test]
@@ -276,33 +309,6 @@ mod tests {
         hand.advance(Duration::from_secs(61));
         pool.tick();
         assert_eq!(pool.stats().idle_connections, 0);
-    }
-
-    /// More waiters fail at once than are woken in one go. The last one has found out by himself and somebody else has his
-    /// place before he is called: that call is nobody's.
-    #[test]
-    fn a_call_for_somebody_who_has_gone_is_not_for_who_came_after_him() {
-        let (pool, hand) = numbers(one());
-        let lease = pool.acquire().unwrap();
-        let last = pool.acquire_timeout_async(Some(Duration::from_secs(2)));
-        let given = Arc::new(Mutex::new(None));
-        let caller =
-            Arc::new(Caller { pool: pool.clone(), last: Mutex::new(None), given: Arc::clone(&given) });
-        let mut last = Box::pin(last);
-        assert!(last.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        *caller.last.lock().unwrap() = Some(last);
-        let waker = Waker::from(caller);
-        let mut first: Vec<_> =
-            (0..4).map(|_| Box::pin(pool.acquire_timeout_async(Some(Duration::from_secs(1))))).collect();
-        for future in &mut first {
-            assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        }
-        hand.advance(Duration::from_secs(3));
-        pool.tick();
-        assert!(given.lock().unwrap().is_none(), "his turn has not come");
-        drop(lease);
-        pool.tick();
-        assert!(matches!(*given.lock().unwrap(), Some(Ok(()))));
     }
 
     #[test]
@@ -337,25 +343,6 @@ mod tests {
 
         fn connect(&self, _: &Timeouts) -> Result<u32, Infallible> {
             Ok(7)
-        }
-    }
-
-    /// When woken, has the last one look for himself and another one take his place.
-    struct Caller {
-        pool: Pool<Numbers>,
-        last: Mutex<Option<Pin<Box<Acquire<Numbers>>>>>,
-        given: Arc<Mutex<Option<Result<(), ()>>>>,
-    }
-
-    impl Wake for Caller {
-        fn wake(self: Arc<Self>) {
-            let Some(mut last) = self.last.lock().unwrap().take() else { return };
-            let outcome = last.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            assert!(matches!(outcome, Poll::Ready(Err(PoolError::Timeout { .. }))));
-            let given = Arc::clone(&self.given);
-            self.pool.acquire_with(move |result| {
-                *given.lock().unwrap() = Some(result.map(drop).map_err(drop));
-            });
         }
     }
 

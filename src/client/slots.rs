@@ -76,7 +76,7 @@ impl<T> Slots<T> {
             match self.change(word, word.with_top(below), Acquire, Acquire) {
                 Ok(()) => {
                     let generation = entry.facts.lend(now);
-                    return Some((self.right(top), generation, self.read(top)));
+                    return Some((self.right(top), generation, Self::read(entry)));
                 }
                 Err(changed) => word = changed,
             }
@@ -94,7 +94,7 @@ impl<T> Slots<T> {
         if self.put_on(word, &place, |word| !word.is_shut()) {
             return Ok(());
         }
-        let value = self.read(place.index());
+        let value = Self::read(self.entry(place.index()));
         Err((place, value))
     }
 
@@ -118,9 +118,9 @@ impl<T> Slots<T> {
         };
         while top != NONE {
             // Nobody else can reach what is below: it was all taken at once.
-            let below = self.entry(top).below.load(Relaxed);
-            each(self.right(top), self.read(top));
-            top = below;
+            let entry = self.entry(top);
+            let index = std::mem::replace(&mut top, entry.below.load(Relaxed));
+            each(self.right(index), Self::read(entry));
         }
     }
 
@@ -170,9 +170,9 @@ impl<T> Slots<T> {
 
     /// Takes the value out of a place that has just left the stack, or was not let in.
     #[inline(always)]
-    fn read(&self, index: u32) -> T {
+    fn read(entry: &Entry<T>) -> T {
         // SAFETY: full while in the stack, and whoever took it out is the only one with a right to it.
-        self.entry(index).value.with_mut(|value| unsafe { (*value).assume_init_read() })
+        entry.value.with_mut(|value| unsafe { (*value).assume_init_read() })
     }
 
     /// Puts a value into a place that is not in the stack.

@@ -1,13 +1,14 @@
 //! What connector threads do for a pool, one job at a time: the calls of its manager, and what is reported of them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::backend::{Backend, Connected};
+use super::backend::{Backend, Connected, tell};
 use super::connectors::Jobs;
-use super::error::ConnectError;
+use super::error::{ConnectError, ConnectPhase};
 use super::inner::{Enlisted, Job, Wake};
 use super::shared::{Drive, Shared};
-use crate::lease::{ConnectFailed, SlotId};
+use crate::lease::{ConnectFailed, Phase, SlotId};
 
 impl<B: Backend> Shared<B> {
     /// Does all jobs there are in this thread.
@@ -20,12 +21,19 @@ impl<B: Backend> Shared<B> {
 
     fn carry_out(self: &Arc<Self>, job: Job) {
         match job {
+            Job::Connect(slot) if self.is_late(slot) => {
+                self.connected(slot, Err(self.too_late(ConnectPhase::Connect)));
+            }
             Job::Connect(slot) => {
                 let pool = Arc::clone(self);
                 self.backend.begin_connect(self.timeouts(), move |result| pool.connected(slot, result));
             }
             Job::Validate(slot) => {
+                let is_late = self.is_late(slot);
                 let Some(connection) = self.lock().record(slot).connection.take() else { return };
+                if is_late {
+                    return self.validated(slot, connection, Err(self.too_late(ConnectPhase::Validate)));
+                }
                 let pool = Arc::clone(self);
                 self.backend.begin_validate(connection, self.timeouts(), move |connection, result| {
                     pool.validated(slot, connection, result);
@@ -47,10 +55,11 @@ impl<B: Backend> Shared<B> {
             }
             Job::Call(waiter) => {
                 let mut inner = self.lock();
+                let wake = std::mem::replace(inner.wake(waiter), Wake::Nobody);
                 let outcome = inner.outcome(waiter);
                 self.leave(inner);
-                if let Some((given, Wake::Callback(callback))) = outcome {
-                    callback(given);
+                if let (Wake::Callback(callback), Some(outcome)) = (wake, outcome) {
+                    callback(outcome);
                 }
             }
             Job::Tell(slot) => {
@@ -68,7 +77,18 @@ impl<B: Backend> Shared<B> {
         }
     }
 
+    /// Whether a connect or validation was given up before a thread had time for it. Beginning it then would keep that
+    /// thread from what somebody waits for, and nothing would count it as stuck.
+    fn is_late(&self, slot: SlotId) -> bool {
+        self.lock().core.phase(slot) == Some(Phase::Overdue)
+    }
+
+    fn too_late(&self, phase: ConnectPhase) -> ConnectError<B::Error> {
+        ConnectError::timed_out(phase, self.config.connect_timeout.unwrap_or_default())
+    }
+
     fn connected(self: &Arc<Self>, slot: SlotId, result: Connected<B>) {
+        let failed = result.as_ref().err().cloned();
         let mut inner = self.visit();
         inner.end_work(slot);
         let now = self.now();
@@ -81,16 +101,18 @@ impl<B: Backend> Shared<B> {
                 None
             }
             Err(error) => {
-                log::warn!("Failed to create connection: {error}");
-                inner.errors.count(error.kind());
+                inner.count_error(slot, error.kind());
                 let known = inner.core.connected(slot, Err(ConnectFailed::Error), now);
                 debug_assert!(known.is_ok(), "{slot:?} was not being connected");
                 inner.last_error.replace(error)
             }
         };
         self.leave(inner);
-        // An error of the application may do what it likes when it is dropped.
+        // An error of the application may do what it likes when it is shown or dropped.
         drop(old);
+        if let Some(error) = failed {
+            log::warn!("Failed to create connection: {error}");
+        }
     }
 
     fn validated(
@@ -103,12 +125,15 @@ impl<B: Backend> Shared<B> {
         inner.end_work(slot);
         inner.record(slot).connection = Some(connection);
         if let Err(error) = &result {
-            log::warn!("Removing unhealthy connection from pool: {error}");
-            inner.errors.count(error.kind());
+            inner.count_error(slot, error.kind());
         }
-        let known = inner.core.validated(slot, result.map_err(drop), self.now());
+        let outcome = result.as_ref().map(drop).map_err(drop);
+        let known = inner.core.validated(slot, outcome, self.now());
         debug_assert!(known.is_ok(), "{slot:?} was not being validated");
         self.leave(inner);
+        if let Err(error) = result {
+            log::warn!("Removing unhealthy connection from pool: {error}");
+        }
     }
 }
 
@@ -127,7 +152,8 @@ impl<B: Backend> Jobs for Shared<B> {
             process.submit(Arc::clone(&self) as Arc<dyn Jobs>);
         }
         let Some(job) = job else { return };
-        self.carry_out(job);
+        // A log, or an error that cannot be shown, may panic as well: the thread works for other pools too.
+        tell("a connector thread", catch_unwind(AssertUnwindSafe(|| self.carry_out(job))));
         let mut inner = self.lock();
         inner.at_work -= 1;
         let more = inner.enlist();

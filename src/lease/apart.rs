@@ -5,9 +5,8 @@
 use super::core::Core;
 use super::ids::{KeyId, SlotId};
 use super::protocol::Known;
-use super::slots::{NONE, Phase, Told};
+use super::slots::{NONE, Phase};
 use crate::clock::Nanos;
-use crate::drain::DrainState;
 
 impl Core {
     /// Gives away the newest idle ones, up to `most`, the oldest of them first, as far as their places are below `places`. Says whether whatever is given back may go
@@ -19,7 +18,7 @@ impl Core {
         places: u32,
         mut each: impl FnMut(SlotId, Known),
     ) -> Lending {
-        let calm = self.starving == 0 && self.drain == DrainState::Active;
+        let calm = self.unrest == 0;
         let Some(key) = self.keys.get_mut(id.index()).filter(|key| calm && key.generation == id.generation)
         else {
             return Lending::ByCore;
@@ -35,11 +34,11 @@ impl Core {
             }
         }
         while slot != NONE {
-            let newer = self.slots.newer(slot);
+            let newer = self.slots.newer(&key.idle, slot);
             if slot < places {
                 self.slots.unlink(&mut key.idle, slot);
                 self.slots[slot].phase = Phase::InUse;
-                self.slots[slot].told = Told::Apart;
+                self.slots[slot].lending = Lending::Apart;
                 each(self.slots.id(slot), self.slots.known(slot));
             }
             slot = newer;
@@ -49,15 +48,11 @@ impl Core {
 
     /// Gets one back that is idle. Several come in the order in which they became idle.
     pub(crate) fn get_back(&mut self, index: u32, known: Known) {
-        let before = self.slots[index].since;
         self.catch_up(index, known);
         let slot = &mut self.slots[index];
         debug_assert_eq!(slot.phase, Phase::InUse, "it was given away");
-        if slot.since > before {
-            slot.checked = slot.since;
-        }
         slot.fresh_until = known.fresh_until;
-        slot.told = Told::NotYet;
+        slot.lending = Lending::ByCore;
         let since = slot.since;
         let key = &mut self.keys[slot.key as usize];
         let newest = key.idle.newest;
@@ -81,7 +76,7 @@ impl Core {
             key.counts.acquisitions += known.uses - slot.uses;
             key.counts.misses += u64::from(slot.uses == 0);
             slot.uses = known.uses;
-            slot.told = Told::NotYet;
+            slot.lending = Lending::ByCore;
         }
     }
 
@@ -89,7 +84,7 @@ impl Core {
     /// he has written it down yet or not. Else it would be in use without ever having been lent.
     pub(crate) fn catch_up_lent(&mut self, index: u32, known: Known, now: Nanos) {
         let slot = &self.slots[index];
-        let is_unwritten = slot.told == Told::Apart && known.uses <= slot.uses;
+        let is_unwritten = slot.lending == Lending::Apart && known.uses <= slot.uses;
         let first = Known { uses: slot.uses + 1, since: now, ..known };
         self.catch_up(index, if is_unwritten { first } else { known });
     }

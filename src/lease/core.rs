@@ -38,6 +38,8 @@ pub(crate) struct Core {
     /// How many resources are being closed to make room.
     pub(super) room_coming: u32,
     pub(super) drain: DrainState,
+    /// What keeps resources from simply becoming idle under any key: how many starve, and a drain.
+    pub(super) unrest: u32,
     pub(super) drain_deadline: Nanos,
     pub(super) random: u64,
 }
@@ -57,6 +59,7 @@ impl Core {
             starving: 0,
             room_coming: 0,
             drain: DrainState::Active,
+            unrest: 0,
             drain_deadline: Nanos::MAX,
             random: seed,
         }
@@ -76,35 +79,31 @@ impl Core {
 
     /// Something idle at once, or a place in line, or a reason why there is neither. Whoever gets a place is woken by
     /// [`Command::Grant`] or [`Command::Fail`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn acquire(&mut self, id: KeyId, claim: Claim, now: Nanos) -> Result<Acquired, Refusal> {
         if claim.want == Want::Any
             && let Some(slot) = self.acquire_idle(id, now)
         {
             return Ok(Acquired::Lease(slot));
         }
-        if self.key(id).is_none() {
-            return Err(Refusal::Closed);
-        }
-        self.ask(id.index, Ticket { want: claim.want, asked: now, place: Place::Last }, claim.patience, now)
+        self.acquire_slowly(id, claim, now)
     }
 
     /// The first half of [`acquire`](Self::acquire): something idle that need not be validated, if nobody waits. Causes
     /// no command, so `now` may be from a clock that is a little late.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn acquire_idle(&mut self, id: KeyId, now: Nanos) -> Option<SlotId> {
         let key = self.keys.get_mut(id.index()).filter(|key| key.generation == id.generation)?;
         let newest = key.idle.newest;
-        if newest == NONE || key.any.first != NONE || key.new.first != NONE {
+        if newest == NONE || key.waiting != 0 {
             return None;
         }
         let slot = &mut self.slots[newest];
         if now >= slot.fresh_until {
             return None;
         }
-        let slot = lend(slot, &mut key.counts, newest, now);
-        self.slots.pop(&mut key.idle);
-        Some(slot)
+        slot.leave_top(&mut key.idle);
+        Some(lend(slot, &mut key.counts, newest, now))
     }
 
     /// The same for one who got something that turned out not to work: that one is closed, and he stands before all
@@ -124,32 +123,27 @@ impl Core {
     }
 
     /// Takes back what was lent, with no regard to who gives it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, id: SlotId, what: Return, now: Nanos) -> Result<(), Stale> {
         if what == Return::Keep && self.release_to_idle(id, now) {
             return Ok(());
         }
-        if self.slots.find(id, Phase::InUse).is_none() {
-            return Err(Stale);
-        }
-        self.release_slowly(id.index, what, now);
-        Ok(())
+        self.release_slowly(id, what, now)
     }
 
     /// The first half of [`release`](Self::release): says whether it could simply become idle. Causes no command, so
     /// `now` may be from a clock that is a little late.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release_to_idle(&mut self, id: SlotId, now: Nanos) -> bool {
-        let calm = self.starving == 0 && self.drain == DrainState::Active;
         let Some(slot) = self.slots.find(id, Phase::InUse) else { return false };
         let key = &mut self.keys[slot.key as usize];
-        if !calm || !key.is_calm() || now >= slot.ends || slot.uses >= key.terms.max_uses {
+        if self.unrest != 0 || !key.is_calm() || now >= slot.ends || slot.uses >= key.terms.max_uses {
             return false;
         }
         slot.since = now;
-        slot.checked = now;
         slot.fresh_until = key.terms.validate_after.after(now).min(slot.ends);
-        self.slots.push(&mut key.idle, id.index);
+        let below = slot.become_newest(&mut key.idle, id.index);
+        self.slots.put_above(&mut key.idle, below, id.index);
         true
     }
 
@@ -191,8 +185,9 @@ impl Core {
         Some(outcome)
     }
 
-    /// Whether a waiter is in line, or has an outcome to collect.
-    pub(crate) fn is_known(&self, id: WaiterId) -> bool {
+    /// Whether the name is still that of somebody who waits or has an outcome to collect. A command may name one who
+    /// has gone, if others were let in before it was fetched.
+    pub(crate) fn knows(&self, id: WaiterId) -> bool {
         self.waiters.find(id).is_some()
     }
 
@@ -210,6 +205,7 @@ impl Core {
                 let key = self.connect_failed(id.index, why, now);
                 self.vacate(id.index, now);
                 self.provide(key, now);
+                self.restore_minimum(key, now);
             }
             (Some(Phase::Overdue), Ok(())) => self.close_late(id.index),
             (Some(Phase::Overdue), Err(_)) => self.end_closing(id.index, now),
@@ -245,6 +241,7 @@ impl Core {
                 self.keys[key as usize].counts.validate_errors += 1;
                 self.close(id.index, CloseReason::Invalid, now);
                 self.provide(key, now);
+                self.go_on_checking(key, now);
             }
             (Some(Phase::Overdue), _) => self.close_late(id.index),
             _ => return Err(Stale),
@@ -279,7 +276,6 @@ impl Core {
     }
 
     /// In which phase a resource is; `None` when it is gone.
-    #[cfg(test)]
     pub(crate) fn phase(&self, id: SlotId) -> Option<Phase> {
         self.slots.phase(id)
     }
@@ -347,6 +343,15 @@ impl Core {
         mixed ^ (mixed >> 31)
     }
 
+    #[cold]
+    #[inline(never)]
+    fn acquire_slowly(&mut self, id: KeyId, claim: Claim, now: Nanos) -> Result<Acquired, Refusal> {
+        if self.key(id).is_none() {
+            return Err(Refusal::Closed);
+        }
+        self.ask(id.index, Ticket { want: claim.want, asked: now, place: Place::Last }, claim.patience, now)
+    }
+
     /// Gives what there is, a place in line, or a reason why there is neither.
     fn ask(
         &mut self,
@@ -390,6 +395,7 @@ impl Core {
     ) -> Result<Acquired, Refusal> {
         let key = &mut self.keys[index as usize];
         key.waits.prepare();
+        key.waiting += 1;
         let line = match ticket.want {
             Want::Any => &mut key.any,
             Want::New => &mut key.new,
@@ -440,19 +446,20 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    fn release_slowly(&mut self, index: u32, what: Return, now: Nanos) {
-        let key = self.slots[index].key;
+    fn release_slowly(&mut self, id: SlotId, what: Return, now: Nanos) -> Result<(), Stale> {
+        let Some(slot) = self.slots.find(id, Phase::InUse) else { return Err(Stale) };
+        let (key, index) = (slot.key, id.index);
         if what == Return::Discard {
             self.close(index, CloseReason::Discarded, now);
         } else {
             self.slots[index].since = now;
-            self.slots[index].checked = now;
             if self.place(index, now) == Placed::Kept {
-                return;
+                return Ok(());
             }
         }
         self.provide(key, now);
         self.restore_minimum(key, now);
+        Ok(())
     }
 
     fn connect_succeeded(&mut self, index: u32, now: Nanos) {
@@ -460,6 +467,7 @@ impl Core {
         let slot = &mut self.slots[index];
         let key = &mut self.keys[slot.key as usize];
         key.connecting -= 1;
+        let is_back = key.breaker.state(now) == BreakerState::HalfOpen;
         if let Some(attempt) = slot.attempt.take() {
             key.breaker.succeeded(attempt);
         }
@@ -473,6 +481,10 @@ impl Core {
         self.end_errand(index, Ok(()), now);
         self.place(index, now);
         self.provide(key, now);
+        if is_back {
+            // While one was a probe, no other could begin.
+            self.restore_minimum(key, now);
+        }
     }
 
     /// Counts the failure and tells the breaker; the slot is still there.

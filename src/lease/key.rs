@@ -17,6 +17,8 @@ pub(super) struct Key {
     pub(super) any: Line,
     /// Those who want a new connection.
     pub(super) new: Line,
+    /// How many stand in both lines.
+    pub(super) waiting: u32,
     /// Resources in any phase. Invariant: idle, in use, connecting, validating and closing together.
     pub(super) live: u32,
     pub(super) connecting: u32,
@@ -107,6 +109,7 @@ impl Key {
             idle: IdleStack::default(),
             any: Line::default(),
             new: Line::default(),
+            waiting: 0,
             live: 0,
             connecting: 0,
             validating: 0,
@@ -125,7 +128,7 @@ impl Key {
     }
 
     pub(super) const fn waiters(&self) -> u32 {
-        self.any.len + self.new.len
+        self.waiting
     }
 
     /// Resources that somebody holds.
@@ -141,7 +144,7 @@ impl Key {
     /// Whether what is given back may simply become idle.
     #[inline]
     pub(super) const fn is_calm(&self) -> bool {
-        self.any.first == NONE && self.new.first == NONE && self.live <= self.terms.max_size
+        self.waiting == 0 && self.live <= self.terms.max_size
     }
 
     /// Validations that were begun for somebody who waits.
@@ -152,7 +155,23 @@ impl Key {
     /// Whether more wait than something is on its way for. A validation in the background is not counted on: it may
     /// take long.
     pub(super) fn lacks(&self) -> bool {
-        self.waiters() > self.connecting + self.validating_for_waiters() || self.new.len > self.connecting
+        self.missing() > 0
+    }
+
+    /// For how many who wait nothing is on its way.
+    pub(super) fn missing(&self) -> u32 {
+        let any = self.waiters().saturating_sub(self.connecting + self.validating_for_waiters());
+        any.max(self.new.len.saturating_sub(self.connecting))
+    }
+
+    /// How many more the key could connect for those who wait, if the pool had room for them.
+    pub(super) fn wishes(&self) -> u32 {
+        self.missing().min(self.terms.max_size.saturating_sub(self.staying()))
+    }
+
+    /// Whether an idle one, which was used, keeps the place of a new one that somebody waits for.
+    pub(super) const fn has_one_in_the_way(&self) -> bool {
+        self.idle.oldest != NONE && self.new.len > self.connecting + self.closing
     }
 
     /// Whether one that is idle can go without falling below the minimum.

@@ -10,7 +10,7 @@ use crate::clock::Nanos;
 pub(crate) enum Want {
     /// Whatever works.
     Any,
-    /// A connection that has served nobody yet.
+    /// A connection that has served nobody yet and was found to work just now: nothing that is idle will do.
     New,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Waiter {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) first: u32,
-    last: u32,
+    pub(super) last: u32,
     pub(super) len: u32,
 }
 
@@ -79,12 +79,13 @@ pub(super) struct Waiters {
     waiters: Vec<Waiter>,
     free: u32,
     next_ticket: u64,
+    /// For the next one who is put first: below all others, also those in the other line of his key.
+    first_ticket: u64,
 }
 
 impl Waiters {
     pub(super) fn new() -> Self {
-        // Tickets of those who are put first are below those of all others, so there must be room below.
-        Self { waiters: Vec::new(), free: NONE, next_ticket: 1 << 63 }
+        Self { waiters: Vec::new(), free: NONE, next_ticket: FIRST_TICKET, first_ticket: FIRST_TICKET - 1 }
     }
 
     /// Puts a new waiter into `line`.
@@ -99,9 +100,12 @@ impl Waiters {
         let index = self.take();
         let ticket = match place {
             Place::Last => self.next_ticket,
-            Place::First => self.ticket(line.first).map_or(self.next_ticket, |first| first - 1),
+            Place::First => self.first_ticket,
         };
-        self.next_ticket += 1;
+        match place {
+            Place::Last => self.next_ticket += 1,
+            Place::First => self.first_ticket -= 1,
+        }
         let (before, behind) = match place {
             Place::Last => (line.last, NONE),
             Place::First => (NONE, line.first),
@@ -201,3 +205,6 @@ impl Waiters {
         self.waiters.len() as u32 - 1
     }
 }
+
+/// Of the first who comes. Tickets of those who are put before all others go down from here.
+const FIRST_TICKET: u64 = 1 << 63;

@@ -75,6 +75,8 @@ mod counts;
 mod ids;
 mod key;
 mod line;
+#[cfg(feature = "sim")]
+mod pairs;
 mod protocol;
 mod provide;
 mod slots;
@@ -89,11 +91,12 @@ pub(crate) use adaptive::AdaptiveTerms;
 pub(crate) use apart::Lending;
 pub(crate) use ids::{KeyId, SlotId, WaiterId};
 pub(crate) use line::{Failure, Want};
+#[cfg(feature = "sim")]
+pub use pairs::LeasePairs;
 #[cfg(test)]
 pub(crate) use protocol::Cancelled;
 pub(crate) use protocol::{
     Acquired, Claim, CloseReason, Command, ConnectFailed, Known, Patience, Refusal, Return,
 };
-#[cfg(test)]
 pub(crate) use slots::Phase;
 pub(crate) use terms::{Span, Terms};

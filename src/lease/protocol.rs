@@ -7,26 +7,26 @@ use crate::clock::Nanos;
 /// What whoever drives the core has to do. What comes of it is reported with the function that is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Make a resource: [`Core::connected`].
+    /// Make a resource: [`Core::connected`](super::Core::connected).
     Connect(SlotId),
-    /// See whether an idle one still works: [`Core::validated`].
+    /// See whether an idle one still works: [`Core::validated`](super::Core::validated).
     Validate(SlotId),
-    /// Close it: [`Core::closed`].
+    /// Close it: [`Core::closed`](super::Core::closed).
     Close(SlotId, CloseReason),
-    /// Wake who waits, there is something for him: [`Core::outcome`].
+    /// Wake who waits, there is something for him: [`Core::outcome`](super::Core::outcome).
     Grant(WaiterId, SlotId),
-    /// Wake who waits, he gets nothing: [`Core::outcome`].
+    /// Wake who waits, he gets nothing: [`Core::outcome`](super::Core::outcome).
     Fail(WaiterId),
     /// The connect or validation has not come back in time: nobody expects anything of it any more, but it is still to be
     /// reported.
     Late(SlotId),
     /// The lease has lasted longer than it should. Told once.
     Overdue(SlotId),
-    /// What [`Core::warm`] began is over; so many connects failed or could not begin.
+    /// What [`Core::warm`](super::Core::warm) began is over; so many connects failed or could not begin.
     Warmed(KeyId, u32),
     /// The drain is over: nothing is left and nobody waits.
     Drained,
-    /// What [`Core::check`] began is over; so many did not work.
+    /// What [`Core::check`](super::Core::check) began is over; so many did not work.
     Checked(KeyId, u32),
 }
 

@@ -7,7 +7,7 @@ use super::ids::SlotId;
 use super::key::{Key, Room};
 use super::line::{Failure, Standing, Want};
 use super::protocol::{CloseReason, Command};
-use super::slots::{Errand, NONE, Phase, Slot, Told, Work};
+use super::slots::{Errand, NONE, Phase, Slot, Work};
 use crate::breaker::Ask;
 use crate::clock::Nanos;
 use crate::drain::DrainState;
@@ -33,7 +33,6 @@ pub(super) enum Placed {
 #[inline]
 pub(super) fn lend(slot: &mut Slot, counts: &mut Counts, index: u32, now: Nanos) -> SlotId {
     slot.phase = Phase::InUse;
-    slot.told = Told::NotYet;
     slot.since = now;
     slot.uses += 1;
     counts.acquisitions += 1;
@@ -45,8 +44,13 @@ impl Core {
     /// Sees to it that everybody who waits under the key is served or will be: with what is idle, else with a connect.
     pub(super) fn provide(&mut self, index: u32, now: Nanos) {
         self.serve_from_idle(index, now);
-        while self.keys[index as usize].lacks() && self.connect(index, Errand::None, now) == Step::Begun {}
-        self.note_room(index);
+        let mut step = Step::Begun;
+        while step == Step::Begun && self.keys[index as usize].lacks() {
+            step = self.connect(index, Errand::None, now);
+        }
+        let key = &self.keys[index as usize];
+        let starves = step == Step::Full && key.live < key.terms.max_size && key.lacks();
+        self.note_room(index, if starves { Room::Starving } else { Room::Enough });
     }
 
     /// Decides about a resource that nobody holds and that works: it goes to who waits first, or becomes idle, or must
@@ -55,6 +59,10 @@ impl Core {
         let slot = &self.slots[index];
         let (of, since) = (slot.key, slot.since);
         let key = &self.keys[of as usize];
+        let waiter = match (key.any.first, key.new.first) {
+            (any, new) if slot.uses == 0 => self.first_of(any, new),
+            (any, _) => any,
+        };
         let unfit = if now >= slot.ends {
             Some(CloseReason::Lifetime)
         } else if slot.uses >= key.terms.max_uses {
@@ -63,7 +71,7 @@ impl Core {
             Some(CloseReason::Surplus)
         } else if matches!(self.drain, DrainState::Forcing | DrainState::Drained) {
             Some(CloseReason::Closing)
-        } else if self.is_wanted_elsewhere(of) || (slot.uses > 0 && self.stands_in_the_way(of)) {
+        } else if self.is_wanted_elsewhere(of, waiter) || (slot.uses > 0 && self.stands_in_the_way(of)) {
             Some(CloseReason::Room)
         } else {
             None
@@ -72,10 +80,6 @@ impl Core {
             self.close(index, reason, now);
             return Placed::Closing;
         }
-        let waiter = match (key.any.first, key.new.first) {
-            (any, new) if slot.uses == 0 => self.first_of(any, new),
-            (any, _) => any,
-        };
         if waiter != NONE {
             self.grant(waiter, index, now);
             return Placed::Kept;
@@ -87,7 +91,7 @@ impl Core {
         let key = &mut self.keys[of as usize];
         let near = key.errands.round.as_ref().map_or(NONE, |round| round.cursor.slot);
         let slot = &mut self.slots[index];
-        slot.fresh_until = key.terms.validate_after.after(slot.checked).min(slot.ends);
+        slot.fresh_until = key.terms.validate_after.after(slot.known_to_work()).min(slot.ends);
         if key.idle.newest == NONE || self.slots[key.idle.newest].since <= since {
             self.slots.push(&mut key.idle, index);
         } else {
@@ -121,18 +125,16 @@ impl Core {
             return Step::Later;
         }
         let key = &mut self.keys[index as usize];
-        if key.live >= key.terms.max_size {
-            let oldest = key.idle.oldest;
-            if key.new.len > key.connecting + key.closing && oldest != NONE {
-                self.close_idle(oldest, CloseReason::Room, now);
-            }
-            return Step::Full;
-        }
-        if self.slots.live() >= self.max_total {
-            self.make_room(index, now);
+        let full = key.live >= key.terms.max_size;
+        if full && !key.has_one_in_the_way() {
             return Step::Full;
         }
         match key.breaker.ask(now) {
+            // Only now, or a destination that is down would have closed what works elsewhere.
+            Ask::Go if full || self.slots.live() >= self.max_total => {
+                self.make_room(index, now);
+                Step::Full
+            }
             Ask::Go => {
                 self.begin_connect(index, errand, now);
                 Step::Begun
@@ -143,7 +145,12 @@ impl Core {
                 Step::Later
             }
             Ask::Open(until) => {
-                self.fail_waiters(index, Failure::Unavailable { until });
+                self.turn_away(index, until);
+                let key = &mut self.keys[index as usize];
+                if key.below_minimum() > 0 {
+                    key.times.connect = until;
+                    self.arm_key(index);
+                }
                 Step::Later
             }
             Ask::Probing => Step::Later,
@@ -157,8 +164,9 @@ impl Core {
         if newest == NONE {
             return None;
         }
-        self.slots.pop(&mut key.idle);
-        Some(lend(&mut self.slots[newest], &mut key.counts, newest, now))
+        let slot = &mut self.slots[newest];
+        slot.leave_top(&mut key.idle);
+        Some(lend(slot, &mut key.counts, newest, now))
     }
 
     /// Closes the newest idle ones as long as their lifetime is over.
@@ -182,7 +190,7 @@ impl Core {
     pub(super) fn take_from_idle(&mut self, index: u32) {
         let key = &mut self.keys[self.slots[index].key as usize];
         if let Some(round) = key.errands.round.as_mut().filter(|round| round.cursor.slot == index) {
-            round.cursor = self.slots.cursor(self.slots.newer(index));
+            round.cursor = self.slots.cursor(self.slots.newer(&key.idle, index));
         }
         self.slots.unlink(&mut key.idle, index);
     }
@@ -240,13 +248,17 @@ impl Core {
     pub(super) fn leave(&mut self, index: u32, standing: Standing) {
         let waiter = self.waiters.at(index);
         let key = waiter.key;
+        let of = &mut self.keys[key as usize];
+        of.waiting -= 1;
         let line = match waiter.want {
-            Want::Any => &mut self.keys[key as usize].any,
-            Want::New => &mut self.keys[key as usize].new,
+            Want::Any => &mut of.any,
+            Want::New => &mut of.new,
         };
         self.waiters.leave(line, index, standing);
         self.waiter_timers.disarm(index);
-        self.note_room(key);
+        if !self.keys[key as usize].lacks() {
+            self.note_room(key, Room::Enough);
+        }
     }
 
     /// Tells everybody who waits under the key that there is nothing for him, in the order in which they came.
@@ -261,6 +273,24 @@ impl Core {
             self.keys[index as usize].counts.refused += 1;
             self.fail(first, failure);
         }
+    }
+
+    /// Tells those for whom a connect would have to be made that the breaker is open: the last who came.
+    fn turn_away(&mut self, index: u32, until: Nanos) {
+        let told = self.commands.len();
+        while self.keys[index as usize].lacks() {
+            let key = &mut self.keys[index as usize];
+            key.counts.refused += 1;
+            let (any, new) = (key.any.last, key.new.last);
+            let last = if key.new.len > key.connecting || self.first_of(any, new) == any { new } else { any };
+            self.fail(if last == NONE { any } else { last }, Failure::Unavailable { until });
+        }
+        // They are woken in the order in which they came.
+        let waiters = &self.waiters;
+        self.commands.make_contiguous()[told..].sort_unstable_by_key(|command| match command {
+            Command::Fail(waiter) => waiters.at(waiter.index).ticket,
+            _ => 0,
+        });
     }
 
     /// Tells one who waits that there is nothing for him.
@@ -365,7 +395,8 @@ impl Core {
     fn stands_in_the_way(&self, index: u32) -> bool {
         let key = &self.keys[index as usize];
         let first = self.first_of(key.any.first, key.new.first);
-        let full = key.live >= key.terms.max_size || self.slots.live() >= self.max_total;
+        let full = key.live >= key.terms.max_size
+            || (self.slots.live() >= self.max_total && !self.is_room_coming(index));
         first != NONE
             && self.waiters.at(first).want == Want::New
             && key.new.len > key.connecting + key.closing
@@ -373,19 +404,19 @@ impl Core {
     }
 
     /// Whether somebody under another key, which cannot connect because the pool is full, has more of a right to the
-    /// place of a resource of this key.
-    fn is_wanted_elsewhere(&self, index: u32) -> bool {
-        if self.starving == 0 {
+    /// place of a resource of this key than the `waiter` whom it suits.
+    fn is_wanted_elsewhere(&self, index: u32, waiter: u32) -> bool {
+        if self.starving == 0 || self.room_coming >= self.room_wished_for() {
             return false;
         }
         let own = &self.keys[index as usize];
         let Some(asked) = self.longest_starving(index).map(|other| self.head_asked(other)) else {
             return false;
         };
-        if own.waiters() == 0 {
+        if waiter == NONE {
             return own.staying() > own.terms.min_size;
         }
-        asked + HEAD_START <= self.head_asked(index)
+        asked + HEAD_START <= self.waiters.at(waiter).asked
     }
 
     /// When the first in line of a key asked.
@@ -403,9 +434,28 @@ impl Core {
         (0..self.keys.len() as u32).filter(starving).min_by_key(|index| self.head_asked(*index))
     }
 
-    /// Closes the longest idle resource of another key, if one has more than its minimum.
+    /// Whether as many places are becoming free as the key and those that starve could use.
+    fn is_room_coming(&self, index: u32) -> bool {
+        let key = &self.keys[index as usize];
+        let not_counted = if key.room == Room::Starving { 0 } else { key.wishes() };
+        self.room_coming >= self.room_wished_for().saturating_add(not_counted)
+    }
+
+    /// How many places those keys could use that starve.
+    fn room_wished_for(&self) -> u32 {
+        let starving = self.keys.iter().filter(|key| key.room == Room::Starving);
+        starving.map(Key::wishes).fold(0, u32::saturating_add)
+    }
+
+    /// Closes the longest idle resource: of the key itself if a new one is to take its place, else of another key that has
+    /// more than its minimum.
     fn make_room(&mut self, index: u32, now: Nanos) {
-        if self.room_coming > self.starving {
+        let key = &self.keys[index as usize];
+        if key.live < key.terms.max_size && self.is_room_coming(index) {
+            return;
+        }
+        if key.has_one_in_the_way() {
+            self.close_idle(key.idle.oldest, CloseReason::Room, now);
             return;
         }
         let spare = |key: &&Key| key.idle.oldest != NONE && key.staying() > key.terms.min_size;
@@ -418,29 +468,33 @@ impl Core {
 
     /// There is room again: those connect who have waited for it longest.
     fn serve_starving(&mut self, now: Nanos) {
+        if self.starving == 0 {
+            return;
+        }
         while self.starving > 0 && self.slots.live() < self.max_total {
             let Some(index) = self.longest_starving(NONE) else { return };
-            let before = self.slots.live();
+            // Whether it connects or cannot now, it does not starve any more while there is room.
             self.provide(index, now);
-            if self.slots.live() == before {
-                return;
-            }
+        }
+        // With what has begun a key may have risen above its minimum and have one to spare.
+        if let Some(index) = self.longest_starving(NONE) {
+            self.make_room(index, now);
         }
     }
 
+    /// Sums up whether anything but lending and taking back can happen.
+    pub(super) fn note_unrest(&mut self) {
+        self.unrest = self.starving + u32::from(self.drain != DrainState::Active);
+    }
+
     /// Writes down whether a key waits for room that other keys have.
-    pub(super) fn note_room(&mut self, index: u32) {
-        let full = self.slots.live() >= self.max_total;
-        let key = &mut self.keys[index as usize];
-        let room = match full && key.live < key.terms.max_size && key.lacks() {
-            true => Room::Starving,
-            false => Room::Enough,
-        };
-        match (std::mem::replace(&mut key.room, room), room) {
+    fn note_room(&mut self, index: u32, room: Room) {
+        match (std::mem::replace(&mut self.keys[index as usize].room, room), room) {
             (Room::Enough, Room::Starving) => self.starving += 1,
             (Room::Starving, Room::Enough) => self.starving -= 1,
             (Room::Enough, Room::Enough) | (Room::Starving, Room::Starving) => {}
         }
+        self.note_unrest();
     }
 }
 

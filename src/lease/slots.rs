@@ -2,6 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
+use super::apart::Lending;
 use super::ids::SlotId;
 use super::key::Cursor;
 use super::protocol::Known;
@@ -50,13 +51,13 @@ pub(super) struct Slot {
     pub(super) key: u32,
     pub(super) phase: Phase,
     pub(super) errand: Errand,
-    /// In the idle stack the one that became idle after this one, in the free list nothing.
+    /// In the idle stack the one that became idle after this one. Means nothing for the newest, and elsewhere.
     newer: u32,
     /// In the idle stack the one that became idle before this one, in the free list the next free place.
     older: u32,
     /// Since when it has been idle, while it is idle or validated; else since when it has been in its phase.
     pub(super) since: Nanos,
-    /// When it was last known to work: connected, released or validated.
+    /// When it was last validated. That it was given back says the same of it: see [`Slot::known_to_work`].
     pub(super) checked: Nanos,
     /// Until when it is handed out without being validated. Never after `ends`.
     pub(super) fresh_until: Nanos,
@@ -68,8 +69,10 @@ pub(super) struct Slot {
     pub(super) attempt: Option<Attempt>,
     /// Whether its connect or validation has begun.
     pub(super) work: Work,
-    /// Whether its present lease has been told as overdue. Only ever set while in use.
-    pub(super) told: Told,
+    /// Which of its leases was last told as lasting too long: the number that `uses` had.
+    pub(super) told: u64,
+    /// `Apart` from when it was given away until it comes back or a lease of it is known.
+    pub(super) lending: Lending,
 }
 
 /// Whether what was commanded for a slot goes on already.
@@ -80,21 +83,39 @@ pub(super) enum Work {
     Queued,
 }
 
-/// Whether somebody who holds a lease for too long has been told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
-    NotYet,
-    Once,
-    /// Nothing is known of a lease: it was given away to be lent by somebody else.
-    Apart,
-}
-
 /// The idle ones of one key, the newest first.
 #[derive(Debug)]
 pub(super) struct IdleStack {
     pub(super) newest: u32,
     pub(super) oldest: u32,
     pub(super) len: u32,
+}
+
+impl Slot {
+    /// The first half of a push; who is below has to [learn](Slots::put_above) it.
+    #[inline(always)]
+    pub(super) fn become_newest(&mut self, stack: &mut IdleStack, index: u32) -> u32 {
+        self.phase = Phase::Idle;
+        self.older = std::mem::replace(&mut stack.newest, index);
+        stack.len += 1;
+        self.older
+    }
+
+    /// Leaves the stack, whose newest this must be. The one below keeps the index of what was above it: nobody asks
+    /// the newest who is above.
+    #[inline(always)]
+    pub(super) fn leave_top(&self, stack: &mut IdleStack) {
+        stack.len -= 1;
+        stack.newest = self.older;
+        if self.older == NONE {
+            stack.oldest = NONE;
+        }
+    }
+
+    /// When it was last known to work, for one that is idle or about to be.
+    pub(super) fn known_to_work(&self) -> Nanos {
+        self.checked.max(self.since)
+    }
 }
 
 /// In place of an index: nothing.
@@ -125,7 +146,8 @@ impl Slots {
         slot.errand = Errand::None;
         slot.since = now;
         slot.uses = 0;
-        slot.told = Told::NotYet;
+        slot.told = 0;
+        slot.lending = Lending::ByCore;
         index
     }
 
@@ -171,14 +193,14 @@ impl Slots {
     }
 
     /// Makes `index` the newest of the idle ones.
-    #[inline]
     pub(super) fn push(&mut self, stack: &mut IdleStack, index: u32) {
-        let below = std::mem::replace(&mut stack.newest, index);
-        stack.len += 1;
-        let slot = &mut self.slots[index as usize];
-        slot.phase = Phase::Idle;
-        slot.older = below;
-        slot.newer = NONE;
+        let below = self.slots[index as usize].become_newest(stack, index);
+        self.put_above(stack, below, index);
+    }
+
+    /// The second half of a push: the one below learns who is above.
+    #[inline(always)]
+    pub(super) fn put_above(&mut self, stack: &mut IdleStack, below: u32, index: u32) {
         match self.slots.get_mut(below as usize) {
             Some(below) => below.newer = index,
             None => stack.oldest = index,
@@ -194,7 +216,7 @@ impl Slots {
             None => stack.oldest,
         };
         while newer != NONE && self.slots[newer as usize].since < since {
-            newer = self.slots[newer as usize].newer;
+            newer = self.newer(stack, newer);
         }
         if newer == NONE {
             self.push(stack, index);
@@ -217,22 +239,11 @@ impl Slots {
         }
     }
 
-    /// Takes the newest out of the stack, which must not be empty.
-    #[inline]
-    pub(super) fn pop(&mut self, stack: &mut IdleStack) {
-        let below = self.slots[stack.newest as usize].older;
-        stack.len -= 1;
-        stack.newest = below;
-        match self.slots.get_mut(below as usize) {
-            Some(below) => below.newer = NONE,
-            None => stack.oldest = NONE,
-        }
-    }
-
     /// Takes any one out of the stack.
     pub(super) fn unlink(&mut self, stack: &mut IdleStack, index: u32) {
         let Slot { newer, older, .. } = self.slots[index as usize];
         stack.len -= 1;
+        let newer = if stack.newest == index { NONE } else { newer };
         match self.slots.get_mut(newer as usize) {
             Some(newer) => newer.older = older,
             None => stack.newest = older,
@@ -244,8 +255,8 @@ impl Slots {
     }
 
     /// The next newer one in the stack; `NONE` behind the newest.
-    pub(super) fn newer(&self, index: u32) -> u32 {
-        self.slots[index as usize].newer
+    pub(super) fn newer(&self, stack: &IdleStack, index: u32) -> u32 {
+        if stack.newest == index { NONE } else { self.slots[index as usize].newer }
     }
 
     /// The next older one in the stack; `NONE` behind the oldest, and for nothing.
@@ -287,7 +298,8 @@ impl Slots {
             uses: 0,
             attempt: None,
             work: Work::Begun,
-            told: Told::NotYet,
+            told: 0,
+            lending: Lending::ByCore,
         });
         self.free = index;
     }

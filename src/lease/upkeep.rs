@@ -8,7 +8,7 @@ use super::key::{Round, Warming};
 use super::line::Failure;
 use super::protocol::{CloseReason, Command, ConnectFailed};
 use super::provide::Step;
-use super::slots::{Errand, NONE, Phase, Told};
+use super::slots::{Errand, NONE, Phase};
 use crate::breaker::Ask;
 use crate::clock::Nanos;
 use crate::drain::{DrainEvent, DrainState};
@@ -84,6 +84,7 @@ impl Core {
     /// given up as [`close_all`](Self::close_all) does.
     pub(crate) fn begin_drain(&mut self, deadline: Nanos, now: Nanos) {
         self.drain = self.drain.next(DrainEvent::Begin);
+        self.note_unrest();
         if self.drain == DrainState::Draining {
             self.drain_deadline = deadline;
         }
@@ -93,6 +94,7 @@ impl Core {
     /// No newcomers, those in line get nothing, everything idle is closed, and what is in use when it comes back.
     pub(crate) fn close_all(&mut self, now: Nanos) {
         self.drain = self.drain.next(DrainEvent::Begin).next(DrainEvent::Expired);
+        self.note_unrest();
         self.drain_deadline = Nanos::MAX;
         for index in 0..self.keys.len() as u32 {
             self.fail_waiters(index, Failure::Closed);
@@ -106,9 +108,13 @@ impl Core {
             while self.keys[index].idle.oldest != NONE {
                 self.close_idle(self.keys[index].idle.oldest, CloseReason::Closing, now);
             }
-            if let Some(warming) = &mut self.keys[index].errands.warming {
+            let key = &mut self.keys[index];
+            if let Some(warming) = &mut key.errands.warming {
                 warming.failed += std::mem::take(&mut warming.left);
             }
+            // What is due only while newcomers are taken would stay due for ever.
+            (key.times.health_check, key.times.adaptive) = (Nanos::MAX, Nanos::MAX);
+            self.arm_key(index as u32);
             self.end_errands(index as u32);
         }
         self.end_drain();
@@ -142,8 +148,8 @@ impl Core {
                 round.cursor = self.slots.cursor(key.idle.oldest);
                 continue;
             }
-            round.cursor = self.slots.cursor(self.slots.newer(slot));
-            if self.slots[slot].checked < round.before && now < self.slots[slot].ends {
+            round.cursor = self.slots.cursor(self.slots.newer(&key.idle, slot));
+            if self.slots[slot].known_to_work() < round.before && now < self.slots[slot].ends {
                 round.flying += 1;
                 self.take_from_idle(slot);
                 self.begin_validation(slot, Errand::Check, now);
@@ -237,7 +243,7 @@ impl Core {
         }
         let mut slot = key.idle.oldest;
         while slot != NONE && self.slots[slot].errand != Errand::Retiring {
-            slot = self.slots.newer(slot);
+            slot = self.slots.newer(&key.idle, slot);
         }
         if slot != NONE {
             self.close_idle(slot, CloseReason::Lifetime, now);
@@ -248,6 +254,7 @@ impl Core {
         let key = self.connect_failed(index, ConnectFailed::TimedOut, now);
         self.be_overdue(index, now);
         self.provide(key, now);
+        self.restore_minimum(key, now);
     }
 
     fn validation_is_overdue(&mut self, index: u32, now: Nanos) {
@@ -297,6 +304,10 @@ impl Core {
         }
         if self.drain == DrainState::Active {
             self.upkeep(index, now);
+        } else {
+            // Else they would be due for ever, and `tick` would never be done with them.
+            let times = &mut self.keys[at].times;
+            (times.health_check, times.adaptive) = (Nanos::MAX, Nanos::MAX);
         }
         if now >= self.keys[at].times.leak_check {
             self.keys[at].times.leak_check = self.keys[at].terms.leak_check_interval().after(now);
@@ -356,7 +367,7 @@ impl Core {
                 warming.left = 0;
                 break;
             }
-            if !matches!(key.breaker.ask(now), Ask::Go) {
+            if self.drain != DrainState::Active || !matches!(key.breaker.ask(now), Ask::Go) {
                 warming.failed += std::mem::take(&mut warming.left);
                 break;
             }
@@ -381,9 +392,9 @@ impl Core {
         let threshold = self.keys[index as usize].terms.leak_threshold;
         for at in 0..self.slots.len() {
             let slot = &mut self.slots[at];
-            let is_held = slot.phase == Phase::InUse && slot.key == index && slot.told == Told::NotYet;
+            let is_held = slot.phase == Phase::InUse && slot.key == index && slot.told != slot.uses;
             if is_held && now >= threshold.after(slot.since) {
-                slot.told = Told::Once;
+                slot.told = slot.uses;
                 self.commands.push_back(Command::Overdue(self.slots.id(at)));
             }
         }

@@ -351,7 +351,9 @@ mod tests {
     #[test]
     fn memory_is_zero_and_what_cannot_be_had_is_told() {
         assert_eq!(zeroed(1000).as_deref(), Some(&[0; 1000][..]));
-        assert!(zeroed(0).is_none() && zeroed(1 << 62).is_none() && zeroed(usize::MAX).is_none());
+        // A compiler that sees that nobody looks at the memory may do without, and call that a success.
+        let cannot_be_had = |length| std::hint::black_box(zeroed(length)).is_none();
+        assert!(cannot_be_had(0) && cannot_be_had(1 << 62) && cannot_be_had(usize::MAX));
     }
 
     #[test]

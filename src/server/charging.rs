@@ -90,6 +90,7 @@ impl<N: Net> Core<N> {
         }
     }
 
+    #[cold]
     pub(super) fn deny<U>(&mut self, record: &mut Record<N::Stream, U>) {
         record.denied = record.denied.saturating_add(1);
         self.health.counters.operations_denied += 1;

@@ -289,6 +289,7 @@ impl<U, N: Net> Driven<'_, U, N> {
         self.settle();
     }
 
+    #[inline(always)] // It is all that a call of C does, which is one function then.
     pub(crate) fn check_operation(&mut self) -> bool {
         self.core.read_clock();
         self.core.check_operation(self.record).is_ok()

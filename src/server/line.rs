@@ -135,6 +135,7 @@ impl<N: Net> Core<N> {
     }
 
     /// Takes a token for an operation of which the application asks, or says when there may be one: behind those in line.
+    #[inline(always)]
     pub(super) fn check_operation<U>(&mut self, record: &mut Record<N::Stream, U>) -> Result<(), Nanos> {
         let checked = match self.line.len() {
             0 => self.policy.check(record, &self.pool_level, self.moment),

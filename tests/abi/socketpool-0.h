@@ -24,6 +24,10 @@
 
 #define SP_EVENT_DRAINED 6
 
+#define SP_WHEN_FULL_WAIT 0
+
+#define SP_WHEN_FULL_REFUSE 1
+
 #define SOCKET_POLL_TIMEOUT_USE_DEFAULT -2
 
 #define SP_STATE_ACTIVE 0
@@ -377,6 +381,12 @@ int SocketPool_check_rate(SocketPool_T pool,
 
 int SocketPool_setmaxperip(SocketPool_T pool,
                            int most);
+
+int SocketPool_set_eviction(SocketPool_T pool,
+                            int on);
+
+int SocketPool_set_when_full(SocketPool_T pool,
+                             int how);
 
 int SocketPool_set_syn_protection(SocketPool_T pool,
                                   SocketSYNProtect_T protect);

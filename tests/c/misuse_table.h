@@ -95,6 +95,8 @@ ROW(SocketPool_get_idle_timeout, 0, POOL, TOLD, SocketPool_get_idle_timeout(h) =
 ROW(SocketPool_set_max_lifetime, 0, POOL, TOLD, SocketPool_set_max_lifetime(h, 10) == -1)
 ROW(SocketPool_set_first_message_timeout, 0, POOL, TOLD, SocketPool_set_first_message_timeout(h, 10) == -1)
 ROW(SocketPool_set_write_stall_timeout, 0, POOL, TOLD, SocketPool_set_write_stall_timeout(h, 10) == -1)
+ROW(SocketPool_set_eviction, 0, POOL, TOLD, SocketPool_set_eviction(h, 0) == -1)
+ROW(SocketPool_set_when_full, 0, POOL, TOLD, SocketPool_set_when_full(h, 1) == -1)
 ROW(SocketPool_setconnrate, 0, POOL, TOLD, SocketPool_setconnrate(h, 1, 1) == -1)
 ROW(SocketPool_set_global_rate, 0, POOL, TOLD, SocketPool_set_global_rate(h, 1, 1) == -1)
 ROW(SocketPool_check_rate, 0, POOL, TOLD, SocketPool_check_rate(h, g.connection) == 0)

@@ -116,6 +116,60 @@ static void whoever_comes_waits_until_a_place_is_free(void)
     end();
 }
 
+/* Who waits while a place is wanted for him is turned away as soon as that is what is wanted. */
+static void whoever_comes_waits_or_is_refused_as_it_is_set(void)
+{
+    SocketPool_T pool = make(1);
+
+    begin(1);
+    come();
+    CHECK(take(pool, NULL, NULL) == 1);
+    come();
+    CHECK(take(pool, NULL, NULL) == 0);
+    come();
+    come();
+    CHECK(take(pool, NULL, NULL) == -1 && strstr(Socket_GetLastError(), "full") != NULL);
+    CHECK(SocketPool_set_when_full(pool, SP_WHEN_FULL_REFUSE) == 0);
+    CHECK(untold_ms() < LONG_MS);
+    CHECK(take(pool, NULL, NULL) == 0);
+    CHECK(SocketPool_set_when_full(pool, SP_WHEN_FULL_WAIT) == 0);
+    CHECK(take(pool, NULL, NULL) == -1 && strstr(Socket_GetLastError(), "full") != NULL);
+    CHECK(SocketPool_set_when_full(pool, 2) == -1 && SocketPool_set_when_full(pool, -1) == -1);
+    CHECK(strstr(Socket_GetLastError(), "how is -1, must be one of SP_WHEN_FULL_, from 0 to 1") != NULL);
+    /* A larger pool has a place at once. */
+    CHECK(SocketPool_resize(pool, 2) == 0);
+    CHECK(take(pool, NULL, NULL) == 1);
+    SocketPool_free(&pool);
+    end();
+}
+
+/* One that was answered and has nothing to do goes for a newcomer, unless nobody is to. */
+static void somebody_goes_for_a_newcomer_or_nobody(void)
+{
+    SocketPool_T pool = make(1);
+    Connection_T conn = NULL;
+    uint64_t start;
+    char byte;
+
+    begin(0);
+    CHECK(SocketPool_set_eviction(pool, 0) == 0);
+    come();
+    CHECK(take(pool, NULL, &conn) == 1);
+    CHECK(Socket_send(clients[0], "x", 1, 0) == 1 && Socket_recv(Connection_socket(conn), &byte, 1, 0) == 1);
+    CHECK(Socket_send(Connection_socket(conn), "y", 1, 0) == 1);
+    start = Socket_get_monotonic_ms();
+    while (Socket_get_monotonic_ms() < start + 60)
+        SocketPool_tick(pool);
+    come();
+    CHECK(take(pool, NULL, NULL) == 0 && Connection_isactive(conn) == 1);
+    CHECK(SocketPool_set_eviction(pool, 2) == -1 && strstr(Socket_GetLastError(), "on is 2, must be 0 or 1") != NULL);
+    CHECK(SocketPool_set_eviction(pool, 1) == 0);
+    come();
+    CHECK(take(pool, NULL, NULL) == 1 && SocketPool_count(pool) == 1);
+    SocketPool_free(&pool);
+    end();
+}
+
 /* The poll sleeps meanwhile, and looks again now and then. */
 static void the_poll_sleeps_while_there_is_no_place(void)
 {
@@ -348,6 +402,8 @@ int main(int argc, char **argv)
         without_descriptors_a_drain_leaves_the_backlog_alone();
     }
     whoever_comes_waits_until_a_place_is_free();
+    whoever_comes_waits_or_is_refused_as_it_is_set();
+    somebody_goes_for_a_newcomer_or_nobody();
     the_poll_sleeps_while_there_is_no_place();
     where_another_pool_may_have_a_place_nobody_waits();
     in_another_kind_of_loop_nobody_waits();

@@ -198,12 +198,14 @@ fn pool_is_none(name: Handle) {
         SocketPool_set_first_message_timeout(pool, 1),
         SocketPool_set_max_lifetime(pool, 1),
         SocketPool_set_idle_timeout(pool, 1),
+        SocketPool_set_eviction(pool, 0),
+        SocketPool_set_when_full(pool, 1),
         SocketPool_set_close_callback(pool, None, null_mut()),
         SocketPool_turn(pool, -1),
         SocketPool_pollfd(pool),
         SocketPool_wake(pool),
     ];
-    assert_eq!(did, [-1; 19]);
+    assert_eq!(did, [-1; 21]);
 }
 
 /// As `names_nothing`.

@@ -139,8 +139,6 @@ pub struct Poll {
     pub handle: Handle,
     pub most: usize,
     pub members: BTreeMap<c_int, Member>,
-    /// Descriptors that their pool has closed and of which it has not told yet, and whose they were.
-    pub closed: BTreeMap<c_int, Handle>,
 }
 
 pub struct Member {
@@ -179,11 +177,9 @@ pub fn run(steps: &[Step]) {
 impl Poll {
     /// The end of a connection in a pool's own loop is told: now it is in no poll. If it was `silent` before, its number may
     /// be somebody else's.
-    pub fn is_told(&mut self, fd: c_int, connection: Handle, silent: bool) {
+    pub fn is_told(&mut self, fd: c_int, silent: bool) {
         if !silent {
             self.members.remove(&fd);
-        } else if self.closed.get(&fd) == Some(&connection) {
-            self.closed.remove(&fd);
         }
     }
 }
@@ -525,7 +521,7 @@ impl Story {
                 let socket = all.find(|socket| is_it(socket, connection)).expect("one that is there");
                 let (has_peer, pooled) = (socket.peer.is_some(), socket.in_pool.as_mut().unwrap());
                 if pooled.by_pool.is_some() && !pooled.removed {
-                    self.polls.iter_mut().for_each(|poll| poll.is_told(socket.fd, connection, pooled.silent));
+                    self.polls.iter_mut().for_each(|poll| poll.is_told(socket.fd, pooled.silent));
                 }
                 assert_eq!((pooled.pool, pooled.userdata), (pool.handle, userdata));
                 assert!(pooled.ended.is_none(), "told twice");
@@ -777,12 +773,7 @@ impl Story {
                 let most = if how < 200 { 32 } else { how % 3 + 1 };
                 let made = SocketPoll_new(most as c_int);
                 assert!(!made.is_null());
-                self.polls.push(Poll {
-                    handle: made.addr(),
-                    most,
-                    members: BTreeMap::new(),
-                    closed: BTreeMap::new(),
-                });
+                self.polls.push(Poll { handle: made.addr(), most, members: BTreeMap::new() });
             }
             _ => {
                 let gone = self.polls.swap_remove(how % 2).handle;
@@ -837,7 +828,6 @@ impl Story {
                 let known = !by_fd || socket.in_pool.is_some();
                 let socket = if known { socket.handle } else { 0 };
                 poll.members.insert(fd, Member { socket, wish, data: self.next_data });
-                poll.closed.remove(&fd);
             }
             2 => {
                 let member = poll.members.get_mut(&fd).unwrap();
@@ -958,8 +948,7 @@ impl Story {
         }
         gone.into_iter().rev().for_each(|at| self.socket_is_gone(at));
         for poll in &self.polls {
-            let expected = poll.members.len() + poll.closed.len();
-            assert_eq!(SocketPoll_getregisteredcount(handle(poll.handle)), expected as c_int);
+            assert_eq!(SocketPoll_getregisteredcount(handle(poll.handle)), poll.members.len() as c_int);
         }
         for buffer in &self.buffers {
             assert_eq!(SocketBuf_readable(handle(buffer.handle)), buffer.bytes.waiting.len());

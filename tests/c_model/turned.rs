@@ -255,8 +255,8 @@ impl Story {
             count += usize::from(pooled.silent);
             if pooled.silent && pooled.by_pool.is_some() {
                 for poll in &mut self.polls {
-                    let was_in = poll.members.remove(&fd);
-                    poll.closed.extend(was_in.map(|_| (fd, pooled.connection)));
+                    // What a pool closes is in no poll from then on.
+                    poll.members.remove(&fd);
                 }
             }
         }
@@ -280,7 +280,7 @@ impl Story {
             if pooled.by_pool.is_none() {
                 poll.members.remove(fd);
             } else {
-                poll.is_told(*fd, pooled.connection, pooled.silent);
+                poll.is_told(*fd, pooled.silent);
             }
         }
         true

@@ -44,9 +44,12 @@ pub(crate) fn ask(stream: &mut TcpStream, line: &str, patience: Duration) -> io:
     while got < answer.len() {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut answer[got..])? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => got += n,
+        match stream.read(&mut answer[got..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => got += n,
+            // Who was stopped and goes on finds this where a timeout is set: signal(7).
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     if answer == line.as_bytes() { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }

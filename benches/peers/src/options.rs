@@ -3,8 +3,7 @@
 use crate::load::Peers;
 use crate::rows::{C_ROWS, ROWS, Row};
 use crate::server::Role;
-use std::fmt::Display;
-use std::str::FromStr;
+use socketpool_peers::number;
 use std::time::Duration;
 
 /// What to measure, and how thoroughly.
@@ -119,10 +118,6 @@ fn select_roles(names: &str) -> Result<Vec<Role>, String> {
         }
     }
     Ok(roles)
-}
-
-fn number<T: FromStr<Err: Display>>(option: &str, value: &str) -> Result<T, String> {
-    value.parse().map_err(|error| format!("{option} {value}: {error}"))
 }
 
 const FULL_ROUNDS: usize = 15;

@@ -2,6 +2,7 @@
 
 use crate::rows::{BUSY, Compare, Figure, Reading, Row};
 use crate::server::Role;
+use socketpool_peers::Spread;
 use std::fmt::Write;
 
 /// Everything read in one row, one list of rounds for each server.
@@ -10,14 +11,6 @@ pub struct Outcome {
     pub row: Row,
     /// Readings by server, then by round, then by figure.
     pub readings: Vec<(Role, Vec<Vec<Reading>>)>,
-}
-
-/// Median, lowest and highest of some numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    lowest: f64,
-    highest: f64,
 }
 
 impl Outcome {
@@ -119,33 +112,12 @@ pub fn json(rounds: usize, outcomes: &[Outcome], skipped: &[&str]) -> String {
     format!(r#"{{"rounds":{rounds},"figures":[{figures}],"skipped":[{skipped}]}}"#)
 }
 
-impl Spread {
-    /// Of at least one number; of none it is all NaN.
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        let n = values.len();
-        Self {
-            median: (at(n.saturating_sub(1) / 2) + at(n / 2)) / 2.0,
-            lowest: at(0),
-            highest: at(n.saturating_sub(1)),
-        }
-    }
-}
-
 /// Per cent of its core that the bare server uses at least when nobody else wants the machine.
 const QUIET: f64 = 80.0;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn median_lies_between_the_two_middle_ones() {
-        assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]), Spread { median: 2.0, lowest: 1.0, highest: 3.0 });
-        assert_eq!(Spread::of(vec![4.0, 1.0, 2.0, 9.0]), Spread { median: 3.0, lowest: 1.0, highest: 9.0 });
-        assert_eq!(Spread::of(vec![5.0]), Spread { median: 5.0, lowest: 5.0, highest: 5.0 });
-    }
 
     #[test]
     fn ratios_are_taken_within_a_round() {

@@ -7,6 +7,7 @@ use crate::child::Child;
 use crate::load::{self, Clients, Peers, Shape, Until};
 use crate::server::Role;
 use crate::tools;
+use socketpool_peers::missing;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,8 +96,8 @@ impl Row {
     /// Why the row cannot be taken on this machine.
     pub fn obstacle(&self) -> Option<String> {
         match self.kind {
-            Kind::Calls => tools::missing("strace"),
-            Kind::Instructions => tools::missing("valgrind"),
+            Kind::Calls => missing("strace"),
+            Kind::Instructions => missing("valgrind"),
             _ => None,
         }
     }

@@ -9,21 +9,13 @@ use crate::load::{self, Clients, Shape, Until};
 use crate::rows::{CHURN_AT_ONCE, Reading, Setup};
 use crate::server::Role;
 use crate::sys;
+use socketpool_peers::strace;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-
-/// Why rows that need `program` have to be skipped.
-pub fn missing(program: &str) -> Option<String> {
-    match Command::new(program).arg("--version").stdout(Stdio::null()).status() {
-        Ok(status) if status.success() => None,
-        Ok(status) => Some(format!("`{program} --version` ended with {status}")),
-        Err(error) => Some(format!("`{program}` cannot be run: {error}")),
-    }
-}
 
 /// System calls for a request, for sixteen pipelined requests, and for a short connection.
 pub fn system_calls(role: Role, setup: &Setup) -> io::Result<Vec<Reading>> {
@@ -127,7 +119,7 @@ impl Trace {
         self.strace.wait()?;
         let table = fs::read_to_string(&self.table)?;
         fs::remove_file(&self.table)?;
-        Ok(parse_calls(&table))
+        Ok(strace::parse(&table))
     }
 }
 
@@ -137,18 +129,6 @@ fn reading(calls: &BTreeMap<String, u64>, n: f64) -> Reading {
     parts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let parts = parts.into_iter().map(|(call, count)| format!("{call} {:.3}", *count as f64 / n));
     Reading { value: total as f64 / n, note: Some(parts.collect::<Vec<_>>().join(", ")) }
-}
-
-/// Lines are `% time, seconds, usecs/call, calls, [errors,] syscall`.
-fn parse_calls(table: &str) -> BTreeMap<String, u64> {
-    let calls = table.lines().filter_map(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let count = words.get(3)?.parse().ok()?;
-        words[0].parse::<f64>().ok()?;
-        let name = *words.last()?;
-        (name != "total").then(|| (name.to_owned(), count))
-    });
-    calls.collect()
 }
 
 /// `==1== I   refs:      1,234` in older, `==1== I refs:  1,234` in newer versions.
@@ -169,18 +149,6 @@ const INSTRUCTIONS_CONNECTIONS: u64 = 2_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn strace_table_is_read_with_and_without_an_error_column() {
-        let table = "% time     seconds  usecs/call     calls    errors syscall\n\
-                     ------ ----------- ----------- --------- --------- ----------------\n \
-                     50.00    0.100000           5     20000         3 recvfrom\n \
-                     49.00    0.100000           5     20000           sendto\n\
-                     ------ ----------- ----------- --------- --------- ----------------\n\
-                     100.00    0.200000           5     40000         3 total\n";
-        let calls = parse_calls(table);
-        assert_eq!(calls, BTreeMap::from([("recvfrom".to_owned(), 20_000), ("sendto".to_owned(), 20_000)]));
-    }
 
     #[test]
     fn valgrind_count_is_read_from_old_and_new_versions() {

@@ -19,7 +19,7 @@ use super::millis_or_off;
 use crate::bucket::Rate;
 use crate::drain::State;
 use crate::error::Error;
-use crate::server::{Config, SocketPool};
+use crate::server::{Config, Eviction, SocketPool, WhenFull};
 
 /// A pool, as the guide calls it.
 pub type SocketPool_T = *mut sp_pool;
@@ -104,7 +104,16 @@ fn remove(pool: SocketPool_T, connection: u64, function: &str) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketPool_get(pool: SocketPool_T, socket: Socket_T) -> Connection_T {
     match handles::connection_in(pool.addr() as u64, socket.addr() as u64) {
-        Ok(connection) => without_provenance_mut(connection.unwrap_or(0) as usize),
+        Some(connection) => without_provenance_mut(connection as usize),
+        None => is_not_there(pool, socket),
+    }
+}
+
+/// NULL, and what is wrong is told, if anything is.
+#[cold]
+fn is_not_there(pool: SocketPool_T, socket: Socket_T) -> Connection_T {
+    match handles::check_both(pool.addr() as u64, socket.addr() as u64) {
+        Ok(()) => null_mut(),
         Err((kind, bad)) => found("SocketPool_get", null_mut(), Err(bad), kind),
     }
 }
@@ -119,8 +128,9 @@ fn change(
         let mut changed = inner.pool.config().clone();
         change(&mut changed)?;
         inner.pool.reconfigure(|config| *config = changed)?;
-        // Whoever is over a limit now goes at once.
+        // Whoever is over a limit now goes at once, and there may be a place now for those who wait for one.
         inner.do_what_is_due();
+        waiting::a_place_is_free(inner.own_name);
         Ok(0)
     })
 }
@@ -240,6 +250,42 @@ pub extern "C-unwind" fn SocketPool_setmaxperip(pool: SocketPool_T, most: c_int)
         let most = u32::try_from(most)
             .map_err(|_| Failure::argument("most", format_args!("is {most}, must be at least 0")))?;
         config.max_per_ip = (most > 0).then_some(most);
+        Ok(())
+    })
+}
+
+/// Whether a full pool closes a connection that is not at work to let a newcomer in, those first that have not proven
+/// themselves: 1, as it is unless set; 0: nobody goes for a newcomer. 0 is returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn SocketPool_set_eviction(pool: SocketPool_T, on: c_int) -> c_int {
+    change("SocketPool_set_eviction", pool, |config| {
+        config.eviction = match on {
+            0 => Eviction::Off,
+            1 => Eviction::OldestUnproven,
+            _ => return Err(Failure::argument("on", format_args!("is {on}, must be 0 or 1"))),
+        };
+        Ok(())
+    })
+}
+
+/// They wait in the backlog for a place, in which `Socket_accept` leaves them.
+pub const SP_WHEN_FULL_WAIT: c_int = 0;
+/// They are turned away: the pool's own loop accepts and closes them, and `SocketPool_add` refuses them.
+pub const SP_WHEN_FULL_REFUSE: c_int = 1;
+
+/// What happens to newcomers when a pool is full and nobody goes for them, one of `SP_WHEN_FULL_…`; they wait unless this is
+/// set. 0 is returned, or -1 for a bad argument.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn SocketPool_set_when_full(pool: SocketPool_T, how: c_int) -> c_int {
+    change("SocketPool_set_when_full", pool, |config| {
+        config.when_full = match how {
+            SP_WHEN_FULL_WAIT => WhenFull::Wait,
+            SP_WHEN_FULL_REFUSE => WhenFull::Refuse,
+            _ => {
+                let bounds = format_args!("is {how}, must be one of SP_WHEN_FULL_, from 0 to 1");
+                return Err(Failure::argument("how", bounds));
+            }
+        };
         Ok(())
     })
 }
@@ -367,7 +413,8 @@ pub extern "C-unwind" fn SocketPool_tick(pool: SocketPool_T) -> c_int {
 
 /// Has `callback(connection, userdata, reason, argument)` called once for every connection that ends from now on, however
 /// it ends; `sp_reason_name` tells the reason in a word. What hangs on the connection answers until it returns, whatever
-/// it calls, which may be anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is returned, or -1.
+/// it calls, which may be anything, this pool's `SocketPool_free` included. NULL: nothing is called any more. 0 is
+/// returned, or -1.
 #[unsafe(no_mangle)]
 pub extern "C" fn SocketPool_set_close_callback(
     pool: SocketPool_T,

@@ -55,8 +55,8 @@ impl Slot {
 /// Slots that were used and are free, the first that was never used, and how many forks ago that was noted.
 #[derive(Debug)]
 pub(super) struct Free {
-    /// The slot that was given back last; each knows the one before: see [`Slot::fd`].
-    last: Option<u32>,
+    /// The slot that was given back last, or [`NONE`]; each knows the one before: see [`Slot::fd`].
+    last: i32,
     unused: u32,
     forks: u32,
 }
@@ -67,7 +67,7 @@ static SEGMENTS: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
 /// Segments of the processes from which this one was forked off, so that what looks for leaks finds them.
 static HIDDEN: [AtomicPtr<[Slot; SEGMENT]>; MOST_SLOTS / SEGMENT] =
     [const { AtomicPtr::new(ptr::null_mut()) }; MOST_SLOTS / SEGMENT];
-static FREE: Common<Lock<Free>> = Common::short(Free { last: None, unused: 0, forks: 0 });
+static FREE: Common<Lock<Free>> = Common::short(Free { last: NONE, unused: 0, forks: 0 });
 
 /// Slots below this were made by the processes from which this one was forked off, and are not to be found.
 static INHERITED: AtomicU32 = AtomicU32::new(0);
@@ -76,7 +76,7 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 /// Which process of a chain of forks this is.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-#[inline]
+#[inline(always)] // All but two of its instructions are those of a call.
 pub(super) fn free_slots() -> Guard<'static, Free> {
     let mut free = FREE.lock().expect("nothing that holds it can panic half way, or be called again");
     let forks = FORKS.load(Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl Free {
     #[cold]
     fn begin_anew(&mut self, forks: u32) {
         self.forks = forks;
-        self.last = None;
+        self.last = NONE;
         self.unused = INHERITED.load(Ordering::Relaxed);
     }
 }
@@ -106,9 +106,9 @@ pub(super) fn slot(place: u32) -> Option<&'static Slot> {
 /// Takes a free slot out, with the generation that its next handle will have.
 pub(super) fn take_slot() -> Option<(u32, &'static Slot)> {
     let mut free = free_slots();
-    if let Some(place) = free.last {
+    if let Ok(place) = u32::try_from(free.last) {
         let slot = slot(place).expect("it was used before");
-        free.last = u32::try_from(slot.fd.load(Ordering::Relaxed)).ok();
+        free.last = slot.fd.load(Ordering::Relaxed);
         return Some((place, slot));
     }
     let place = free.unused;
@@ -137,8 +137,8 @@ pub(super) fn give_back_slot(slot: &Slot, place: u32) {
     if slot.state.load(Ordering::Relaxed) >> GENERATION_SHIFT < u64::from(u32::MAX) {
         let mut free = free_slots();
         // Places are below 2^28.
-        slot.fd.store(free.last.map_or(NONE, u32::cast_signed), Ordering::Relaxed);
-        free.last = Some(place);
+        slot.fd.store(free.last, Ordering::Relaxed);
+        free.last = place.cast_signed();
     }
 }
 
@@ -162,7 +162,7 @@ fn get_ready() {
         FORKS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: this is the one thread of the child, and the program's functions are not called under these locks.
         unsafe {
-            FREE.in_child(Free { last: None, unused: 0, forks: 0 });
+            FREE.in_child(Free { last: NONE, unused: 0, forks: 0 });
             common::in_child();
         }
     }

@@ -1,6 +1,5 @@
 //! What is registered in a poll, what the kernel knows of it, and the events of the last wait. Does not wait.
 
-use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::RawFd;
@@ -10,8 +9,8 @@ use super::super::handles;
 use super::super::nesting::this_thread;
 use super::super::status::Failure;
 use super::entries::Entries;
+use super::silences::{FOR_GOOD, Silences};
 use super::{SocketEvent_T, alive};
-use crate::hash::FoldedState;
 use crate::net::epoll::{ERROR, Epoll, Found, HANGUP, READ, WRITE};
 
 /// What the program registers.
@@ -29,8 +28,8 @@ pub(super) struct Member {
 pub(super) struct Set {
     epoll: Arc<Epoll>,
     entries: Entries,
-    /// Until when POLL_READ of an entry is withheld, in milliseconds, or [`FOR_GOOD`].
-    silences: HashMap<RawFd, u64, FoldedState>,
+    /// Of which entries POLL_READ is withheld.
+    silences: Silences,
     /// Of which pools connections are registered, in order, and how many of each.
     owners: Vec<(u64, usize)>,
     /// Whose wish the kernel may not know yet.
@@ -48,8 +47,6 @@ pub(super) struct Set {
     /// Which thread it was told.
     reader: usize,
     next_generation: u32,
-    /// No entry's silence ends earlier.
-    muted_until: u64,
     /// So many waits in a row have found somebody who is not registered.
     haunted: u32,
     pub(super) default_timeout_ms: c_int,
@@ -115,7 +112,7 @@ impl Set {
         Ok(Self {
             epoll: Arc::new(epoll),
             entries: Entries::new(),
-            silences: HashMap::default(),
+            silences: Silences::new(),
             owners: Vec::new(),
             changed: Vec::new(),
             batch: Some(Batch { found, told: connections }),
@@ -125,7 +122,6 @@ impl Set {
             told,
             reader: 0,
             next_generation: 0,
-            muted_until: u64::MAX,
             haunted: 0,
             default_timeout_ms: DEFAULT_TIMEOUT_MS,
         })
@@ -247,7 +243,7 @@ impl Set {
     pub(super) fn remove(&mut self, fd: RawFd) {
         let Some(entry) = self.entries.remove(fd) else { return };
         if entry.silent {
-            self.silences.remove(&fd);
+            self.silences.end(fd);
         }
         // The kernel has forgotten by itself what was closed before.
         let _ = self.epoll.remove(fd);
@@ -278,26 +274,23 @@ impl Set {
     /// Withholds POLL_READ until then, or for as long as it is withheld for good; `false` if it is not registered.
     pub(super) fn mute(&mut self, fd: RawFd, until_ms: u64) -> bool {
         let Some(entry) = self.entries.get_mut(fd) else { return false };
-        if self.silences.try_reserve(1).is_err() {
-            return false;
-        }
-        let silence = self.silences.entry(fd).or_insert(until_ms);
-        if *silence == FOR_GOOD && entry.silent {
+        if self.silences.of(fd) == Some(FOR_GOOD) {
             return true;
         }
-        *silence = until_ms;
+        if !self.silences.begin(fd, until_ms) {
+            return false;
+        }
         entry.silent = true;
-        self.muted_until = self.muted_until.min(until_ms);
         let _ = self.settle_later(fd);
         self.ring_for_waiter();
         true
     }
 
     pub(super) fn unmute(&mut self, fd: RawFd) {
-        if self.silences.get(&fd).is_none_or(|until| *until == FOR_GOOD) {
+        if self.silences.of(fd).is_none_or(|until| until == FOR_GOOD) {
             return;
         }
-        self.silences.remove(&fd);
+        self.silences.end(fd);
         if let Some(entry) = self.entries.get_mut(fd) {
             entry.silent = false;
             let _ = self.settle_later(fd);
@@ -306,26 +299,15 @@ impl Set {
 
     /// Ends the silences whose time is over.
     fn unmute_due(&mut self, now_ms: u64) {
-        if self.muted_until > now_ms {
-            return;
+        while let Some(fd) = self.silences.end_next_due(now_ms) {
+            let Some(entry) = self.entries.get_mut(fd) else { continue };
+            entry.silent = false;
+            let due = entry.due();
+            // One that the kernel does not know was closed: its next change, or its successor, takes it out.
+            if due != entry.asked && self.epoll.set(fd, entry.token(), due.into()).is_ok() {
+                entry.asked = due;
+            }
         }
-        self.muted_until = u64::MAX;
-        let Self { silences, entries, epoll, muted_until, .. } = self;
-        silences.retain(|fd, until| {
-            if *until > now_ms {
-                *muted_until = (*muted_until).min(*until);
-                return true;
-            }
-            if let Some(entry) = entries.get_mut(*fd) {
-                entry.silent = false;
-                let due = entry.due();
-                // One that the kernel does not know was closed: its next change, or its successor, takes it out.
-                if due != entry.asked && epoll.set(entry.fd, entry.token(), due.into()).is_ok() {
-                    entry.asked = due;
-                }
-            }
-            false
-        });
     }
 
     /// Has the kernel asked before the next wait for what an entry wishes; at once if a wait goes on. An entry that the
@@ -390,8 +372,8 @@ impl Set {
     }
 
     /// When the next silence ends, in milliseconds; `u64::MAX`: never.
-    pub(super) fn muted_until(&self) -> u64 {
-        self.muted_until
+    pub(super) fn muted_until(&mut self) -> u64 {
+        self.silences.next_end()
     }
 
     /// Takes the batch of that wait, for which events are to be told; `None` if it is not the last one any more.
@@ -492,8 +474,6 @@ impl Set {
     }
 }
 
-/// A silence that nothing ends but that the entry goes.
-pub(super) const FOR_GOOD: u64 = u64::MAX;
 const DEFAULT_TIMEOUT_MS: c_int = 1000;
 /// What is taken out while a wait ends may be found by that wait, and by the one that began before, but by no third.
 const MOST_HAUNTED: u32 = 3;

@@ -39,6 +39,26 @@ impl Bench {
         Self { core, key, now: Nanos::ZERO }
     }
 
+    /// Several keys under a limit for all; `key` says which one is spoken of.
+    pub(super) fn of_keys<const N: usize>(max_total: u32, terms: [Terms; N]) -> (Self, [KeyId; N]) {
+        let mut core = Core::new(Some(max_total), 1);
+        let keys = terms.map(|terms| core.add_key(terms, Nanos::ZERO));
+        (Self { core, key: keys[0], now: Nanos::ZERO }, keys)
+    }
+
+    pub(super) fn under(&mut self, key: KeyId) -> &mut Self {
+        self.key = key;
+        self
+    }
+
+    /// A place in line for a new one.
+    pub(super) fn wait_for_new(&mut self) -> WaiterId {
+        match self.ask(Want::New, Patience::Endless) {
+            Ok(Acquired::Wait(waiter)) => waiter,
+            other => panic!("{other:?} instead of a place in line"),
+        }
+    }
+
     pub(super) fn ask(&mut self, want: Want, patience: Patience) -> Result<Acquired, Refusal> {
         let result = self.core.acquire(self.key, Claim { want, patience }, self.now);
         self.core.assert_invariants(self.now);

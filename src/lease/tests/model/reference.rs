@@ -1,0 +1,469 @@
+//! What must be true of a core, believed from its commands alone: everything in vectors, everything found by looking at
+//! all of it. Decides nothing; it panics when the core has done what it must not.
+
+use crate::breaker::{Ask, Attempt, Breaker};
+use crate::clock::Nanos;
+use crate::drain::DrainState;
+use crate::lease::counts::Counts;
+use crate::lease::line::Standing;
+use crate::lease::{
+    CloseReason, Command, Core, Failure, KeyId, Patience, SlotId, Span, Terms, WaiterId, Want,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Connecting,
+    Idle,
+    Lent,
+    Validating,
+    /// Of connects (`false`) and validations (`true`) that are late.
+    Overdue(bool),
+    /// It is to be closed for this reason before the call is over.
+    Doomed(CloseReason),
+    Closing,
+}
+
+#[derive(Debug)]
+pub(super) struct Resource {
+    pub(super) id: SlotId,
+    pub(super) key: usize,
+    pub(super) state: State,
+    /// Since when it is in its state; validations do not interrupt idleness.
+    pub(super) since: Nanos,
+    pub(super) begun: Nanos,
+    pub(super) checked: Nanos,
+    pub(super) ends: Nanos,
+    pub(super) uses: u64,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) queued: bool,
+    /// Its present lease was told as too long.
+    told: bool,
+    /// It came free in this call.
+    just: bool,
+    /// It is being closed to make room.
+    room: bool,
+    /// When it was first seen idle after the end of its lifetime.
+    expired: Option<Nanos>,
+}
+
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) id: WaiterId,
+    pub(super) key: usize,
+    pub(super) want: Want,
+    pub(super) asked: Nanos,
+    pub(super) deadline: Nanos,
+    pub(super) got: Got,
+    /// In this call, by an open breaker.
+    pub(super) turned_away: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Got {
+    Nothing,
+    Lease(SlotId),
+    Failure(Failure),
+}
+
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) id: KeyId,
+    pub(super) terms: Terms,
+    /// What `max_size` was when the call began, which may have changed it.
+    pub(super) max_before: u32,
+    pub(super) breaker: Breaker,
+    pub(super) counts: Counts,
+    pub(super) failing: Option<Nanos>,
+    pub(super) releases: u64,
+    pub(super) warming: bool,
+    pub(super) round: bool,
+    /// It had its minimum once, so it keeps it.
+    pub(super) kept: bool,
+    /// Somebody who would not wait asked in this call.
+    pub(super) tried: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) now: Nanos,
+    pub(super) max_total: usize,
+    pub(super) keys: Vec<Key>,
+    pub(super) resources: Vec<Resource>,
+    /// In the order in which they are to be served.
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) drain: DrainState,
+    pub(super) drain_deadline: Nanos,
+    /// How many calls there were.
+    pub(super) calls: usize,
+}
+
+impl Model {
+    /// Somebody was told to wait.
+    pub(super) fn enters(&mut self, waiter: Waiter, first: bool) {
+        self.waiters.insert(if first { 0 } else { self.waiters.len() }, waiter);
+    }
+
+    /// Somebody who asked just now was given an idle one at once.
+    pub(super) fn leased_at_once(&mut self, slot: SlotId, key: usize, patience: Patience, first: bool) {
+        let (now, at) = (self.now, self.at(slot));
+        let resource = &self.resources[at];
+        assert_eq!((resource.state, resource.key), (State::Idle, key), "{slot:?} can be lent");
+        assert!(now < resource.ends && resource.uses < self.keys[key].terms.max_uses, "it is not over");
+        let newest = self.of(key, State::Idle).filter(|idle| now < idle.ends).map(|idle| idle.since).max();
+        assert_eq!(Some(resource.since), newest, "the newest is lent");
+        assert!(patience == Patience::None || now < self.fresh_until(at), "it must be validated first");
+        let overtaken = self.waiting(key).any(|other| other.want == Want::Any);
+        assert!(first || !overtaken, "a newcomer passes those who wait");
+        self.lend(slot);
+    }
+
+    pub(super) fn lend(&mut self, slot: SlotId) {
+        let (now, at) = (self.now, self.at(slot));
+        let resource = &mut self.resources[at];
+        assert_eq!(resource.state, State::Idle, "only idle ones are lent");
+        (resource.state, resource.since, resource.told) = (State::Lent, now, false);
+        resource.uses += 1;
+        let counts = &mut self.keys[resource.key].counts;
+        counts.acquisitions += 1;
+        counts.misses += u64::from(resource.uses == 1);
+    }
+
+    /// A resource came free and works.
+    pub(super) fn place(&mut self, slot: SlotId) {
+        let (now, at) = (self.now, self.at(slot));
+        let resource = &mut self.resources[at];
+        if resource.state != State::Validating {
+            resource.since = now;
+        }
+        self.keys[resource.key].releases += u64::from(resource.state == State::Lent);
+        (resource.state, resource.checked, resource.just, resource.expired) = (State::Idle, now, true, None);
+    }
+
+    pub(super) fn doom(&mut self, slot: SlotId, reason: CloseReason) {
+        let at = self.at(slot);
+        let resource = &mut self.resources[at];
+        self.keys[resource.key].releases += u64::from(resource.state == State::Lent);
+        resource.state = State::Doomed(reason);
+    }
+
+    /// A connect has worked.
+    pub(super) fn connected(&mut self, slot: SlotId) {
+        let at = self.at(slot);
+        let resource = &mut self.resources[at];
+        let key = &mut self.keys[resource.key];
+        key.breaker.succeeded(resource.attempt.take().expect("its connect has begun"));
+        key.failing = None;
+        resource.ends = key.terms.max_lifetime.after(self.now);
+        self.place(slot);
+    }
+
+    /// A connect has not worked, or was too late.
+    pub(super) fn connect_failed(&mut self, slot: SlotId) {
+        let at = self.at(slot);
+        let resource = &mut self.resources[at];
+        let key = &mut self.keys[resource.key];
+        let attempt = resource.attempt.take().expect("its connect has begun");
+        if resource.queued {
+            return key.breaker.abandoned(attempt);
+        }
+        key.breaker.failed(attempt, self.now);
+        key.failing.get_or_insert(self.now);
+    }
+
+    pub(super) fn gone(&mut self, slot: SlotId) {
+        let at = self.at(slot);
+        let resource = self.resources.swap_remove(at);
+        self.keys[resource.key].counts.destroyed += 1;
+    }
+
+    /// What the core wants done.
+    pub(super) fn hear(&mut self, command: Command, core: &Core) {
+        match command {
+            Command::Connect(slot) => self.connect_begins(slot, core.slots[slot.index() as u32].key as usize),
+            Command::Validate(slot) => {
+                let (now, at) = (self.now, self.at(slot));
+                let resource = &mut self.resources[at];
+                assert_eq!(resource.state, State::Idle, "only idle ones are validated");
+                (resource.state, resource.begun, resource.queued) = (State::Validating, now, false);
+                let (key, since) = (resource.key, resource.since);
+                let fresh = now < self.fresh_until(at);
+                assert!(
+                    !fresh || self.keys[key].round,
+                    "{slot:?} need not be validated, idle since {since:?}"
+                );
+                if self.keys[key].round {
+                    let validating = self.of(key, State::Validating).count();
+                    assert!(validating <= 4 + self.waiters(key), "at most four of a round at a time");
+                } else {
+                    let validating = self.of(key, State::Validating).count();
+                    assert!(validating <= self.waiters(key), "nobody waits for {slot:?}");
+                }
+            }
+            Command::Close(slot, reason) => self.close_begins(slot, reason),
+            Command::Grant(waiter, slot) => self.granted(waiter, slot),
+            Command::Fail(waiter) => self.failed(waiter, core),
+            Command::Late(slot) => {
+                let at = self.at(slot);
+                let resource = &self.resources[at];
+                let (state, key) = (resource.state, resource.key);
+                let due = self.keys[key].terms.connect_timeout.after(resource.begun);
+                assert!(self.now >= due, "{slot:?} is late only after its time");
+                let counts = &mut self.keys[key].counts;
+                match state {
+                    State::Connecting => {
+                        counts.connect_timeouts += 1;
+                        self.connect_failed(slot);
+                    }
+                    State::Validating => counts.validate_errors += 1,
+                    other => panic!("{slot:?} is late while {other:?}"),
+                }
+                self.resources[at].state = State::Overdue(state == State::Validating);
+            }
+            Command::Overdue(slot) => {
+                let at = self.at(slot);
+                let resource = &mut self.resources[at];
+                assert_eq!((resource.state, resource.told), (State::Lent, false), "told once for each lease");
+                let due = self.keys[resource.key].terms.leak_threshold.after(resource.since);
+                assert!(self.now >= due, "{slot:?} is not held for too long");
+                resource.told = true;
+            }
+            Command::Warmed(id, _) => {
+                let key = &mut self.keys[id.index()];
+                assert!(std::mem::take(&mut key.warming), "nobody warms");
+            }
+            Command::Checked(id, _) => {
+                let key = &mut self.keys[id.index()];
+                let by_itself = key.terms.health_check_interval != Span::NEVER;
+                assert!(std::mem::replace(&mut key.round, by_itself), "nobody checks");
+            }
+            Command::Drained => {
+                assert!(!matches!(self.drain, DrainState::Active | DrainState::Drained), "told once");
+                assert!(self.resources.is_empty(), "something is left");
+                let waits = self.waiters.iter().any(|waiter| waiter.got == Got::Nothing);
+                assert!(!waits, "somebody waits");
+                (self.drain, self.drain_deadline) = (DrainState::Drained, Nanos::MAX);
+            }
+        }
+    }
+
+    fn connect_begins(&mut self, id: SlotId, key: usize) {
+        let now = self.now;
+        let (connecting, waiters) = (self.of(key, State::Connecting).count(), self.waiters(key));
+        let of = &self.keys[key];
+        assert!(self.live(key) < of.terms.max_size.max(of.max_before) as usize, "more than max_size");
+        assert!(self.resources.len() < self.max_total, "more than max_total");
+        assert!(matches!(self.drain, DrainState::Active | DrainState::Draining), "the pool is closed");
+        let spare = self.of(key, State::Idle).count()
+            + self.of(key, State::Validating).count()
+            + connecting.saturating_sub(waiters);
+        let terms = &self.keys[key].terms;
+        let kept = self.staying(key) < terms.min_size as usize || spare < terms.min_idle as usize;
+        let replaced = self.of(key, State::Idle).any(|idle| now >= idle.ends);
+        let ahead = kept || replaced || (self.keys[key].tried && connecting == 0);
+        let waited_for = waiters > connecting || self.wanting_new(key) > connecting;
+        assert!(waited_for || (ahead && self.drain == DrainState::Active), "nobody needs {id:?}");
+        let key_of = &mut self.keys[key];
+        assert_eq!(key_of.breaker.ask(now), Ask::Go, "the breaker does not let {id:?}");
+        key_of.counts.created += 1;
+        let attempt = Some(key_of.breaker.begin(now));
+        self.resources.push(Resource {
+            id,
+            key,
+            state: State::Connecting,
+            since: now,
+            begun: now,
+            checked: now,
+            ends: Nanos::MAX,
+            uses: 0,
+            attempt,
+            queued: false,
+            told: false,
+            just: false,
+            room: false,
+            expired: None,
+        });
+    }
+
+    fn close_begins(&mut self, slot: SlotId, reason: CloseReason) {
+        let (now, at) = (self.now, self.at(slot));
+        let resource = &self.resources[at];
+        let key = resource.key;
+        let terms = &self.keys[key].terms;
+        let staying = self.staying(key);
+        if resource.state != State::Doomed(reason) {
+            assert_eq!(resource.state, State::Idle, "{slot:?} is closed for {reason:?}");
+            let may = match reason {
+                CloseReason::Idle => {
+                    let idle = self.of(key, State::Idle).count();
+                    now >= terms.idle_timeout.after(resource.since)
+                        && staying > terms.min_size as usize
+                        && idle > terms.min_idle as usize
+                }
+                CloseReason::Lifetime => now >= resource.ends,
+                CloseReason::Uses => resource.uses >= terms.max_uses,
+                CloseReason::Surplus => staying > terms.max_size.min(self.keys[key].max_before) as usize,
+                CloseReason::Closing => self.drain != DrainState::Active,
+                CloseReason::Room => self.may_make_room(key, at),
+                CloseReason::Discarded | CloseReason::Invalid | CloseReason::Late => false,
+            };
+            assert!(may, "{slot:?} is closed for {reason:?}");
+        }
+        let resource = &mut self.resources[at];
+        (resource.state, resource.since) = (State::Closing, now);
+        resource.room = reason == CloseReason::Room;
+    }
+
+    /// Whether the place of an idle one can be needed: for a new one under its own key, or under another key.
+    fn may_make_room(&self, key: usize, at: usize) -> bool {
+        let full = self.resources.len() >= self.max_total;
+        let wishes = |key| self.waiters(key).saturating_sub(self.of(key, State::Connecting).count());
+        let coming = self.resources.iter().filter(|resource| resource.room).count();
+        assert!(coming < (0..self.keys.len()).map(wishes).sum(), "one place for each who needs one");
+        let own =
+            self.wanting_new(key) > 0 && (full || self.live(key) >= self.keys[key].terms.max_size as usize);
+        let other = (0..self.keys.len()).any(|other| {
+            let waits = other != key && self.waiters(other) > self.of(other, State::Connecting).count();
+            waits && full && self.live(other) < self.keys[other].terms.max_size as usize
+        });
+        let spare = self.staying(key) > self.keys[key].terms.min_size as usize;
+        own || (other && (spare || (self.resources[at].just && self.waiters(key) > 0)))
+    }
+
+    fn granted(&mut self, id: WaiterId, slot: SlotId) {
+        let (now, at) = (self.now, self.at(slot));
+        let resource = &self.resources[at];
+        let (key, unused) = (resource.key, resource.uses == 0 && resource.just);
+        assert!(now < resource.ends && resource.uses < self.keys[key].terms.max_uses, "{slot:?} is over");
+        assert!(resource.just || now < self.fresh_until(at), "{slot:?} was not validated");
+        let first = self.waiting(key).find(|waiter| unused || waiter.want == Want::Any);
+        assert_eq!(first.map(|waiter| waiter.id), Some(id), "{slot:?} is for the first whom it suits");
+        self.lend(slot);
+        let waiter = self.waiters.iter_mut().find(|waiter| waiter.id == id).expect("he waits");
+        waiter.got = Got::Lease(slot);
+        self.keys[key].counts.waited_ns += now.as_nanos().saturating_sub(waiter.asked.as_nanos());
+    }
+
+    fn failed(&mut self, id: WaiterId, core: &Core) {
+        let Some(Standing::Failed(failure)) = core.waiters.find(id).map(|waiter| waiter.standing) else {
+            panic!("{id:?} was told to have failed and has not")
+        };
+        let at = self.waiters.iter().position(|waiter| waiter.id == id).expect("he was there");
+        let Waiter { key, deadline, asked, got, .. } = self.waiters[at];
+        assert_eq!(got, Got::Nothing, "{id:?} has one outcome");
+        match failure {
+            Failure::Timeout { waited_ns } | Failure::Connect { waited_ns } => {
+                assert!(self.now >= deadline, "{id:?} fails before his time");
+                assert_eq!(waited_ns, self.now.as_nanos() - asked.as_nanos());
+                // A limit that follows the load moves only afterwards.
+                let room = self.staying(key) < self.keys[key].max_before as usize;
+                let connects_failed = room && self.keys[key].failing.is_some();
+                assert_eq!(
+                    matches!(failure, Failure::Connect { .. }),
+                    connects_failed,
+                    "why {id:?} timed out"
+                );
+                let counts = &mut self.keys[key].counts;
+                counts.timeouts += u64::from(!connects_failed);
+                counts.refused += u64::from(connects_failed);
+            }
+            Failure::Unavailable { until } => self.unavailable(key, until),
+            Failure::Closed => {
+                if self.now >= self.drain_deadline {
+                    self.drain = DrainState::Forcing;
+                }
+                assert!(matches!(self.drain, DrainState::Forcing | DrainState::Drained), "it is not closed");
+                let first = self.waiting(key).next().map(|waiter| waiter.id);
+                assert_eq!(first, Some(id), "in the order in which they came");
+                self.keys[key].counts.refused += 1;
+            }
+        }
+        let waiter = &mut self.waiters[at];
+        (waiter.got, waiter.turned_away) =
+            (Got::Failure(failure), matches!(failure, Failure::Unavailable { .. }));
+    }
+
+    /// Somebody is refused because the breaker is open. He is still among those who wait.
+    pub(super) fn unavailable(&mut self, key: usize, until: Nanos) {
+        assert_eq!(self.keys[key].breaker.ask(self.now), Ask::Open(until), "the breaker is open");
+        let room = self.live(key) < self.keys[key].terms.max_size as usize;
+        let makes_room = self.wanting_new(key) > 0 && self.of(key, State::Idle).count() > 0;
+        assert!(room || makes_room, "there is no room for a connect");
+        let connecting = self.of(key, State::Connecting).count();
+        let validating = if self.keys[key].round { 0 } else { self.of(key, State::Validating).count() };
+        let short = self.waiters(key) > connecting + validating || self.wanting_new(key) > connecting;
+        assert!(short, "something is on its way for all who wait");
+        self.keys[key].counts.refused += 1;
+    }
+
+    /// Where a resource stands.
+    pub(super) fn at(&self, slot: SlotId) -> usize {
+        self.resources.iter().position(|resource| resource.id == slot).expect("it is not gone")
+    }
+
+    pub(super) fn of(&self, key: usize, state: State) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().filter(move |resource| resource.key == key && resource.state == state)
+    }
+
+    pub(super) fn waiting(&self, key: usize) -> impl Iterator<Item = &Waiter> {
+        self.waiters.iter().filter(move |waiter| waiter.key == key && waiter.got == Got::Nothing)
+    }
+
+    pub(super) fn waiters(&self, key: usize) -> usize {
+        self.waiting(key).count()
+    }
+
+    pub(super) fn wanting_new(&self, key: usize) -> usize {
+        self.waiting(key).filter(|waiter| waiter.want == Want::New).count()
+    }
+
+    pub(super) fn live(&self, key: usize) -> usize {
+        self.resources.iter().filter(|resource| resource.key == key).count()
+    }
+
+    /// Those that are not being closed.
+    pub(super) fn staying(&self, key: usize) -> usize {
+        let stays = |resource: &&Resource| {
+            let leaves = matches!(resource.state, State::Overdue(_) | State::Doomed(_) | State::Closing);
+            resource.key == key && !leaves
+        };
+        self.resources.iter().filter(stays).count()
+    }
+
+    pub(super) fn fresh_until(&self, at: usize) -> Nanos {
+        let resource = &self.resources[at];
+        self.keys[resource.key].terms.validate_after.after(resource.checked).min(resource.ends)
+    }
+
+    /// The call is over: nothing in it may be left for later.
+    pub(super) fn end_call(&mut self) {
+        for resource in &mut self.resources {
+            resource.just = false;
+            assert!(!matches!(resource.state, State::Doomed(_)), "{:?} was not closed", resource.id);
+        }
+        for key in &mut self.keys {
+            key.tried = false;
+            key.max_before = key.terms.max_size;
+        }
+        for at in 0..self.waiters.len() {
+            let Waiter { key, want, turned_away, .. } = self.waiters[at];
+            let alike = |other: &Waiter| (other.key, other.want, other.got) == (key, want, Got::Nothing);
+            assert!(
+                !turned_away || !self.waiters[at..].iter().any(alike),
+                "who came later is not turned away"
+            );
+            self.waiters[at].turned_away = false;
+        }
+    }
+
+    /// Notes that a tick has seen what is idle after its lifetime, and says whether it stays for longer than a
+    /// replacement may take.
+    pub(super) fn outlives(&mut self, at: usize) -> bool {
+        let now = self.now;
+        let resource = &mut self.resources[at];
+        if resource.state != State::Idle || now < super::whole(resource.ends) {
+            return false;
+        }
+        let seen = *resource.expired.get_or_insert(now);
+        now >= super::whole(self.keys[resource.key].terms.connect_timeout.after(seen))
+    }
+}

@@ -1,0 +1,181 @@
+//! Who is woken, how often, and that nobody is woken in somebody else's place.
+
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Wake, Waker};
+use std::thread;
+
+use socketpool::{PoolConfig, PoolError};
+
+use crate::fake::{PATIENCE, until};
+use crate::scene::{Scene, quiet, secs};
+use crate::waiters::{Bell, ByHand, Kind, Waiter};
+
+#[test]
+fn polling_again_with_the_same_waker_clones_none() {
+    let scene = Scene::new(quiet(1));
+    let held = scene.acquire();
+    let mut waiter = scene.in_line();
+    let clones = Arc::strong_count(&waiter.bell);
+    for _ in 0..10 {
+        assert!(waiter.poll().is_none());
+    }
+    assert_eq!(Arc::strong_count(&waiter.bell), clones);
+    scene.release(held);
+    assert_eq!(waiter.rung(), 1, "woken once");
+    assert!(waiter.get().is_ok());
+}
+
+#[test]
+fn the_waker_of_the_last_poll_is_woken_and_no_other() {
+    let scene = Scene::new(quiet(1));
+    let held = scene.acquire();
+    let mut waiter = scene.in_line();
+    let other = Arc::new(Bell::default());
+    assert!(waiter.poll_with(&Waker::from(Arc::clone(&other))).is_none());
+    assert_eq!(Arc::strong_count(&waiter.bell), 1, "the first waker has been dropped");
+    scene.release(held);
+    assert_eq!((waiter.rung(), other.rung()), (0, 1));
+    assert!(waiter.get().is_ok());
+}
+
+#[test]
+fn a_waker_is_let_go_with_its_future() {
+    let scene = Scene::new(quiet(1));
+    let held = scene.acquire();
+    let mut waiter = scene.in_line();
+    let bell = Arc::clone(&waiter.bell);
+    drop(std::mem::replace(&mut waiter, ByHand::new(scene.pool.acquire_async().into_owned())));
+    assert_eq!(Arc::strong_count(&bell), 1);
+    scene.release(held);
+    assert_eq!(bell.rung(), 0);
+}
+
+#[test]
+fn a_waker_may_use_the_pool_when_it_is_cloned_woken_and_dropped() {
+    struct Nosy(Mutex<Option<ByHand<crate::fake::Fake>>>, socketpool::Pool<crate::fake::Fake>);
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {
+            let _ = self.1.stats();
+        }
+    }
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            // As a task does that is dropped with the last of its wakers, and its future with it.
+            drop(self.0.lock().unwrap().take());
+        }
+    }
+    let scene = Scene::new(quiet(1));
+    let held = scene.acquire();
+    let mut waiter = ByHand::new(scene.pool.acquire_async().into_owned());
+    let inner = scene.in_line();
+    let waker = Waker::from(Arc::new(Nosy(Mutex::new(Some(inner)), scene.pool.clone())));
+    assert!(waiter.poll_with(&waker).is_none());
+    drop(waker);
+    scene.release(held);
+    scene.check();
+    drop(waiter);
+    assert_eq!(scene.idle(), 1);
+}
+
+#[test]
+fn the_last_waker_of_a_task_may_be_dropped_when_its_outcome_was_seen_before_it_was_woken() {
+    struct Owner(#[allow(dead_code, reason = "it is there to be dropped")] Mutex<crate::scene::Lease>);
+    impl Wake for Owner {
+        fn wake(self: Arc<Self>) {}
+    }
+    let scene = Scene::new(PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(2) });
+    let (held, other) = (scene.acquire(), scene.acquire());
+    // The fifth to be woken has a waker that owns a lease.
+    let waiters: Vec<_> = (0..4).map(|_| scene.in_line()).collect();
+    let mut fifth = ByHand::new(scene.pool.acquire_async().into_owned());
+    let waker = Waker::from(Arc::new(Owner(Mutex::new(other))));
+    assert!(fifth.poll_with(&waker).is_none());
+    drop(waker);
+    let fifth = Arc::new(Mutex::new(fifth));
+    let (seen, pool) = (Arc::clone(&fifth), scene.pool.clone());
+    waiters[0].bell.hook(move || {
+        assert!(matches!(seen.lock().unwrap().get(), Err(PoolError::Timeout { .. })));
+        // Takes the place of the one who has gone, and with it that of his waker.
+        pool.acquire_with(drop);
+    });
+    scene.pass(secs(5));
+    scene.pass(secs(5));
+    drop(held);
+    scene.tick();
+    assert_eq!(scene.idle(), 2, "the lease that the waker had is back");
+}
+
+#[test]
+fn who_takes_the_place_of_one_who_was_not_woken_yet_is_not_told_his_outcome() {
+    let scene = Scene::new(PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(1) });
+    let held = scene.acquire();
+    let mut waiters: Vec<_> = (0..4).map(|_| scene.in_line()).collect();
+    let fifth = Arc::new(Mutex::new(scene.in_line()));
+    let (give, take) = mpsc::channel();
+    let (seen, pool) = (Arc::clone(&fifth), scene.pool.clone());
+    // Four are woken at a time. The first of them does what another thread might do just then: the fifth sees by itself that
+    // its time is over, and a newcomer gets its place.
+    waiters[0].bell.hook(move || {
+        assert!(matches!(seen.lock().unwrap().get(), Err(PoolError::Timeout { .. })));
+        pool.acquire_with(move |got| give.send(got).unwrap());
+    });
+    scene.pass(secs(5));
+    for waiter in &mut waiters {
+        assert!(matches!(waiter.get(), Err(PoolError::Timeout { .. })));
+    }
+    assert!(take.try_recv().is_err(), "the newcomer waits: his time is not over");
+    scene.release(held);
+    scene.tick();
+    assert!(take.try_recv().expect("the newcomer was called").is_ok());
+    assert_eq!(scene.idle(), 1);
+}
+
+#[test]
+fn a_thread_that_takes_such_a_place_is_woken_too() {
+    let scene = Scene::new(PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(1) });
+    let held = scene.acquire();
+    let waiters: Vec<_> = (0..4).map(|_| scene.in_line()).collect();
+    let fifth = Arc::new(Mutex::new(scene.in_line()));
+    let (give, take) = mpsc::channel();
+    let (seen, pool) = (Arc::clone(&fifth), scene.pool.clone());
+    waiters[0].bell.hook(move || {
+        assert!(matches!(seen.lock().unwrap().get(), Err(PoolError::Timeout { .. })));
+        let of = pool.clone();
+        thread::spawn(move || give.send(of.acquire_timeout(PATIENCE * 10).map(drop)).unwrap());
+        until("the thread stands in line", || crate::waiters::waiting(&pool) == 1);
+    });
+    scene.pass(secs(5));
+    scene.release(held);
+    assert!(take.recv_timeout(PATIENCE).expect("the thread was woken").is_ok());
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_else_from_being_woken() {
+    let scene = Scene::new(PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(1) });
+    let held = scene.acquire();
+    let mut waiters: Vec<_> = (0..6).map(|_| scene.in_line()).collect();
+    waiters[1].bell.hook(|| panic!("this executor is broken"));
+    scene.pass(secs(5));
+    let rung: Vec<usize> = waiters.iter().map(ByHand::rung).collect();
+    assert_eq!(rung, [1; 6]);
+    for waiter in &mut waiters {
+        assert!(matches!(waiter.get(), Err(PoolError::Timeout { .. })));
+    }
+    scene.release(held);
+}
+
+#[test]
+fn of_all_kinds_in_one_line_each_is_served_in_its_turn() {
+    let world = crate::fake::World::default();
+    let pool = socketpool::Pool::builder(world.manager()).config(quiet(1)).build().unwrap();
+    let mut held = Some(pool.acquire().unwrap());
+    let kinds = [Kind::Callback, Kind::Thread, Kind::Future, Kind::Thread, Kind::Callback, Kind::Future];
+    let line: Vec<_> = kinds.iter().map(|kind| Waiter::enter(&pool, *kind)).collect();
+    for (turn, waiter) in line.iter().enumerate() {
+        drop(held.take());
+        held = Some(waiter.get().unwrap());
+        assert!(line[turn + 1..].iter().all(|later| later.peek().is_none()), "turn {turn}");
+    }
+    drop((held, pool));
+    world.assert_all_closed();
+}
