@@ -129,8 +129,7 @@ impl<B: Backend> Request<B> {
             }
             if due <= now {
                 // Fails this one, unless he has been given something.
-                inner.gather();
-                inner.core.tick(now);
+                inner.tick(now);
                 self.pool.leave(inner);
                 continue;
             }

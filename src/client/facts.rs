@@ -1,5 +1,5 @@
-//! What stands beside an idle connection in the stack without a lock: written by whoever has it, read by everybody. Nobody
-//! decides by one of these numbers that another one belongs to it.
+//! What stands beside an idle connection in the stack without a lock: written by whoever has it, read by everybody. Of
+//! what somebody else has, no two numbers belong together, but for a lease, which is counted after its time.
 
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::clock::Nanos;
@@ -45,8 +45,9 @@ impl Facts {
     /// It was lent; says under which generation.
     #[inline(always)]
     pub(super) fn lend(&self, now: Nanos) -> u32 {
-        self.uses.store(self.uses.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.since.store(now.as_nanos(), Ordering::Relaxed);
+        // Whoever sees one lease more must not see when the connection became idle: it would look as if held since then.
+        self.uses.store(self.uses.load(Ordering::Relaxed) + 1, Ordering::Release);
         self.generation.load(Ordering::Relaxed)
     }
 
@@ -63,10 +64,11 @@ impl Facts {
     }
 
     pub(super) fn known(&self) -> Known {
+        let uses = self.uses.load(Ordering::Acquire);
         Known {
             fresh_until: Nanos::new(self.fresh_until.load(Ordering::Relaxed)),
             since: Nanos::new(self.since.load(Ordering::Relaxed)),
-            uses: self.uses.load(Ordering::Relaxed),
+            uses,
             ends: Nanos::new(self.ends.load(Ordering::Relaxed)),
         }
     }

@@ -216,7 +216,7 @@ impl<B: Backend> PooledConnection<B> {
             return 0;
         }
         let mut inner = self.pool.visit();
-        inner.catch_up();
+        inner.catch_up(self.pool.now());
         let uses = inner.core.uses(self.slot);
         self.pool.leave(inner);
         uses.unwrap_or(0)

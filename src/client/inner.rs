@@ -226,12 +226,19 @@ impl<B: Backend> Inner<B> {
     }
 
     /// Learns what has happened to those that are lent without the core's knowledge. Comes after [`gather`](Self::gather).
-    pub(super) fn catch_up(&mut self) {
+    pub(super) fn catch_up(&mut self, now: Nanos) {
         for index in 0..self.rights.len().min(self.records.len()) {
             if self.rights[index].is_none() {
-                self.core.catch_up(index as u32, self.slots.facts(index).known());
+                self.core.catch_up_lent(index as u32, self.slots.facts(index).known(), now);
             }
         }
+    }
+
+    /// Does what is due, with what there is and what has happened to it.
+    pub(super) fn tick(&mut self, now: Nanos) {
+        self.gather();
+        self.catch_up(now);
+        self.core.tick(now);
     }
 
     /// Puts what is idle into the stack without a lock, as long as nothing is to be decided.

@@ -169,7 +169,7 @@ impl<B: Backend> Shared<B> {
     /// What is going on, and what has happened.
     pub(super) fn stats(self: &Arc<Self>) -> PoolStats {
         let mut inner = self.visit();
-        inner.catch_up();
+        inner.catch_up(self.now());
         let stats = inner.stats(self.key);
         self.leave(inner);
         stats
@@ -231,19 +231,20 @@ impl<B: Backend> Shared<B> {
             let span = deadline.min(inner.core.next_deadline()).since(now).min(LONGEST_WAIT);
             inner = self.settled.wait_timeout(inner, span).unwrap_or_else(PoisonError::into_inner).0;
             if matches!(self.driver, Drive::Hand) {
-                inner.gather();
-                inner.core.tick(self.now());
+                inner.tick(self.now());
+                // What has come of it may be what is waited for.
+                self.leave(inner);
+                inner = self.lock();
             }
         }
     }
 
     /// Does what is due and says when something is due next.
     pub(super) fn tick_now(self: &Arc<Self>) -> Nanos {
-        let mut inner = self.visit();
-        inner.catch_up();
+        let mut inner = self.lock();
         inner.armed = Nanos::MAX;
         let now = self.now();
-        inner.core.tick(now);
+        inner.tick(now);
         let warnings = inner.warnings(now);
         self.leave(inner);
         for warning in warnings.into_iter().flatten() {
@@ -285,3 +286,72 @@ impl<B: Backend> Drop for Shared<B> {
 
 /// No wait is longer than this without looking.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::client::{Async, AsyncManager, BoxFuture, Executor, Manager, Pool, PoolError};
+    use crate::clock::Hand;
+
+    #[test]
+    fn what_a_waiter_was_lent_is_idle_since_it_came_back() {
+        let idle_timeout = Some(Duration::from_secs(60));
+        let (pool, hand) = numbers(PoolConfig { idle_timeout, health_check_interval: None, ..one() });
+        let lease = pool.acquire().unwrap();
+        hand.advance(Duration::from_secs(100));
+        drop(lease);
+        pool.tick();
+        assert_eq!(pool.stats().idle_connections, 1, "it has not been idle for a moment");
+        hand.advance(Duration::from_secs(61));
+        pool.tick();
+        assert_eq!(pool.stats().idle_connections, 0);
+    }
+
+    #[test]
+    fn warming_by_hand_ends_when_the_connects_are_too_late() {
+        struct Never;
+        impl AsyncManager for Never {
+            type Connection = u32;
+            type Error = Infallible;
+
+            fn connect<'a>(&'a self, _: &'a Timeouts) -> BoxFuture<'a, Result<u32, Infallible>> {
+                Box::pin(pending())
+            }
+        }
+        struct Shelf(Mutex<Vec<BoxFuture<'static, ()>>>);
+        impl Executor for Shelf {
+            fn spawn(&self, task: BoxFuture<'static, ()>) {
+                self.0.lock().unwrap().push(task);
+            }
+        }
+        let connect_timeout = Some(Duration::from_millis(20));
+        let backend = Async::on(Never, Shelf(Mutex::new(Vec::new())));
+        let config = PoolConfig { min_size: 1, connect_timeout, ..one() };
+        let pool = Pool::builder(backend).config(config).driven_by_hand().build().unwrap();
+        assert!(matches!(pool.warm(), Err(PoolError::Connect(_))));
+    }
+
+    struct Numbers;
+
+    impl Manager for Numbers {
+        type Connection = u32;
+        type Error = Infallible;
+
+        fn connect(&self, _: &Timeouts) -> Result<u32, Infallible> {
+            Ok(7)
+        }
+    }
+
+    fn one() -> PoolConfig {
+        PoolConfig { max_size: 1, max_lifetime: None, validate_after: None, ..PoolConfig::default() }
+    }
+
+    fn numbers(config: PoolConfig) -> (Pool<Numbers>, Hand) {
+        let (clock, hand) = Clock::manual();
+        (Pool::builder(Numbers).config(config).clock(clock).driven_by_hand().build().unwrap(), hand)
+    }
+}

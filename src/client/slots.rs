@@ -120,9 +120,8 @@ impl<T> Slots<T> {
         while top != NONE {
             // Nobody else can reach what is below: it was all taken at once.
             let entry = self.entry(top);
-            let below = entry.below.load(Relaxed);
-            each(self.right(top), Self::read(entry));
-            top = below;
+            let index = std::mem::replace(&mut top, entry.below.load(Relaxed));
+            each(self.right(index), Self::read(entry));
         }
     }
 

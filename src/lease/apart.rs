@@ -6,6 +6,7 @@ use super::core::Core;
 use super::ids::{KeyId, SlotId};
 use super::protocol::Known;
 use super::slots::{NONE, Phase};
+use crate::clock::Nanos;
 
 impl Core {
     /// Gives away the newest idle ones, up to `most`, the oldest of them first, as far as their places are below `places`. Says whether whatever is given back may go
@@ -37,6 +38,7 @@ impl Core {
             if slot < places {
                 self.slots.unlink(&mut key.idle, slot);
                 self.slots[slot].phase = Phase::InUse;
+                self.slots[slot].lending = Lending::Apart;
                 each(self.slots.id(slot), self.slots.known(slot));
             }
             slot = newer;
@@ -50,9 +52,11 @@ impl Core {
         let slot = &mut self.slots[index];
         debug_assert_eq!(slot.phase, Phase::InUse, "it was given away");
         slot.fresh_until = known.fresh_until;
+        slot.lending = Lending::ByCore;
+        let since = slot.since;
         let key = &mut self.keys[slot.key as usize];
         let newest = key.idle.newest;
-        if newest == NONE || self.slots[newest].since <= known.since {
+        if newest == NONE || self.slots[newest].since <= since {
             self.slots.push(&mut key.idle, index);
         } else {
             self.slots.insert_by_age(&mut key.idle, index, newest);
@@ -62,14 +66,27 @@ impl Core {
     /// Learns what has happened to one that was given away, whether it is lent now or not.
     pub(crate) fn catch_up(&mut self, index: u32, known: Known) {
         let slot = &mut self.slots[index];
-        if slot.phase != Phase::InUse || known.uses <= slot.uses {
+        if slot.phase != Phase::InUse {
             return;
         }
-        let key = &mut self.keys[slot.key as usize];
-        key.counts.acquisitions += known.uses - slot.uses;
-        key.counts.misses += u64::from(slot.uses == 0);
-        slot.uses = known.uses;
-        slot.since = known.since;
+        // It may also have come back from a lease that the core knows.
+        slot.since = slot.since.max(known.since);
+        if known.uses > slot.uses {
+            let key = &mut self.keys[slot.key as usize];
+            key.counts.acquisitions += known.uses - slot.uses;
+            key.counts.misses += u64::from(slot.uses == 0);
+            slot.uses = known.uses;
+            slot.lending = Lending::ByCore;
+        }
+    }
+
+    /// The same for one that is not among those that came back at `now`: if it was given away, somebody has it, whether
+    /// he has written it down yet or not. Else it would be in use without ever having been lent.
+    pub(crate) fn catch_up_lent(&mut self, index: u32, known: Known, now: Nanos) {
+        let slot = &self.slots[index];
+        let is_unwritten = slot.lending == Lending::Apart && known.uses <= slot.uses;
+        let first = Known { uses: slot.uses + 1, since: now, ..known };
+        self.catch_up(index, if is_unwritten { first } else { known });
     }
 
     /// What whoever lends a resource must know of it.

@@ -2,6 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
+use super::apart::Lending;
 use super::ids::SlotId;
 use super::key::Cursor;
 use super::protocol::Known;
@@ -70,6 +71,8 @@ pub(super) struct Slot {
     pub(super) work: Work,
     /// Which of its leases was last told as lasting too long: the number that `uses` had.
     pub(super) told: u64,
+    /// `Apart` from when it was given away until it comes back or a lease of it is known.
+    pub(super) lending: Lending,
 }
 
 /// Whether what was commanded for a slot goes on already.
@@ -144,6 +147,7 @@ impl Slots {
         slot.since = now;
         slot.uses = 0;
         slot.told = 0;
+        slot.lending = Lending::ByCore;
         index
     }
 
@@ -295,6 +299,7 @@ impl Slots {
             attempt: None,
             work: Work::Begun,
             told: 0,
+            lending: Lending::ByCore,
         });
         self.free = index;
     }
