@@ -146,7 +146,7 @@ impl World {
     fn acquire_again(&mut self, whom: u8, how: u8) {
         let Some(broken) = self.pick(whom, |state| state == State::Lent) else { return };
         let (key, now) = (self.key_of(broken), self.model.now);
-        let want = if how % 2 == 0 { Want::Any } else { Want::New };
+        let want = if how.is_multiple_of(2) { Want::Any } else { Want::New };
         let patience = match how / 2 % 4 {
             0 => Patience::None,
             1 => Patience::Until(now + Duration::from_nanos(u64::from(how) * 300_000)),
@@ -381,9 +381,9 @@ impl World {
         let at = self.model.at(slot);
         self.model.resources[at].queued = how < 200;
         if how < 200 {
-            self.core.queued(slot)
+            self.core.queued(slot);
         } else {
-            self.core.begun(slot)
+            self.core.begun(slot);
         }
         self.listen();
     }
