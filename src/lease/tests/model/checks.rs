@@ -81,10 +81,9 @@ impl Model {
         let full = self.resources.len() >= self.max_total;
         if full || self.live(key) >= terms.max_size as usize {
             let elsewhere = (0..self.keys.len()).map(closing).sum::<usize>();
-            // What comes from others comes one by one, and each time it is looked again.
-            let coming =
-                if self.live(key) < terms.max_size as usize { elsewhere * new } else { closing(key) };
-            let makes_room = new <= count(State::Connecting) + coming;
+            // They come one by one, and each time it is looked again.
+            let coming = if self.live(key) < terms.max_size as usize { elsewhere } else { closing(key) };
+            let makes_room = new <= count(State::Connecting) || coming > 0;
             assert!(
                 makes_room || count(State::Idle) == 0 || self.rests(core, key),
                 "a used one is in the way"
