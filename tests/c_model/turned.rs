@@ -18,7 +18,8 @@ pub struct ByPool {
     pub read_closed: bool,
     /// The program has ended it, or all, at once or when it has sent all: its end is still to be told.
     pub is_over: bool,
-    /// Something was received since the last answer.
+    /// Something was consumed since the last answer: it owes one. What is sent while all of the input stays is none, unless
+    /// it is consumed in the same event.
     pub owes: bool,
 }
 
@@ -164,7 +165,6 @@ impl Story {
         let by_pool = pooled.by_pool.as_mut().unwrap();
         assert!(n <= socket.coming.len());
         assert!(n == 0 || by_pool.opened, "nobody reads before it is told");
-        by_pool.owes |= n > 0;
         pooled.input.waiting.extend(socket.coming.drain(..n));
         let pool = self.pools.iter_mut().find(|pool| pool.handle == pooled.pool).unwrap();
         pool.moved.0 += n as u64;
@@ -204,6 +204,7 @@ impl Story {
         assert_eq!(did, if does { 0 } else { -1 });
         if does {
             pooled.input.waiting.drain(..count);
+            pooled.by_pool.as_mut().unwrap().owes |= count > 0;
         }
     }
 
@@ -299,8 +300,25 @@ impl Story {
         }
     }
 
+    /// Takes all that has come for a connection and answers it, before it consumes that or after. Returns whether there was
+    /// anything to do.
+    fn answer(&mut self, at: usize, first: bool) -> bool {
+        let came = self.receive_turned(at);
+        let pooled = self.sockets[at].in_pool.as_ref().unwrap();
+        let waiting = pooled.input.waiting.len();
+        let may_be_first = waiting > 0 && !pooled.by_pool.as_ref().unwrap().owes;
+        let is_answered = first && may_be_first && self.send_turned(at, 1);
+        // It may have ended by that, and shows none then.
+        self.look_at_input(at);
+        self.consume(at, self.sockets[at].in_pool.as_ref().unwrap().input.waiting.len());
+        let owes = &mut self.sockets[at].in_pool.as_mut().unwrap().by_pool.as_mut().unwrap().owes;
+        *owes &= !is_answered;
+        let answers = *owes && self.send_turned(at, 1);
+        came + waiting > 0 || answers
+    }
+
     /// Turns a pool until it rests, as a program does that takes and answers everything. Then nothing is left to be done.
-    pub fn settle(&mut self, which: usize) {
+    pub fn settle(&mut self, which: usize, how: usize) {
         let Some(at) = Self::pick(&self.pools, which) else { return };
         let name = self.pools[at].handle;
         let mut rounds = 0;
@@ -318,14 +336,7 @@ impl Story {
                 rests = 0;
             }
             for socket in self.of(name) {
-                let came = self.receive_turned(socket);
-                let waiting = self.sockets[socket].in_pool.as_ref().unwrap().input.waiting.len();
-                self.consume(socket, waiting);
-                if came + waiting > 0 {
-                    rests = 0;
-                }
-                let owes = self.sockets[socket].in_pool.as_ref().unwrap().by_pool.as_ref().unwrap().owes;
-                if owes && self.send_turned(socket, 1) {
+                if self.answer(socket, how % 2 == 1) {
                     rests = 0;
                 }
             }
