@@ -21,6 +21,8 @@ pub struct ByPool {
     /// Something was consumed since the last answer: it owes one. What is sent while all of the input stays is none, unless
     /// it is consumed in the same event.
     pub owes: bool,
+    /// So much of the input is shown no more, its end being decided. Who was shown it before may still say that it is used up.
+    pub hidden: usize,
 }
 
 impl Story {
@@ -179,7 +181,7 @@ impl Story {
         if pooled.refuses() {
             return;
         }
-        let by_pool = pooled.by_pool.as_ref().unwrap();
+        let by_pool = pooled.by_pool.as_mut().unwrap();
         let pool = self.pools.iter().find(|pool| pool.handle == pooled.pool).unwrap();
         let name = handle(pooled.connection);
         let mut length = usize::MAX;
@@ -189,8 +191,8 @@ impl Story {
             if length == 0 { &[][..] } else { slice::from_raw_parts(input, length) }
         };
         if input.is_empty() && (by_pool.is_over || socket.peer.is_none() || pool.draining) {
-            // What has ended keeps none.
-            pooled.input.waiting.clear();
+            // What has ended shows none.
+            by_pool.hidden += pooled.input.waiting.drain(..).count();
         }
         assert!(pooled.input.waiting.iter().eq(input), "the bytes that came, in order");
     }
@@ -199,12 +201,18 @@ impl Story {
         // What waits there is looked at first.
         self.look_at_input(at);
         let pooled = self.sockets[at].in_pool.as_mut().unwrap();
-        let does = !pooled.refuses() && count <= pooled.input.waiting.len();
+        let refuses = pooled.refuses();
+        let does = !refuses && count <= pooled.input.waiting.len();
         let did = Connection_consume(handle(pooled.connection), count);
-        assert_eq!(did, if does { 0 } else { -1 });
+        let by_pool = pooled.by_pool.as_mut().unwrap();
         if does {
+            assert_eq!(did, 0);
             pooled.input.waiting.drain(..count);
-            pooled.by_pool.as_mut().unwrap().owes |= count > 0;
+            by_pool.owes |= count > 0;
+        } else if did == 0 && !refuses {
+            by_pool.hidden = by_pool.hidden.checked_sub(count).expect("so much was there");
+        } else {
+            assert_eq!(did, -1);
         }
     }
 
