@@ -444,7 +444,12 @@ int sp_connection_consume(struct sp_connection *connection,
                           size_t length);
 
 // Sends bytes and returns what became of them, one of `SP_SENT_…`.
-int sp_connection_send(struct sp_connection *connection, const void *data, size_t length);
+//
+// They answer a message of which some was consumed before, or is before the next `sp_pool_next_event` or `sp_pool_turn`. To
+// input that stays, what is sent is no answer: the connection stays busy, and a drain waits for it.
+int sp_connection_send(struct sp_connection *connection,
+                       const void *data,
+                       size_t length);
 
 // Ends a connection now. Output that waits is dropped. `SP_EVENT_CLOSED` follows.
 int sp_connection_close(struct sp_connection *connection);

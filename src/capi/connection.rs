@@ -148,6 +148,9 @@ pub const SP_SENT_QUEUED: c_int = 1;
 pub const SP_SENT_REFUSED: c_int = 2;
 
 /// Sends bytes and returns what became of them, one of `SP_SENT_…`.
+///
+/// They answer a message of which some was consumed before, or is before the next `sp_pool_next_event` or `sp_pool_turn`. To
+/// input that stays, what is sent is no answer: the connection stays busy, and a drain waits for it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sp_connection_send(
     connection: *mut sp_connection,

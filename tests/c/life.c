@@ -108,6 +108,41 @@ static void a_fork(sp_pool *pool)
     CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* What is sent answers a message that is used up before, or in the same event. One that stays is answered after it is. */
+static void a_drain_waits_for_an_answer(int stays)
+{
+    sp_pool *pool;
+    sp_event event;
+    int port = 0, state = 7, client, turns;
+
+    CHECK(sp_pool_new(10, 65536, &pool) == SP_OK);
+    CHECK(sp_pool_listen(pool, "127.0.0.1", 0, &port) == SP_OK);
+    client = connect_to(port);
+    event = next(pool, SP_EVENT_OPENED);
+    CHECK(write(client, "hello", 5) == 5);
+    event = next(pool, SP_EVENT_READABLE);
+    CHECK(sp_connection_receive(event.connection, NULL) == SP_OK);
+    CHECK(sp_connection_send(event.connection, "x", 1) == SP_SENT_NOW);
+    if (!stays)
+        CHECK(sp_connection_consume(event.connection, 5) == SP_OK);
+    CHECK(sp_pool_drain(pool, -1) == SP_OK);
+    if (stays) {
+        sp_connection *connection = event.connection;
+
+        CHECK(sp_pool_turn(pool, 0) == SP_OK);
+        CHECK(sp_connection_consume(connection, 5) == SP_OK);
+        for (turns = 0; turns < 5; turns++)
+            CHECK(sp_pool_turn(pool, 0) == SP_OK && sp_pool_next_event(pool, &event) == 0);
+        CHECK(sp_pool_state(pool, &state) == SP_OK && state == SP_STATE_DRAINING);
+        CHECK(sp_connection_send(connection, "y", 1) == SP_SENT_NOW);
+    }
+    event = next(pool, SP_EVENT_CLOSED);
+    CHECK(strcmp(sp_reason_name(event.reason), "drained") == 0);
+    next(pool, SP_EVENT_DRAINED);
+    CHECK(sp_pool_free(&pool) == SP_OK);
+    close(client);
+}
+
 int main(void)
 {
     sp_pool *pool;
@@ -139,5 +174,7 @@ int main(void)
     event = next(pool, SP_EVENT_DRAINED);
     CHECK(sp_pool_state(pool, &state) == SP_OK && state == SP_STATE_DRAINED);
     CHECK(sp_pool_free(&pool) == SP_OK);
+    a_drain_waits_for_an_answer(0);
+    a_drain_waits_for_an_answer(1);
     return failures != 0;
 }

@@ -238,7 +238,7 @@ impl Story {
             31 => calls::with_a_wrong_handle(self, which, how, much),
             32 => self.turn(which),
             33 | 34 => self.pull_some(which, how, much),
-            35 => self.settle(which),
+            35 => self.settle(which, how),
             36 | 37 => self.on_turned(which, how, much),
             38 => self.set_rates(which, how, much),
             _ => self.check_rate(which, how, much),

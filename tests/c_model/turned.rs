@@ -18,8 +18,11 @@ pub struct ByPool {
     pub read_closed: bool,
     /// The program has ended it, or all, at once or when it has sent all: its end is still to be told.
     pub is_over: bool,
-    /// Something was received since the last answer.
+    /// Something was consumed since the last answer: it owes one. What is sent while all of the input stays is none, unless
+    /// it is consumed in the same event.
     pub owes: bool,
+    /// So much of the input is shown no more, its end being decided. Who was shown it before may still say that it is used up.
+    pub hidden: usize,
 }
 
 impl Story {
@@ -164,7 +167,6 @@ impl Story {
         let by_pool = pooled.by_pool.as_mut().unwrap();
         assert!(n <= socket.coming.len());
         assert!(n == 0 || by_pool.opened, "nobody reads before it is told");
-        by_pool.owes |= n > 0;
         pooled.input.waiting.extend(socket.coming.drain(..n));
         let pool = self.pools.iter_mut().find(|pool| pool.handle == pooled.pool).unwrap();
         pool.moved.0 += n as u64;
@@ -179,7 +181,7 @@ impl Story {
         if pooled.refuses() {
             return;
         }
-        let by_pool = pooled.by_pool.as_ref().unwrap();
+        let by_pool = pooled.by_pool.as_mut().unwrap();
         let pool = self.pools.iter().find(|pool| pool.handle == pooled.pool).unwrap();
         let name = handle(pooled.connection);
         let mut length = usize::MAX;
@@ -189,8 +191,8 @@ impl Story {
             if length == 0 { &[][..] } else { slice::from_raw_parts(input, length) }
         };
         if input.is_empty() && (by_pool.is_over || socket.peer.is_none() || pool.draining) {
-            // What has ended keeps none.
-            pooled.input.waiting.clear();
+            // What has ended shows none.
+            by_pool.hidden += pooled.input.waiting.drain(..).count();
         }
         assert!(pooled.input.waiting.iter().eq(input), "the bytes that came, in order");
     }
@@ -199,11 +201,18 @@ impl Story {
         // What waits there is looked at first.
         self.look_at_input(at);
         let pooled = self.sockets[at].in_pool.as_mut().unwrap();
-        let does = !pooled.refuses() && count <= pooled.input.waiting.len();
+        let refuses = pooled.refuses();
+        let does = !refuses && count <= pooled.input.waiting.len();
         let did = Connection_consume(handle(pooled.connection), count);
-        assert_eq!(did, if does { 0 } else { -1 });
+        let by_pool = pooled.by_pool.as_mut().unwrap();
         if does {
+            assert_eq!(did, 0);
             pooled.input.waiting.drain(..count);
+            by_pool.owes |= count > 0;
+        } else if did == 0 && !refuses {
+            by_pool.hidden = by_pool.hidden.checked_sub(count).expect("so much was there");
+        } else {
+            assert_eq!(did, -1);
         }
     }
 
@@ -299,8 +308,25 @@ impl Story {
         }
     }
 
+    /// Takes all that has come for a connection and answers it, before it consumes that or after. Returns whether there was
+    /// anything to do.
+    fn answer(&mut self, at: usize, first: bool) -> bool {
+        let came = self.receive_turned(at);
+        let pooled = self.sockets[at].in_pool.as_ref().unwrap();
+        let waiting = pooled.input.waiting.len();
+        let may_be_first = waiting > 0 && !pooled.by_pool.as_ref().unwrap().owes;
+        let is_answered = first && may_be_first && self.send_turned(at, 1);
+        // It may have ended by that, and shows none then.
+        self.look_at_input(at);
+        self.consume(at, self.sockets[at].in_pool.as_ref().unwrap().input.waiting.len());
+        let owes = &mut self.sockets[at].in_pool.as_mut().unwrap().by_pool.as_mut().unwrap().owes;
+        *owes &= !is_answered;
+        let answers = *owes && self.send_turned(at, 1);
+        came + waiting > 0 || answers
+    }
+
     /// Turns a pool until it rests, as a program does that takes and answers everything. Then nothing is left to be done.
-    pub fn settle(&mut self, which: usize) {
+    pub fn settle(&mut self, which: usize, how: usize) {
         let Some(at) = Self::pick(&self.pools, which) else { return };
         let name = self.pools[at].handle;
         let mut rounds = 0;
@@ -318,14 +344,7 @@ impl Story {
                 rests = 0;
             }
             for socket in self.of(name) {
-                let came = self.receive_turned(socket);
-                let waiting = self.sockets[socket].in_pool.as_ref().unwrap().input.waiting.len();
-                self.consume(socket, waiting);
-                if came + waiting > 0 {
-                    rests = 0;
-                }
-                let owes = self.sockets[socket].in_pool.as_ref().unwrap().by_pool.as_ref().unwrap().owes;
-                if owes && self.send_turned(socket, 1) {
+                if self.answer(socket, how % 2 == 1) {
                     rests = 0;
                 }
             }
