@@ -71,7 +71,7 @@ impl<T> Slots<T> {
             if !entry.facts.is_fresh(now) {
                 return None;
             }
-            // Whoever took it meanwhile has moved the tag on, so a wrong answer here does not get into the word.
+            // As it was pushed, for the word was acquired; whoever took the top meanwhile has moved the tag on.
             let below = entry.below.load(Relaxed);
             match self.change(word, word.with_top(below), Acquire, Acquire) {
                 Ok(()) => {
