@@ -83,12 +83,14 @@ fn connects_that_hang_delay_no_timeout_of_another_pool() {
     let hung = [Hung::with(10, PATIENCE * 10), Hung::with(10, PATIENCE * 10)];
     until("all threads hang", || hung[0].world.hanging() + hung[1].world.hanging() == THREADS);
     let (world, third) = pool(1, PATIENCE);
-    // It cannot connect, but its deadlines are kept: of a thread, and of what nobody waits for in a thread.
+    // It would hang if it got a thread, but its deadlines are kept: of a thread, and of what nobody waits for in a thread.
+    world.set(Call::Connect, Does::Hang);
     assert!(matches!(third.acquire_timeout(ms(20)), Err(PoolError::Timeout { .. })));
     let mut future = ByHand::in_line(third.acquire_timeout_async(ms(20)).into_owned());
     until("the future is woken", || future.rung() == 1);
     assert!(matches!(future.get(), Err(PoolError::Timeout { .. })));
     hung.into_iter().for_each(Hung::let_go);
+    world.set(Call::Connect, Does::Work);
     drop(third.acquire().unwrap());
     end(&world, third);
 }

@@ -1,12 +1,8 @@
 //! How a lease is got: by a thread that waits, by a future, by a function that is called. All three stand in the one line
 //! of the core; they differ in how they are woken.
 
-use std::fmt;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::backend::{Backend, tell};
@@ -23,17 +19,17 @@ pub(super) type Leased<B> = Result<PooledConnection<B>, PoolError<<B as Backend>
 
 /// One who asks for a lease, from the first question to the last.
 pub(super) struct Request<B: Backend> {
-    pool: Arc<Shared<B>>,
-    want: Want,
+    pub(super) pool: Arc<Shared<B>>,
+    pub(super) want: Want,
     /// `None` waits for ever.
-    patience: Option<Duration>,
-    place: &'static Location<'static>,
+    pub(super) patience: Option<Duration>,
+    pub(super) place: &'static Location<'static>,
     /// When it asked first, as far as it had to wait.
-    asked: Option<Nanos>,
+    pub(super) asked: Option<Nanos>,
 }
 
 /// What an attempt came to.
-enum Attempt<B: Backend> {
+pub(super) enum Attempt<B: Backend> {
     Leased(PooledConnection<B>),
     Wait(WaiterId),
 }
@@ -69,7 +65,7 @@ impl<B: Backend> Request<B> {
     }
 
     /// Asks once: for what is idle, else for a place in line, in which `wake` stays.
-    fn attempt(
+    pub(super) fn attempt(
         &mut self,
         mut broken: Option<PooledConnection<B>>,
         wake: &mut Wake<B>,
@@ -150,7 +146,10 @@ impl<B: Backend> Request<B> {
     }
 
     /// What one who waited was given, and how it looks.
-    fn receive(&self, given: Given<B>) -> Result<(PooledConnection<B>, Looks), PoolError<B::Error>> {
+    pub(super) fn receive(
+        &self,
+        given: Given<B>,
+    ) -> Result<(PooledConnection<B>, Looks), PoolError<B::Error>> {
         match given {
             Ok(lent) => Ok(lease(Arc::clone(&self.pool), lent, self.place)),
             Err(failure) => Err(self.failed(failure)),
@@ -160,7 +159,7 @@ impl<B: Backend> Request<B> {
     /// Leaves the line; what had been granted goes to the next.
     #[cold]
     #[inline(never)]
-    fn give_up(&self, waiter: WaiterId) {
+    pub(super) fn give_up(&self, waiter: WaiterId) {
         if self.pool.is_inherited() {
             return;
         }
@@ -217,14 +216,14 @@ fn lease<B: Backend>(
 
 /// How a connection looks that was lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Looks {
+pub(super) enum Looks {
     Well,
     Broken,
 }
 
 /// What is idle and works, without waiting. One that does not work is closed.
 #[inline(always)]
-fn take_idle<B: Backend>(
+pub(super) fn take_idle<B: Backend>(
     pool: &Arc<Shared<B>>,
     want: Want,
     place: &'static Location<'static>,
@@ -282,14 +281,14 @@ fn acquire_and_log<B: Backend>(
 }
 
 /// Says in the log how the pool stands when somebody asks, and when that is.
-fn log_before<B: Backend>(pool: &Arc<Shared<B>>) -> Nanos {
+pub(super) fn log_before<B: Backend>(pool: &Arc<Shared<B>>) -> Nanos {
     let stats = pool.stats();
     let (available, in_use) = (stats.idle_connections, stats.active_connections);
     log::debug!("Acquiring connection: available={available} in_use={in_use}");
     pool.now()
 }
 
-fn log_after<B: Backend>(pool: &Arc<Shared<B>>, begun: Nanos, result: &Leased<B>) {
+pub(super) fn log_after<B: Backend>(pool: &Arc<Shared<B>>, begun: Nanos, result: &Leased<B>) {
     let (success, duration) = (result.is_ok(), pool.now().since(begun));
     log::debug!("Connection acquire complete: success={success} duration={duration:?}");
 }
@@ -358,201 +357,6 @@ fn go_on<B: Backend>(
 /// Calls a function of the application from a thread that is not its own.
 fn call<B: Backend>(function: Box<dyn FnOnce(Leased<B>) + Send>, result: Leased<B>) {
     tell("a function that was given a connection", catch_unwind(AssertUnwindSafe(|| function(result))));
-}
-
-/// The future of a lease: see [`Pool::acquire_async`](super::Pool::acquire_async).
-///
-/// It may be dropped at any time: then the place in line is given up, and what had been granted goes to the next.
-///
-/// ```
-/// # use socketpool::{Backend, Acquire, PooledConnection, PoolError};
-/// async fn first<B: Backend>(lease: Acquire<'_, B>) -> Result<PooledConnection<B>, PoolError<B::Error>> {
-///     lease.await
-/// }
-/// ```
-#[must_use = "a future does nothing unless it is awaited"]
-pub struct Acquire<'a, B: Backend> {
-    pool: Whose<'a, B>,
-    standing: Standing<B>,
-    want: Want,
-    /// The pool's own if there is none.
-    patience: Option<Duration>,
-    place: &'static Location<'static>,
-}
-
-/// The pool that is asked.
-enum Whose<'a, B: Backend> {
-    Lent(&'a Arc<Shared<B>>),
-    Own(Arc<Shared<B>>),
-}
-
-impl<B: Backend> Whose<'_, B> {
-    #[inline(always)]
-    fn get(&self) -> &Arc<Shared<B>> {
-        match self {
-            Self::Lent(pool) => pool,
-            Self::Own(pool) => pool,
-        }
-    }
-}
-
-enum Standing<B: Backend> {
-    NotAsked,
-    InLine(Request<B>, WaiterId),
-    Done,
-}
-
-impl<'a, B: Backend> Acquire<'a, B> {
-    #[inline]
-    pub(super) fn new(
-        pool: &'a Arc<Shared<B>>,
-        want: Want,
-        patience: Option<Duration>,
-        place: &'static Location<'static>,
-    ) -> Self {
-        Self { pool: Whose::Lent(pool), standing: Standing::NotAsked, want, patience, place }
-    }
-
-    /// The same future with a share in the pool in place of the borrow: for a task or a struct that outlives the handle
-    /// it came from. It keeps its place in line. It does not keep the pool open: when the last handle is dropped it
-    /// ends with [`PoolError::Closed`].
-    ///
-    /// ```
-    /// # use socketpool::{Acquire, Backend, Pool};
-    /// fn apart<B: Backend>(pool: &Pool<B>) -> Acquire<'static, B> {
-    ///     pool.acquire_async().into_owned()
-    /// }
-    /// ```
-    pub fn into_owned(mut self) -> Acquire<'static, B> {
-        let pool = Whose::Own(Arc::clone(self.pool.get()));
-        let standing = std::mem::replace(&mut self.standing, Standing::Done);
-        Acquire { pool, standing, want: self.want, patience: self.patience, place: self.place }
-    }
-
-    #[inline(always)]
-    fn poll_quietly(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
-        match std::mem::replace(&mut self.standing, Standing::Done) {
-            Standing::Done => panic!("polled after it was done"),
-            _ if self.pool.get().is_inherited() => return Poll::Ready(Err(PoolError::Closed)),
-            Standing::InLine(request, waiter) => return self.look(request, waiter, context),
-            Standing::NotAsked => {}
-        }
-        if let Some(lease) = take_idle(self.pool.get(), self.want, self.place) {
-            return Poll::Ready(Ok(lease));
-        }
-        let pool = Arc::clone(self.pool.get());
-        let patience = self.patience.or(pool.config.acquire_timeout);
-        let request = Request { pool, want: self.want, patience, place: self.place, asked: None };
-        self.stand_in_line(request, None, context)
-    }
-
-    /// Polls, with the beginning and the end in the log.
-    #[cold]
-    #[inline(never)]
-    fn poll_and_log(&mut self, context: &Context<'_>) -> Poll<Leased<B>> {
-        let begun = match &self.standing {
-            Standing::NotAsked if !self.pool.get().is_inherited() => log_before(self.pool.get()),
-            Standing::InLine(request, _) => request.asked.unwrap_or_default(),
-            Standing::NotAsked | Standing::Done => return self.poll_quietly(context),
-        };
-        let poll = self.poll_quietly(context);
-        if let Poll::Ready(result) = &poll {
-            log_after(self.pool.get(), begun, result);
-        }
-        poll
-    }
-
-    /// Asks for a place in line, if need be again with what did not work.
-    #[cold]
-    #[inline(never)]
-    fn stand_in_line(
-        &mut self,
-        mut request: Request<B>,
-        broken: Option<PooledConnection<B>>,
-        context: &Context<'_>,
-    ) -> Poll<Leased<B>> {
-        let mut wake = Wake::Waker(context.waker().clone());
-        match request.attempt(broken, &mut wake) {
-            Ok(Attempt::Leased(lease)) => Poll::Ready(Ok(lease)),
-            Err(error) => Poll::Ready(Err(error)),
-            Ok(Attempt::Wait(waiter)) => {
-                self.standing = Standing::InLine(request, waiter);
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Sees what has become of one who stands in line.
-    #[inline(never)]
-    fn look(&mut self, request: Request<B>, waiter: WaiterId, context: &Context<'_>) -> Poll<Leased<B>> {
-        let Some(given) = request.outcome_or_wait(waiter, context) else {
-            self.standing = Standing::InLine(request, waiter);
-            return Poll::Pending;
-        };
-        match request.receive(given) {
-            Ok((lease, Looks::Well)) => Poll::Ready(Ok(lease)),
-            Ok((bad, Looks::Broken)) => self.stand_in_line(request, Some(bad), context),
-            Err(error) => Poll::Ready(Err(error)),
-        }
-    }
-}
-
-impl<B: Backend> Request<B> {
-    /// What has become of a waiter; if nothing yet, `context` is who is woken from now on.
-    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
-        let mut inner = self.pool.lock();
-        if let Some(given) = inner.outcome(waiter) {
-            let old = std::mem::replace(inner.wake(waiter), Wake::Nobody);
-            drop(inner);
-            drop(old);
-            return Some(given);
-        }
-        if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
-            return None;
-        }
-        drop(inner);
-        // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
-        let waker = Wake::Waker(context.waker().clone());
-        let mut inner = self.pool.lock();
-        let given = inner.outcome(waiter);
-        let waker = if given.is_some() { Wake::Nobody } else { waker };
-        let old = std::mem::replace(inner.wake(waiter), waker);
-        drop(inner);
-        drop(old);
-        given
-    }
-}
-
-impl<B: Backend> Future for Acquire<'_, B> {
-    type Output = Leased<B>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Leased<B>> {
-        if log::log_enabled!(log::Level::Debug) {
-            return self.poll_and_log(context);
-        }
-        self.poll_quietly(context)
-    }
-}
-
-impl<B: Backend> Drop for Acquire<'_, B> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Standing::InLine(request, waiter) = &self.standing {
-            request.give_up(*waiter);
-        }
-    }
-}
-
-impl<B: Backend> fmt::Debug for Acquire<'_, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let standing = match self.standing {
-            Standing::NotAsked => "not asked",
-            Standing::InLine(..) => "in line",
-            Standing::Done => "done",
-        };
-        f.debug_struct("Acquire").field("standing", &standing).finish_non_exhaustive()
-    }
 }
 
 /// No wait is longer than this without looking.

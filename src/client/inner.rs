@@ -421,7 +421,9 @@ impl<B: Backend> Inner<B> {
             let error = ConnectError::timed_out(ConnectPhase::Connect, limit);
             woken.dropped.extend(self.last_error.replace(error));
         }
-        if work != WorkIs::Running || self.means.works_in == WorksIn::Executor {
+        // It may have come back before this was fetched, and something else be at work at its place.
+        let is_gone = self.core.phase(slot) != Some(Phase::Overdue);
+        if is_gone || work != WorkIs::Running || self.means.works_in == WorksIn::Executor {
             return;
         }
         if let Drive::Threads(process, _) = self.means.driver {

@@ -5,11 +5,12 @@ use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::acquire::{self, Acquire, Leased};
+use super::acquire::{self, Leased};
 use super::backend::Backend;
 use super::config::PoolConfig;
 use super::deadlines::{Process, Ticks};
 use super::error::PoolError;
+use super::future::Acquire;
 use super::guard::PooledConnection;
 use super::health::Health;
 use super::retry::RetryConfig;

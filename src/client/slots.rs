@@ -86,22 +86,23 @@ impl<T> Slots<T> {
     /// Puts a value on top; gives it back when the stack is shut, or when it must not be used again.
     #[inline(always)]
     pub(super) fn push(&self, place: Place, value: T, reuse: &Reuse, now: Nanos) -> Result<(), (Place, T)> {
+        let entry = self.entry_of(&place);
         let word = Word::from_bits(self.word.load(Relaxed));
-        if word.is_shut() || !self.entry(place.index()).facts.take_back(reuse, now) {
+        if word.is_shut() || !entry.facts.take_back(reuse, now) {
             return Err((place, value));
         }
-        self.write(&place, value);
-        if self.put_on(word, &place, |word| !word.is_shut()) {
+        Self::write(entry, value);
+        if self.put_on(word, entry, place.index(), |word| !word.is_shut()) {
             return Ok(());
         }
-        let value = Self::read(self.entry(place.index()));
-        Err((place, value))
+        Err((place, Self::read(entry)))
     }
 
     /// Puts a value on top of a stack that is shut, for whoever comes when it is opened.
     pub(super) fn fill(&self, place: Place, value: T) {
-        self.write(&place, value);
-        self.put_on(Word::from_bits(self.word.load(Relaxed)), &place, |_| true);
+        let entry = self.entry_of(&place);
+        Self::write(entry, value);
+        self.put_on(Word::from_bits(self.word.load(Relaxed)), entry, place.index(), |_| true);
     }
 
     /// Shuts the stack and takes out all that is in it, the top first.
@@ -136,10 +137,10 @@ impl<T> Slots<T> {
 
     /// Puts a place that is full on top and says so, unless the word does not let it in.
     #[inline(always)]
-    fn put_on(&self, mut word: Word, place: &Place, lets_in: impl Fn(Word) -> bool) -> bool {
+    fn put_on(&self, mut word: Word, entry: &Entry<T>, index: u32, lets_in: impl Fn(Word) -> bool) -> bool {
         while lets_in(word) {
-            self.entry(place.index()).below.store(word.top(), Relaxed);
-            match self.change(word, word.with_top(place.index()), Release, Relaxed) {
+            entry.below.store(word.top(), Relaxed);
+            match self.change(word, word.with_top(index), Release, Relaxed) {
                 Ok(()) => return true,
                 Err(changed) => word = changed,
             }
@@ -160,6 +161,13 @@ impl<T> Slots<T> {
     }
 
     #[inline(always)]
+    fn entry_of(&self, place: &Place) -> &Entry<T> {
+        #[cfg(debug_assertions)]
+        assert_eq!(place.stack, self.places.as_ptr().addr(), "of another stack");
+        self.entry(place.index())
+    }
+
+    #[inline(always)]
     fn right(&self, index: u32) -> Place {
         Place {
             one_more: NonZeroU32::MIN.saturating_add(index),
@@ -177,11 +185,9 @@ impl<T> Slots<T> {
 
     /// Puts a value into a place that is not in the stack.
     #[inline(always)]
-    fn write(&self, place: &Place, value: T) {
-        #[cfg(debug_assertions)]
-        assert_eq!(place.stack, self.places.as_ptr().addr(), "of another stack");
+    fn write(entry: &Entry<T>, value: T) {
         // SAFETY: the caller has the one right to this place, so nobody else looks at it before it is in the stack.
-        self.entry(place.index()).value.with_mut(|place| unsafe { (*place).write(value) });
+        entry.value.with_mut(|place| unsafe { (*place).write(value) });
     }
 }
 

@@ -7,7 +7,7 @@ use super::terms::Span;
 #[derive(Clone, Debug)]
 pub(crate) struct AdaptiveTerms {
     pub(crate) interval: Span,
-    /// An interval with fewer acquisitions changes nothing upwards.
+    /// An interval with fewer acquisitions changes nothing: they are judged together with those of the next.
     pub(crate) min_acquisitions: u64,
     /// Grow when the mean wait of an interval is longer than this.
     pub(crate) wait_high: Span,

@@ -4,3 +4,4 @@ mod bench;
 mod mended;
 mod model;
 mod stories;
+mod upkeep;

@@ -65,7 +65,10 @@ impl Core {
             let left = key.terms.min_size.min(key.terms.max_size).saturating_sub(key.staying());
             key.errands.warming = Some(Warming { left, batch, gap_ns, next: now, flying: 0, failed: 0 });
         }
-        self.warm_batch(id.index, now);
+        // Who joins does not shorten the gap.
+        if key.errands.warming.as_ref().is_some_and(|warming| now >= warming.next) {
+            self.warm_batch(id.index, now);
+        }
         self.arm_key(id.index);
     }
 
@@ -128,9 +131,19 @@ impl Core {
         {
             if self.drain != DrainState::Drained {
                 self.commands.push_back(Command::Drained);
+                self.end_upkeep();
             }
             self.drain = self.drain.next(DrainEvent::LastClosed);
             self.drain_deadline = Nanos::MAX;
+        }
+    }
+
+    /// Nothing is ever due again.
+    fn end_upkeep(&mut self) {
+        for index in 0..self.keys.len() as u32 {
+            let times = &mut self.keys[index as usize].times;
+            (times.connect, times.leak_check) = (Nanos::MAX, Nanos::MAX);
+            self.arm_key(index);
         }
     }
 

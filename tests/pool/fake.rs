@@ -64,7 +64,9 @@ struct Inner {
     calls: Vec<Called>,
     /// How often a switch has been set: what a script let hang hangs until then.
     sets: u64,
-    /// Calls that hang now.
+    /// Calls that have not come back.
+    at_work: u32,
+    /// Of them, those that hang now.
     hanging: u32,
     wakers: Vec<Waker>,
     made: u64,
@@ -151,7 +153,10 @@ impl World {
     /// Waits until every resource that was made is gone, and sees that each went by being closed.
     #[track_caller]
     pub(crate) fn assert_all_closed(&self) {
-        until("every resource is closed", || self.live() == 0);
+        until("every resource is closed", || {
+            let inner = self.lock();
+            inner.at_work == 0 && inner.made == inner.closed + inner.lost.len() as u64
+        });
         let inner = self.lock();
         assert!(inner.lost.is_empty(), "{} were dropped without being closed", inner.lost.len());
         let mut closed: Vec<u64> = inner
@@ -166,6 +171,12 @@ impl World {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.state.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call that has begun, until this is dropped.
+    fn at_work(&self) -> AtWork<'_> {
+        self.lock().at_work += 1;
+        AtWork(self)
     }
 
     fn make(&self, inner: &mut Inner) -> Resource {
@@ -280,11 +291,20 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+struct AtWork<'a>(&'a World);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.lock().at_work -= 1;
+    }
+}
+
 impl Manager for Fake {
     type Connection = Resource;
     type Error = Fault;
 
     fn connect(&self, _: &Timeouts) -> Result<Resource, Fault> {
+        let _at_work = self.0.at_work();
         let (mut inner, result) = self.0.block(Call::Connect, 0);
         result.map(|()| self.0.make(&mut inner))
     }
@@ -298,6 +318,7 @@ impl Manager for Fake {
     }
 
     fn close(&self, mut resource: Resource) {
+        let _at_work = self.0.at_work();
         let closing = Closing { world: &self.0, resource: &mut resource };
         let (inner, _) = self.0.block(Call::Close, closing.resource.number);
         drop(inner);
@@ -324,6 +345,7 @@ impl AsyncManager for FakeAsync {
 
     fn connect<'a>(&'a self, _: &'a Timeouts) -> BoxFuture<'a, Result<Resource, Fault>> {
         Box::pin(async {
+            let _at_work = self.0.at_work();
             self.0.wait(Call::Connect, 0).await?;
             Ok(self.0.make(&mut self.0.lock()))
         })

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use socketpool::{Acquire, Backend, Pool, PoolError, PooledConnection};
+use socketpool::{AcquireOwned, Backend, Pool, PoolError, PooledConnection};
 
 use crate::fake::{PATIENCE, until};
 
@@ -20,7 +20,7 @@ pub(crate) type Got<B> = Result<PooledConnection<B>, PoolError<<B as Backend>::E
 
 /// A future of a connection that is polled by hand.
 pub(crate) struct ByHand<B: Backend> {
-    future: Option<Pin<Box<Acquire<'static, B>>>>,
+    future: Option<Pin<Box<AcquireOwned<B>>>>,
     pub(crate) bell: Arc<Bell>,
 }
 
@@ -53,13 +53,13 @@ impl Wake for Bell {
 }
 
 impl<B: Backend> ByHand<B> {
-    pub(crate) fn new(future: Acquire<'static, B>) -> Self {
+    pub(crate) fn new(future: AcquireOwned<B>) -> Self {
         Self { future: Some(Box::pin(future)), bell: Arc::new(Bell::default()) }
     }
 
     /// One that has been polled once and stands in line.
     #[track_caller]
-    pub(crate) fn in_line(future: Acquire<'static, B>) -> Self {
+    pub(crate) fn in_line(future: AcquireOwned<B>) -> Self {
         let mut this = Self::new(future);
         assert!(this.poll().is_none(), "it has to wait");
         this

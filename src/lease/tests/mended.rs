@@ -177,6 +177,27 @@ fn the_minimum_is_tried_again_when_its_connect_was_late() {
 }
 
 #[test]
+fn who_joins_in_warming_does_not_shorten_the_gap() {
+    let mut bench = Bench::new(Terms { min_size: 4, ..terms(4) });
+    bench.core.warm(bench.key, 1, 100_000_000, bench.now);
+    bench.expect_connect();
+    bench.core.warm(bench.key, 1, 100_000_000, bench.now);
+    assert_eq!(bench.commands(), [], "the next batch is not due");
+    bench.pass(100);
+    bench.expect_connect();
+}
+
+#[test]
+fn nobody_looks_for_leaks_in_a_pool_that_is_drained() {
+    let mut bench = Bench::new(Terms { leak_threshold: ms(100), ..terms(1) });
+    let slot = bench.connect_and_lease();
+    bench.core.close_all(bench.now);
+    bench.release(slot, Return::Keep);
+    bench.closed(slot);
+    assert_eq!(bench.core.next_deadline(), Nanos::MAX);
+}
+
+#[test]
 fn nothing_is_warmed_in_a_drain() {
     let mut bench = Bench::new(Terms { min_size: 2, ..terms(4) });
     let held = bench.connect_and_lease();

@@ -260,3 +260,24 @@ fn a_close_fails_all_who_wait_in_their_order() {
     bench.closed(slot);
     assert_eq!(bench.commands(), [Command::Drained]);
 }
+
+#[test]
+fn warming_what_is_closed_is_over_at_once() {
+    let mut bench = Bench::new(Terms { min_size: 3, ..terms(5) });
+    bench.core.close_all(bench.now);
+    bench.commands();
+    bench.core.warm(bench.key, 2, 100_000_000, bench.now);
+    assert_eq!(bench.commands(), [Command::Warmed(bench.key, 3)]);
+}
+
+#[test]
+fn a_round_whose_last_check_fails_is_over() {
+    let mut bench = Bench::new(terms(1));
+    let slot = bench.connect_and_lease();
+    bench.release(slot, Return::Keep);
+    bench.core.check(bench.key, bench.now);
+    assert_eq!(bench.commands(), [Command::Validate(slot)]);
+    bench.validated(slot, Err(()));
+    let told = [Command::Close(slot, CloseReason::Invalid), Command::Checked(bench.key, 1)];
+    assert_eq!(bench.commands(), told);
+}

@@ -11,10 +11,10 @@ use crate::lease::{Core, Patience, Span, Want};
 impl Model {
     pub(super) fn agree(&mut self, core: &Core) {
         self.calls += 1;
-        if self.calls % 16 == 0 {
-            core.assert_invariants(self.now)
+        if self.calls.is_multiple_of(16) {
+            core.assert_invariants(self.now);
         } else {
-            core.assert_rules(self.now)
+            core.assert_rules(self.now);
         }
         assert!(!core.has_commands(), "all was heard");
         assert_eq!(core.drain_state(), self.drain);

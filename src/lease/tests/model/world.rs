@@ -124,7 +124,10 @@ impl World {
     fn acquire_idle(&mut self, key: usize) {
         let slot = self.core.acquire_idle(self.model.keys[key].id, self.model.now);
         match slot {
-            Some(slot) => self.model.leased_at_once(slot, key, Patience::Endless, false),
+            Some(slot) => {
+                assert_eq!(self.model.waiters(key), 0, "a newcomer passes those who wait");
+                self.model.leased_at_once(slot, key, Patience::Endless, false);
+            }
             None => {
                 let fresh = (0..self.model.resources.len()).filter(|at| {
                     let resource = &self.model.resources[*at];
@@ -143,7 +146,7 @@ impl World {
     fn acquire_again(&mut self, whom: u8, how: u8) {
         let Some(broken) = self.pick(whom, |state| state == State::Lent) else { return };
         let (key, now) = (self.key_of(broken), self.model.now);
-        let want = if how % 2 == 0 { Want::Any } else { Want::New };
+        let want = if how.is_multiple_of(2) { Want::Any } else { Want::New };
         let patience = match how / 2 % 4 {
             0 => Patience::None,
             1 => Patience::Until(now + Duration::from_nanos(u64::from(how) * 300_000)),
@@ -378,9 +381,9 @@ impl World {
         let at = self.model.at(slot);
         self.model.resources[at].queued = how < 200;
         if how < 200 {
-            self.core.queued(slot)
+            self.core.queued(slot);
         } else {
-            self.core.begun(slot)
+            self.core.begun(slot);
         }
         self.listen();
     }

@@ -1,0 +1,251 @@
+//! A lease as a future: of any executor, or of none. It stands in line from its first poll on, and leaves the line when it is
+//! dropped.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::acquire::{Attempt, Leased, Looks, Request, log_after, log_before, take_idle};
+use super::backend::Backend;
+use super::error::PoolError;
+use super::guard::PooledConnection;
+use super::inner::{Given, Wake};
+use super::shared::Shared;
+use crate::lease::{WaiterId, Want};
+
+/// The future of a lease: see [`Pool::acquire_async`](super::Pool::acquire_async).
+///
+/// It may be dropped at any time: then the place in line is given up, and what had been granted goes to the next.
+///
+/// ```
+/// # use socketpool::{Backend, Acquire, PooledConnection, PoolError};
+/// async fn first<B: Backend>(lease: Acquire<'_, B>) -> Result<PooledConnection<B>, PoolError<B::Error>> {
+///     lease.await
+/// }
+/// ```
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Acquire<'a, B: Backend> {
+    pool: &'a Arc<Shared<B>>,
+    asking: Asking<B>,
+}
+
+/// The future of a lease that borrows nothing: see [`Acquire::into_owned`].
+///
+/// ```
+/// # use socketpool::{AcquireOwned, Backend, Pool};
+/// struct Client<B: Backend> {
+///     lease: AcquireOwned<B>,
+/// }
+///
+/// fn begin<B: Backend>(pool: &Pool<B>) -> Client<B> {
+///     Client { lease: pool.acquire_async().into_owned() }
+/// }
+/// ```
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct AcquireOwned<B: Backend> {
+    pool: Arc<Shared<B>>,
+    asking: Asking<B>,
+}
+
+/// What both know beside their pool.
+struct Asking<B: Backend> {
+    standing: Standing<B>,
+    want: Want,
+    /// The pool's own if there is none.
+    patience: Option<Duration>,
+    place: &'static Location<'static>,
+}
+
+enum Standing<B: Backend> {
+    NotAsked,
+    InLine(Request<B>, WaiterId),
+    Done,
+}
+
+impl<'a, B: Backend> Acquire<'a, B> {
+    #[inline]
+    pub(super) fn new(
+        pool: &'a Arc<Shared<B>>,
+        want: Want,
+        patience: Option<Duration>,
+        place: &'static Location<'static>,
+    ) -> Self {
+        Self { pool, asking: Asking { standing: Standing::NotAsked, want, patience, place } }
+    }
+
+    /// The same future with a share in the pool in place of the borrow: for a task or a struct that outlives the handle
+    /// it came from. It keeps its place in line. It does not keep the pool open: when the last handle is dropped it
+    /// ends with [`PoolError::Closed`].
+    ///
+    /// The example of [`AcquireOwned`] does this.
+    ///
+    /// ```
+    /// # use socketpool::{AcquireOwned, Backend, Pool};
+    /// fn apart<B: Backend>(pool: &Pool<B>) -> AcquireOwned<B> {
+    ///     pool.acquire_async().into_owned()
+    /// }
+    /// ```
+    pub fn into_owned(self) -> AcquireOwned<B> {
+        AcquireOwned { pool: Arc::clone(self.pool), asking: self.asking }
+    }
+}
+
+impl<B: Backend> Asking<B> {
+    #[inline(always)]
+    fn poll(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
+        if log::log_enabled!(log::Level::Debug) {
+            return self.poll_and_log(pool, context);
+        }
+        self.poll_quietly(pool, context)
+    }
+
+    #[inline(always)]
+    fn poll_quietly(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
+        match std::mem::replace(&mut self.standing, Standing::Done) {
+            Standing::Done => panic!("polled after it was done"),
+            _ if pool.is_inherited() => return Poll::Ready(Err(PoolError::Closed)),
+            Standing::InLine(request, waiter) => return self.look(request, waiter, context),
+            Standing::NotAsked => {}
+        }
+        if let Some(lease) = take_idle(pool, self.want, self.place) {
+            return Poll::Ready(Ok(lease));
+        }
+        let pool = Arc::clone(pool);
+        let patience = self.patience.or(pool.config.acquire_timeout);
+        let request = Request { pool, want: self.want, patience, place: self.place, asked: None };
+        self.stand_in_line(request, None, context)
+    }
+
+    /// Polls, with the beginning and the end in the log.
+    #[cold]
+    #[inline(never)]
+    fn poll_and_log(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
+        let begun = match &self.standing {
+            Standing::NotAsked if !pool.is_inherited() => log_before(pool),
+            Standing::InLine(request, _) => request.asked.unwrap_or_default(),
+            Standing::NotAsked | Standing::Done => return self.poll_quietly(pool, context),
+        };
+        let poll = self.poll_quietly(pool, context);
+        if let Poll::Ready(result) = &poll {
+            log_after(pool, begun, result);
+        }
+        poll
+    }
+
+    /// Asks for a place in line, if need be again with what did not work.
+    #[cold]
+    #[inline(never)]
+    fn stand_in_line(
+        &mut self,
+        mut request: Request<B>,
+        broken: Option<PooledConnection<B>>,
+        context: &Context<'_>,
+    ) -> Poll<Leased<B>> {
+        let mut wake = Wake::Waker(context.waker().clone());
+        match request.attempt(broken, &mut wake) {
+            Ok(Attempt::Leased(lease)) => Poll::Ready(Ok(lease)),
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(Attempt::Wait(waiter)) => {
+                self.standing = Standing::InLine(request, waiter);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sees what has become of one who stands in line.
+    #[inline(never)]
+    fn look(&mut self, request: Request<B>, waiter: WaiterId, context: &Context<'_>) -> Poll<Leased<B>> {
+        let Some(given) = request.outcome_or_wait(waiter, context) else {
+            self.standing = Standing::InLine(request, waiter);
+            return Poll::Pending;
+        };
+        match request.receive(given) {
+            Ok((lease, Looks::Well)) => Poll::Ready(Ok(lease)),
+            Ok((bad, Looks::Broken)) => self.stand_in_line(request, Some(bad), context),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl<B: Backend> Request<B> {
+    /// What has become of a waiter; if nothing yet, `context` is who is woken from now on.
+    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
+        let mut inner = self.pool.lock();
+        if let Some(given) = inner.outcome(waiter) {
+            let old = std::mem::replace(inner.wake(waiter), Wake::Nobody);
+            drop(inner);
+            drop(old);
+            return Some(given);
+        }
+        if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
+            return None;
+        }
+        drop(inner);
+        // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
+        let waker = Wake::Waker(context.waker().clone());
+        let mut inner = self.pool.lock();
+        let given = inner.outcome(waiter);
+        let waker = if given.is_some() { Wake::Nobody } else { waker };
+        let old = std::mem::replace(inner.wake(waiter), waker);
+        drop(inner);
+        drop(old);
+        given
+    }
+}
+
+impl<B: Backend> Future for Acquire<'_, B> {
+    type Output = Leased<B>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Leased<B>> {
+        let Self { pool, asking } = &mut *self;
+        asking.poll(pool, context)
+    }
+}
+
+impl<B: Backend> Future for AcquireOwned<B> {
+    type Output = Leased<B>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Leased<B>> {
+        let Self { pool, asking } = &mut *self;
+        asking.poll(pool, context)
+    }
+}
+
+impl<B: Backend> Drop for Asking<B> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Standing::InLine(request, waiter) = &self.standing {
+            request.give_up(*waiter);
+        }
+    }
+}
+
+impl<B: Backend> fmt::Debug for Acquire<'_, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire").field("standing", &self.asking.standing.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> fmt::Debug for AcquireOwned<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcquireOwned")
+            .field("standing", &self.asking.standing.as_str())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Standing<B> {
+    const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotAsked => "not asked",
+            Self::InLine(..) => "in line",
+            Self::Done => "done",
+        }
+    }
+}
