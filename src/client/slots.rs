@@ -26,7 +26,6 @@ pub(super) struct Slots<T> {
 /// Builds with assertions check this.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The index, and one.
     one_more: NonZeroU32,
     #[cfg(debug_assertions)]
     stack: usize,
@@ -67,11 +66,11 @@ impl<T> Slots<T> {
                 return None;
             }
             let top = word.top();
-            let entry = self.entry(top);
+            let entry = &self.places[top as usize];
             if !entry.facts.is_fresh(now) {
                 return None;
             }
-            // Whoever took it meanwhile has moved the tag on, so a wrong answer here does not get into the word.
+            // As it was pushed, for the word was acquired; whoever took the top meanwhile has moved the tag on.
             let below = entry.below.load(Relaxed);
             match self.change(word, word.with_top(below), Acquire, Acquire) {
                 Ok(()) => {
@@ -119,7 +118,7 @@ impl<T> Slots<T> {
         };
         while top != NONE {
             // Nobody else can reach what is below: it was all taken at once.
-            let entry = self.entry(top);
+            let entry = &self.places[top as usize];
             let index = std::mem::replace(&mut top, entry.below.load(Relaxed));
             each(self.right(index), Self::read(entry));
         }
@@ -156,15 +155,10 @@ impl<T> Slots<T> {
     }
 
     #[inline(always)]
-    fn entry(&self, index: u32) -> &Entry<T> {
-        &self.places[index as usize]
-    }
-
-    #[inline(always)]
     fn entry_of(&self, place: &Place) -> &Entry<T> {
         #[cfg(debug_assertions)]
         assert_eq!(place.stack, self.places.as_ptr().addr(), "of another stack");
-        self.entry(place.index())
+        &self.places[place.index() as usize]
     }
 
     #[inline(always)]
