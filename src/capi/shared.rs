@@ -438,7 +438,10 @@ impl Inner {
             |name: &Name| handles::facts(name.get(), Kind::Connection).is_ok_and(|facts| facts.fd == fd);
         let live = self.pool.userdata_of_fd(fd).copied().filter(has);
         live.or_else(|| {
-            self.parting.iter().map(|(_, name)| *name).find(|name| has(name) && !is_removed(*name))
+            // Those that the pool has closed itself have it no more.
+            let untold = self.pool.ended_untold().filter(|name| handles::closes_descriptor(name.get()));
+            let mut ended = self.parting.iter().map(|(_, name)| name).chain(untold).copied();
+            ended.find(|name| has(name) && !is_removed(*name))
         })
     }
 

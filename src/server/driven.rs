@@ -4,6 +4,7 @@
 use std::collections::TryReserveError;
 
 use super::core::Core;
+use super::event::Event;
 use super::eviction::Seat;
 use super::receiving;
 use super::sending;
@@ -79,6 +80,14 @@ impl<U, N: Net> SocketPool<U, N> {
     /// Whether it is one that lives and that the pool drives itself.
     pub(crate) fn drives(&self, id: ConnId) -> bool {
         self.table.get(id).is_some_and(|record| record.driver == Driver::Pool)
+    }
+
+    /// What hangs on those whose end is carried out and waits to be told.
+    pub(crate) fn ended_untold(&self) -> impl Iterator<Item = &U> {
+        self.closed.iter().filter_map(|event| match event {
+            Event::Closed { userdata, .. } => userdata.as_ref(),
+            _ => None,
+        })
     }
 
     /// Hangs something on a connection that has just been taken in.
