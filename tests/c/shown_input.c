@@ -188,7 +188,8 @@ static void *read_all(void *socket)
     long place = 0;
     ssize_t got, n;
 
-    while (reads_late && !__atomic_load_n(&refused, __ATOMIC_RELAXED))
+    /* With so little in the kernel both directions can stand still before that, on a machine with other work. */
+    for (n = 0; n < 20000 && reads_late && !__atomic_load_n(&refused, __ATOMIC_RELAXED); n++)
         nanosleep(&moment, NULL);
     while (place < pipelined && (got = read(*(int *)socket, some, sizeof some)) > 0) {
         for (n = 0; n < got; n++)
