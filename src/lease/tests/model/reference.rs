@@ -109,8 +109,17 @@ impl Model {
         let resource = &self.resources[at];
         assert_eq!((resource.state, resource.key), (State::Idle, key), "{slot:?} can be lent");
         assert!(now < resource.ends && resource.uses < self.keys[key].terms.max_uses, "it is not over");
-        let newest = self.of(key, State::Idle).filter(|idle| now < idle.ends).map(|idle| idle.since).max();
-        assert_eq!(Some(resource.since), newest, "the newest is lent");
+        // One that was idle for longer may have been validated later than one that must be validated again.
+        let lendable = |at: &usize| match patience {
+            Patience::None => now < self.resources[*at].ends,
+            Patience::Until(_) | Patience::Endless => now < self.fresh_until(*at),
+        };
+        let idle = (0..self.resources.len()).filter(|at| {
+            let other = &self.resources[*at];
+            (other.key, other.state) == (key, State::Idle)
+        });
+        let newest = idle.filter(lendable).map(|at| self.resources[at].since).max();
+        assert_eq!(Some(resource.since), newest, "the newest that can be lent is lent");
         assert!(patience == Patience::None || now < self.fresh_until(at), "it must be validated first");
         let overtaken = self.waiting(key).any(|other| other.want == Want::Any);
         assert!(first || !overtaken, "a newcomer passes those who wait");
@@ -315,17 +324,29 @@ impl Model {
 
     /// Whether the place of an idle one can be needed: for a new one under its own key, or under another key.
     fn may_make_room(&self, key: usize, at: usize) -> bool {
-        let full = self.resources.len() >= self.max_total;
-        let wishes = |key| self.waiters(key).saturating_sub(self.of(key, State::Connecting).count());
+        let connecting = |key| self.of(key, State::Connecting).count();
+        // Limits that follow the load may have moved before or after this.
+        let max = |key: usize| [self.keys[key].terms.max_size, self.keys[key].max_before];
+        let (live, staying) = (self.live(key), self.staying(key));
+        let at_its_limit = max(key).iter().any(|max| live >= *max as usize);
+        if at_its_limit && self.wanting_new(key) > connecting(key) + live - staying {
+            // What comes free under other keys does not help, whether somebody still needs it or not.
+            return true;
+        }
+        let wishes = |key| {
+            let most = max(key).into_iter().fold(0, u32::max) as usize;
+            let missing = self.waiters(key).saturating_sub(connecting(key));
+            missing.min(most.saturating_sub(self.staying(key)))
+        };
         let coming = self.resources.iter().filter(|resource| resource.room).count();
-        assert!(coming < (0..self.keys.len()).map(wishes).sum(), "one place for each who needs one");
-        let own =
-            self.wanting_new(key) > 0 && (full || self.live(key) >= self.keys[key].terms.max_size as usize);
+        assert!(coming < (0..self.keys.len()).map(wishes).sum(), "one place for each who can use one");
+        let full = self.resources.len() >= self.max_total;
+        let own = self.wanting_new(key) > 0 && full;
         let other = (0..self.keys.len()).any(|other| {
-            let waits = other != key && self.waiters(other) > self.of(other, State::Connecting).count();
+            let waits = other != key && self.waiters(other) > connecting(other);
             waits && full && self.live(other) < self.keys[other].terms.max_size as usize
         });
-        let spare = self.staying(key) > self.keys[key].terms.min_size as usize;
+        let spare = staying > self.keys[key].terms.min_size as usize;
         own || (other && (spare || (self.resources[at].just && self.waiters(key) > 0)))
     }
 
