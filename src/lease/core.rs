@@ -13,7 +13,7 @@ use super::protocol::{
 use super::provide::{Placed, lend};
 use super::slots::{NONE, Phase, Slots, Work};
 use super::terms::Terms;
-use crate::breaker::{BreakerState, Went};
+use crate::breaker::{BreakerState, Jitter, Went};
 use crate::clock::Nanos;
 use crate::drain::DrainState;
 use crate::timer::Timers;
@@ -41,7 +41,7 @@ pub(crate) struct Core {
     /// What keeps resources from simply becoming idle under any key: how many starve, and a drain.
     pub(super) unrest: u32,
     pub(super) drain_deadline: Nanos,
-    pub(super) random: u64,
+    random: Jitter,
 }
 
 impl Core {
@@ -61,13 +61,13 @@ impl Core {
             drain: DrainState::Active,
             unrest: 0,
             drain_deadline: Nanos::MAX,
-            random: seed,
+            random: Jitter::new(seed),
         }
     }
 
     /// A new destination. It begins with nothing.
     pub(crate) fn add_key(&mut self, terms: Terms, now: Nanos) -> KeyId {
-        let seed = self.draw();
+        let seed = self.random.bits();
         let index = self.keys.len() as u32;
         self.commands.reserve(terms.min_size as usize);
         let key = Key::new(1, terms, seed, now);
@@ -334,15 +334,6 @@ impl Core {
         KeyId { index, generation: self.keys[index as usize].generation }
     }
 
-    /// The next of a row of numbers without pattern (SplitMix64, by Sebastiano Vigna).
-    pub(super) fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
     #[cold]
     #[inline(never)]
     fn acquire_slowly(&mut self, id: KeyId, claim: Claim, now: Nanos) -> Result<Acquired, Refusal> {
@@ -463,7 +454,7 @@ impl Core {
     }
 
     fn connect_succeeded(&mut self, index: u32, now: Nanos) {
-        let jitter = self.draw() as f64 / u64::MAX as f64;
+        let jitter = self.random.unit();
         let slot = &mut self.slots[index];
         let key = &mut self.keys[slot.key as usize];
         key.connecting -= 1;
