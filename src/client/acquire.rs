@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::backend::{Backend, tell};
 use super::error::PoolError;
 use super::guard::PooledConnection;
-use super::inner::{Given, Got, Lent, Wake};
+use super::inner::{Given, Got, Wake};
 use super::shared::{Drive, Shared};
 use super::sync::thread;
 use crate::clock::Nanos;
@@ -77,7 +77,7 @@ impl<B: Backend> Request<B> {
                 Ok(Got::Wait(waiter)) => return Ok(Attempt::Wait(waiter)),
                 Err(refusal) => return Err(self.refused(refusal)),
             };
-            match lease(Arc::clone(&self.pool), lent, self.place) {
+            match look(PooledConnection::new(Arc::clone(&self.pool), lent), self.place) {
                 (lease, Looks::Well) => return Ok(Attempt::Leased(lease)),
                 (bad, Looks::Broken) => broken = Some(bad),
             }
@@ -151,7 +151,7 @@ impl<B: Backend> Request<B> {
         given: Given<B>,
     ) -> Result<(PooledConnection<B>, Looks), PoolError<B::Error>> {
         match given {
-            Ok(lent) => Ok(lease(Arc::clone(&self.pool), lent, self.place)),
+            Ok(lent) => Ok(look(PooledConnection::new(Arc::clone(&self.pool), lent), self.place)),
             Err(failure) => Err(self.failed(failure)),
         }
     }
@@ -196,20 +196,17 @@ impl<B: Backend> Request<B> {
     }
 }
 
-/// Makes a lease of what was lent and looks at it: whether it works is the second half of the answer.
+/// Looks at what was lent: whether it works is the second half of the answer.
 #[inline(always)]
-fn lease<B: Backend>(
-    pool: Arc<Shared<B>>,
-    lent: Lent<B::Connection>,
+fn look<B: Backend>(
+    mut lease: PooledConnection<B>,
     place: &'static Location<'static>,
 ) -> (PooledConnection<B>, Looks) {
-    let slot = lent.slot;
-    let mut lease = PooledConnection::new(pool, lent);
     if lease.looks_broken() {
         return (lease, Looks::Broken);
     }
     if lease.pool().config.leak_threshold.is_some() {
-        lease.pool().note_place(slot, place);
+        lease.note_place(place);
     }
     (lease, Looks::Well)
 }
@@ -231,8 +228,8 @@ pub(super) fn take_idle<B: Backend>(
     if want == Want::New {
         return None;
     }
-    let lent = pool.take_idle()?;
-    match lease(Arc::clone(pool), lent, place) {
+    let (held, slot, right) = pool.take_idle()?;
+    match look(PooledConnection::of(held, slot, Some(right)), place) {
         (lease, Looks::Well) => Some(lease),
         (bad, Looks::Broken) => {
             // Nobody waited when this one was idle, so nobody is passed by asking again.

@@ -3,17 +3,16 @@
 use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::backend::{Backend, tell};
 use super::inner::Lent;
-use super::shared::Shared;
-use super::slots::Place;
+use super::shared::{Held, Shared};
+use super::slots::{Parked, Place};
 use crate::breaker::Went;
-use crate::clock::Nanos;
 use crate::lease::{Return, SlotId};
 
 /// A connection that was lent. It goes back to the pool when this is dropped.
@@ -39,8 +38,7 @@ use crate::lease::{Return, SlotId};
 /// ```
 pub struct PooledConnection<B: Backend> {
     /// `None` only while it goes back.
-    connection: Option<B::Connection>,
-    pool: Arc<Shared<B>>,
+    held: Option<Held<B>>,
     slot: SlotId,
     /// To bring it back without the lock.
     right: Option<Place>,
@@ -71,7 +69,12 @@ impl<B: Backend> PooledConnection<B> {
     #[inline]
     pub(super) fn new(pool: Arc<Shared<B>>, lent: Lent<B::Connection>) -> Self {
         let Lent { slot, connection, right } = lent;
-        Self { connection: Some(connection), pool, slot, right, fate: Fate::Open }
+        Self::of(Parked { connection, home: pool }, slot, right)
+    }
+
+    #[inline(always)]
+    pub(super) fn of(held: Held<B>, slot: SlotId, right: Option<Place>) -> Self {
+        Self { held: Some(held), slot, right, fate: Fate::Open }
     }
 
     /// Gives the connection back now, as dropping does.
@@ -171,8 +174,8 @@ impl<B: Backend> PooledConnection<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn record_op(&mut self, elapsed: Duration) {
-        if !self.pool.is_inherited() {
-            self.pool.lock().record_op(self.slot, elapsed);
+        if !self.pool().is_inherited() {
+            self.pool().lock().record_op(self.slot, elapsed);
         }
     }
 
@@ -189,10 +192,10 @@ impl<B: Backend> PooledConnection<B> {
     /// ```
     #[must_use]
     pub fn stats(&self) -> ConnectionStats {
-        if self.pool.is_inherited() {
+        if self.pool().is_inherited() {
             return ConnectionStats::default();
         }
-        self.pool.lock().recorded(self.slot)
+        self.pool().lock().recorded(self.slot)
     }
 
     /// How many leases the connection has served, with this one.
@@ -212,13 +215,13 @@ impl<B: Backend> PooledConnection<B> {
     /// ```
     #[must_use]
     pub fn use_count(&self) -> u64 {
-        if self.pool.is_inherited() {
+        if self.pool().is_inherited() {
             return 0;
         }
-        let mut inner = self.pool.visit();
-        inner.catch_up(self.pool.now());
+        let mut inner = self.pool().visit();
+        inner.catch_up(self.pool().now());
         let uses = inner.core.uses(self.slot);
-        self.pool.leave(inner);
+        self.pool().leave(inner);
         uses.unwrap_or(0)
     }
 
@@ -234,71 +237,83 @@ impl<B: Backend> PooledConnection<B> {
     /// }
     /// ```
     pub fn report(&self, went: Went) {
-        if self.pool.is_inherited() {
+        if self.pool().is_inherited() {
             return;
         }
-        let now = self.pool.now();
-        let mut inner = self.pool.visit();
+        let now = self.pool().now();
+        let mut inner = self.pool().visit();
         inner.core.report(self.slot, went, now);
-        self.pool.leave(inner);
+        self.pool().leave(inner);
     }
 
     /// Whether the connection is known not to work; a manager that panics here has said so.
+    #[inline(always)]
     pub(super) fn looks_broken(&mut self) -> bool {
-        let Some(connection) = &mut self.connection else { return true };
-        let look = AssertUnwindSafe(|| self.pool.backend.looks_broken(connection));
+        let Some(Parked { connection, home }) = &mut self.held else { return true };
+        let look = AssertUnwindSafe(|| home.backend.looks_broken(connection));
         match catch_unwind(look) {
             Ok(is_broken) => is_broken,
             panicked => tell("looking at a connection", panicked).unwrap_or(true),
         }
     }
 
+    /// Notes where the lease was taken.
+    #[cold]
+    pub(super) fn note_place(&self, place: &'static Location<'static>) {
+        self.pool().lock().record(self.slot).taken_at = Some(place);
+    }
+
+    #[inline(always)]
     pub(super) fn pool(&self) -> &Arc<Shared<B>> {
-        &self.pool
+        &self.held().home
+    }
+
+    #[inline(always)]
+    fn held(&self) -> &Held<B> {
+        self.held.as_ref().expect("there until it goes back")
     }
 
     /// Takes the lease apart; what it lent is given back by whoever asked for this.
     pub(super) fn into_lent(mut self) -> Option<Lent<B::Connection>> {
         // The rest drops with nothing to give back.
         let (slot, right) = (self.slot, self.right.take());
-        self.connection.take().map(|connection| Lent { slot, connection, right })
+        self.held.take().map(|held| Lent { slot, connection: held.connection, right })
     }
+}
 
-    #[cold]
-    #[inline(never)]
-    fn end_slowly(&self, lent: Lent<B::Connection>, what: Return) {
-        let pool = &self.pool;
-        let now: Nanos = pool.now();
-        let mut inner = pool.visit();
-        inner.store(lent);
-        let known = inner.core.release(self.slot, what, now);
-        debug_assert!(known.is_ok(), "{:?} was lent", self.slot);
-        pool.leave(inner);
-    }
+/// Tells the core that something comes back.
+#[cold]
+#[inline(never)]
+fn end_slowly<B: Backend>(pool: &Arc<Shared<B>>, lent: Lent<B::Connection>, what: Return) {
+    let (slot, now) = (lent.slot, pool.now());
+    let mut inner = pool.visit();
+    inner.store(lent);
+    let known = inner.core.release(slot, what, now);
+    debug_assert!(known.is_ok(), "{slot:?} was lent");
+    pool.leave(inner);
 }
 
 impl<B: Backend> Drop for PooledConnection<B> {
     #[inline]
     fn drop(&mut self) {
-        if self.connection.is_none() {
-            return;
-        }
-        if self.pool.is_inherited() {
+        let Some(held) = &self.held else { return };
+        if held.home.is_inherited() {
             // It is the parent's. Closing it here might say goodbye in the parent's name.
-            mem::forget(self.connection.take());
+            mem::forget(self.held.take().map(|held| held.connection));
             return;
         }
         let is_bad = self.fate == Fate::Discarded || thread::panicking() || self.looks_broken();
-        let Some(mut connection) = self.connection.take() else { return };
+        let Some(mut held) = self.held.take() else { return };
         let mut right = self.right.take();
         if !is_bad && let Some(place) = right {
-            match self.pool.put_back(place, connection) {
+            match Shared::put_back(place, held) {
                 Ok(()) => return,
-                Err((place, back)) => (right, connection) = (Some(place), back),
+                Err((place, back)) => (right, held) = (Some(place), back),
             }
         }
-        let lent = Lent { slot: self.slot, connection, right };
-        self.end_slowly(lent, if is_bad { Return::Discard } else { Return::Keep });
+        let Parked { connection, home } = held;
+        let what = if is_bad { Return::Discard } else { Return::Keep };
+        end_slowly(&home, Lent { slot: self.slot, connection, right }, what);
     }
 }
 
@@ -307,14 +322,14 @@ impl<B: Backend> Deref for PooledConnection<B> {
 
     #[inline]
     fn deref(&self) -> &B::Connection {
-        self.connection.as_ref().expect("there until it goes back")
+        &self.held().connection
     }
 }
 
 impl<B: Backend> DerefMut for PooledConnection<B> {
     #[inline]
     fn deref_mut(&mut self) -> &mut B::Connection {
-        self.connection.as_mut().expect("there until it goes back")
+        &mut self.held.as_mut().expect("there until it goes back").connection
     }
 }
 
@@ -322,7 +337,7 @@ impl<B: Backend<Connection: fmt::Debug>> fmt::Debug for PooledConnection<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PooledConnection")
             .field("id", &self.slot)
-            .field("connection", &self.connection)
+            .field("connection", &self.held.as_ref().map(|held| &held.connection))
             .finish_non_exhaustive()
     }
 }

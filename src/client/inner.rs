@@ -11,8 +11,8 @@ use super::backend::{Backend, WorksIn, tell};
 use super::error::{ConnectError, ConnectPhase, ErrorKind};
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
-use super::shared::Drive;
-use super::slots::{Place, Slots};
+use super::shared::{Drive, Shared, Stack};
+use super::slots::{Parked, Place};
 use super::stats::{ErrorCounts, PoolStats, WaitTimes};
 use super::sync::thread::Thread;
 use super::watch::{Warning, Watch};
@@ -23,7 +23,7 @@ use crate::lease::{
 
 pub(super) struct Inner<B: Backend> {
     pub(super) core: Core,
-    pub(super) slots: Arc<Slots<B::Connection>>,
+    pub(super) slots: Arc<Stack<B>>,
     /// By slot.
     pub(super) records: Vec<Record<B::Connection>>,
     /// By slot: the right to its place in the stack without a lock, while what is there is not lent.
@@ -140,7 +140,7 @@ pub(super) enum Got<C> {
 impl<B: Backend> Inner<B> {
     pub(super) fn new(
         core: Core,
-        slots: Arc<Slots<B::Connection>>,
+        slots: Arc<Stack<B>>,
         rights: Vec<Place>,
         means: Means,
         min_size: usize,
@@ -215,7 +215,7 @@ impl<B: Backend> Inner<B> {
         }
         self.lending = Lending::ByCore;
         let returning = &mut self.returning;
-        self.slots.shut(|right, connection| returning.push((right, connection)));
+        self.slots.shut(|right, held| returning.push((right, held.connection)));
         // The newest came first, and to the core they come in the order in which they became idle.
         while let Some((right, connection)) = self.returning.pop() {
             let index = right.index();
@@ -241,8 +241,8 @@ impl<B: Backend> Inner<B> {
         self.core.tick(now);
     }
 
-    /// Puts what is idle into the stack without a lock, as long as nothing is to be decided.
-    pub(super) fn hand_over(&mut self) {
+    /// Puts what is idle into the stack of `pool` without a lock, as long as nothing is to be decided.
+    pub(super) fn hand_over(&mut self, pool: &Arc<Shared<B>>) {
         if self.lending == Lending::Apart {
             return;
         }
@@ -253,7 +253,7 @@ impl<B: Backend> Inner<B> {
             let connection =
                 records[slot.index()].connection.take().expect("an idle slot has its connection");
             slots.facts(slot.index()).note(slot.generation(), known);
-            slots.fill(right, connection);
+            slots.fill(right, Parked { connection, home: Arc::clone(pool) });
         });
         if self.lending == Lending::Apart {
             slots.open();

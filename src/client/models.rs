@@ -12,8 +12,8 @@ use std::time::Duration;
 use loom::thread;
 
 use super::facts::Reuse;
-use super::inner::Lent;
-use super::slots::{Place, Slots};
+use super::shared::{Held, Shared};
+use super::slots::{Home, Parked, Place, Slots};
 use super::sync::thread as parking;
 use super::{Manager, Pool, PoolConfig, PoolError, PooledConnection, Timeouts};
 use crate::clock::{Clock, Hand, Nanos};
@@ -318,18 +318,17 @@ impl World {
         let first = self.lease();
         let shared = Arc::clone(first.pool());
         self.tally.hold(*first);
-        let lent: Vec<Lent<u32>> = (1..idle).map(|_| shared.take_idle().expect("in the stack")).collect();
-        lent.iter().for_each(|lent| self.tally.hold(lent.connection));
+        let lent: Vec<_> = (1..idle).map(|_| shared.take_idle().expect("in the stack")).collect();
+        lent.iter().for_each(|(held, ..)| self.tally.hold(held.connection));
         assert!(shared.take_idle().is_none());
-        for Lent { slot: _, connection, right } in lent {
-            self.tally.let_go(connection);
-            let right = right.expect("there are as many places as connections");
-            assert!(shared.put_back(right, connection).is_ok(), "the stack is open");
+        for (held, _, right) in lent {
+            self.tally.let_go(held.connection);
+            assert!(Shared::put_back(right, held).is_ok(), "the stack is open");
         }
         self.tally.let_go(*first);
         drop(first);
-        let again: Lent<u32> = shared.take_idle().expect("the stack is open");
-        assert!(shared.put_back(again.right.unwrap(), again.connection).is_ok());
+        let (held, _, right) = shared.take_idle().expect("the stack is open");
+        assert!(Shared::put_back(right, held).is_ok());
         assert_eq!(self.tally.open(), idle as usize);
     }
 }
@@ -382,47 +381,62 @@ impl Tally {
 
 /// The stack alone.
 struct Stack {
-    slots: Slots<u32>,
+    slots: Slots<u32, Self>,
     held: [AtomicBool; MOST],
 }
 
+impl Home for Stack {
+    type Connection = u32;
+
+    fn slots(&self) -> &Slots<u32, Self> {
+        &self.slots
+    }
+}
+
 /// One out of the stack.
-struct Held(Place, u32);
+struct Out(Place, Parked<u32, Stack>);
 
 impl Stack {
     /// Of so many places, all full, the first one on top.
     fn holding(places: usize) -> Arc<Self> {
         let (slots, rights) = Slots::new(places);
+        let stack = Arc::new(Self { slots, held: Default::default() });
         for place in rights.into_iter().rev() {
             let (index, known) = (place.index(), Known { uses: 0, ..FRESH });
-            slots.facts(index as usize).note(1, known);
-            slots.fill(place, index);
+            stack.slots.facts(index as usize).note(1, known);
+            stack.slots.fill(place, Parked { connection: index, home: Arc::clone(&stack) });
         }
-        slots.open();
-        Arc::new(Self { slots, held: Default::default() })
+        stack.slots.open();
+        stack
     }
 
-    fn pop(&self) -> Option<Held> {
-        let (place, generation, value) = self.slots.pop(Nanos::ZERO)?;
+    fn pop(&self) -> Option<Out> {
+        let (place, generation, parked) = self.slots.pop(Nanos::ZERO)?;
+        let value = parked.connection;
         assert_eq!((value, generation), (place.index(), 1), "what was put there");
         assert!(!self.held[value as usize].swap(true, Ordering::Relaxed), "two have {value}");
-        Some(Held(place, value))
+        Some(Out(place, parked))
     }
 
     /// Gives it back when the stack is shut.
-    fn push(&self, held: Held) -> Option<Held> {
-        let Held(place, value) = held;
+    fn push(&self, out: Out) -> Option<Out> {
+        let Out(place, parked) = out;
+        let value = parked.connection;
         self.held[value as usize].store(false, Ordering::Relaxed);
         let reuse = Reuse { fresh_for: Span::from(None), max_uses: u64::MAX };
-        let (place, back) = self.slots.push(place, value, &reuse, Nanos::ZERO).err()?;
-        assert_eq!(back, value);
+        let (place, back) = if self.slots.takes_back(&place, &reuse, Nanos::ZERO) {
+            Slots::push(place, parked).err()?
+        } else {
+            (place, parked)
+        };
+        assert_eq!(back.connection, value);
         self.held[value as usize].store(true, Ordering::Relaxed);
-        Some(Held(place, back))
+        Some(Out(place, back))
     }
 
     /// Takes everything out, and says how many that were.
     fn empty(&self) -> usize {
-        let all: Vec<Held> = std::iter::from_fn(|| self.pop()).collect();
+        let all: Vec<Out> = std::iter::from_fn(|| self.pop()).collect();
         all.len()
     }
 }

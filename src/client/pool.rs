@@ -838,7 +838,7 @@ impl<B: Backend> PoolBuilder<B> {
 impl<B: Backend> Handle<B> {
     fn close(&self) {
         if self.shared.is_inherited() {
-            return;
+            return self.shared.forget_idle();
         }
         let now = self.shared.now();
         let mut inner = self.shared.visit();

@@ -4,7 +4,6 @@
 //! Nothing of the application runs under the lock: managers are called, wakers woken and connections dropped
 //! outside of it. A visit takes the lock, asks or tells the core something, and [leaves](Shared::leave).
 
-use std::panic::Location;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
 use super::facts::Reuse;
-use super::inner::{Inner, Lent, Means, Woken};
+use super::inner::{Inner, Means, Woken};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
-use super::slots::{Place, Slots};
+use super::slots::{Home, Parked, Place, Slots};
 use super::stats::PoolStats;
 use super::sync::{Condvar, Mutex, MutexGuard};
 use crate::clock::{Clock, Nanos};
@@ -26,7 +25,7 @@ use crate::net::sys;
 pub(super) struct Shared<B: Backend> {
     inner: Mutex<Inner<B>>,
     /// What is idle and can be lent without the lock.
-    slots: Arc<Slots<B::Connection>>,
+    slots: Arc<Stack<B>>,
     reuse: Reuse,
     /// For those who wait until a warm-up, a round of checks or a drain is over.
     settled: Condvar,
@@ -42,6 +41,12 @@ pub(super) struct Shared<B: Backend> {
     driver: Drive,
     pub(super) stage: Stage,
 }
+
+/// What is idle and can be lent without the lock.
+pub(super) type Stack<B> = Slots<<B as Backend>::Connection, Shared<B>>;
+
+/// What is lent, with its share in its pool.
+pub(super) type Held<B> = Parked<<B as Backend>::Connection, Shared<B>>;
 
 /// A clock for what happens too often to pay for an exact one.
 enum Coarse {
@@ -145,25 +150,27 @@ impl<B: Backend> Shared<B> {
 
     /// Something idle that may be handed out as it is. Nothing else happens.
     #[inline(always)]
-    pub(super) fn take_idle(&self) -> Option<Lent<B::Connection>> {
-        let (place, generation, connection) = self.slots.pop(self.coarse.now())?;
+    pub(super) fn take_idle(&self) -> Option<(Held<B>, SlotId, Place)> {
+        let (place, generation, held) = self.slots.pop(self.coarse.now())?;
         let slot = SlotId::of(place.index(), generation);
-        Some(Lent { slot, connection, right: Some(place) })
+        Some((held, slot, place))
     }
 
     /// Puts back what may simply become idle; gives it back when there is more to it.
     #[inline(always)]
-    pub(super) fn put_back(
-        &self,
-        right: Place,
-        connection: B::Connection,
-    ) -> Result<(), (Place, B::Connection)> {
-        self.slots.push(right, connection, &self.reuse, self.coarse.now())
+    pub(super) fn put_back(right: Place, held: Held<B>) -> Result<(), (Place, Held<B>)> {
+        let pool = &held.home;
+        if !pool.slots.takes_back(&right, &pool.reuse, pool.coarse.now()) {
+            return Err((right, held));
+        }
+        Slots::push(right, held)
     }
 
-    /// Notes where a lease was taken.
-    pub(super) fn note_place(&self, slot: SlotId, place: &'static Location<'static>) {
-        self.lock().record(slot).taken_at = Some(place);
+    /// Lets go of what is idle, in a child of the process that it belongs to: dropping it here might say goodbye in the
+    /// parent's name.
+    #[cold]
+    pub(super) fn forget_idle(&self) {
+        self.slots.shut(|_, held| std::mem::forget(held.connection));
     }
 
     /// What is going on, and what has happened.
@@ -183,7 +190,7 @@ impl<B: Backend> Shared<B> {
             let enlist = inner.enlist();
             let rearm = inner.rearm();
             if !more {
-                inner.hand_over();
+                inner.hand_over(self);
             }
             drop(inner);
             woken.wake();
@@ -254,6 +261,15 @@ impl<B: Backend> Shared<B> {
     }
 }
 
+impl<B: Backend> Home for Shared<B> {
+    type Connection = B::Connection;
+
+    #[inline(always)]
+    fn slots(&self) -> &Stack<B> {
+        &self.slots
+    }
+}
+
 impl<B: Backend> Ticks for Shared<B> {
     fn tick(self: Arc<Self>) -> Nanos {
         self.tick_now()
@@ -268,11 +284,9 @@ impl<B: Backend> Drop for Shared<B> {
             // They are the parent's. Dropping them here might say goodbye in the parent's name.
             std::mem::forget(std::mem::take(&mut inner.records));
             std::mem::forget(std::mem::take(&mut inner.returning));
-            self.slots.shut(|_, connection| std::mem::forget(connection));
             return;
         }
         // A pool that was driven by hand leaves those for which nobody could call `tick` any more.
-        inner.gather();
         for connection in
             std::mem::take(&mut inner.records).into_iter().filter_map(|record| record.connection)
         {

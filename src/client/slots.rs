@@ -4,9 +4,13 @@
 //! After Treiber, "Systems programming: coping with parallelism" (IBM, 1986), with indices in place of pointers, a tag
 //! against reuse, and a bit that shuts it. What is written before a push is read after the pop that takes it: pushes release,
 //! pops acquire, and as every change of the word is a read-modify-write, those in between do not part the two.
+//!
+//! Each connection brings a share in the home of the stack and takes it along, so that lending one counts no references.
+//! While any is in the stack its home lives on: who wants the home gone shuts the stack first.
 
 use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::facts::{Facts, Reuse};
 use super::sync::Ordering::{Acquire, Relaxed, Release};
@@ -14,11 +18,24 @@ use super::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
 use super::word::{NONE, SHUT, Word};
 use crate::clock::Nanos;
 
-/// The stack. Whatever happens to it, a value is in it, or with whoever has its [`Place`].
-pub(super) struct Slots<T> {
+/// The stack. Whatever happens to it, a connection is in it, or with whoever has its [`Place`].
+pub(super) struct Slots<C, P> {
     /// A [`Word`].
     word: AtomicU64,
-    places: Box<[Entry<T>]>,
+    places: Box<[Entry<C, P>]>,
+}
+
+/// A connection, and a share in the home of the stack that it comes back to.
+pub(super) struct Parked<C, P> {
+    pub(super) connection: C,
+    pub(super) home: Arc<P>,
+}
+
+/// What a stack is part of, and lives as long as.
+pub(super) trait Home: Sized {
+    type Connection;
+
+    fn slots(&self) -> &Slots<Self::Connection, Self>;
 }
 
 /// The right to one place of one stack: who has it, and nobody else, may put something there. There is one for each. It
@@ -31,19 +48,19 @@ pub(super) struct Place {
     stack: usize,
 }
 
-struct Entry<T> {
+struct Entry<C, P> {
     /// The place below, while this one is in the stack.
     below: AtomicU32,
     /// What stands beside the value. Written by whoever has the place, read by everybody.
     facts: Facts,
     /// Full exactly while the place is in the stack.
-    value: UnsafeCell<MaybeUninit<T>>,
+    value: UnsafeCell<MaybeUninit<Parked<C, P>>>,
 }
 
 // SAFETY: values go from thread to thread, each with one at a time: a `Place` is one thread's, and so is what it popped.
-unsafe impl<T: Send> Sync for Slots<T> {}
+unsafe impl<C, P> Sync for Slots<C, P> where Parked<C, P>: Send {}
 
-impl<T> Slots<T> {
+impl<C, P: Home<Connection = C>> Slots<C, P> {
     /// A stack of so many places that is shut, and the rights to them.
     pub(super) fn new(places: usize) -> (Self, Vec<Place>) {
         let entry = |_| Entry {
@@ -59,7 +76,7 @@ impl<T> Slots<T> {
 
     /// The top, unless the stack is shut or empty or what is on top is too old at `now`.
     #[inline(always)]
-    pub(super) fn pop(&self, now: Nanos) -> Option<(Place, u32, T)> {
+    pub(super) fn pop(&self, now: Nanos) -> Option<(Place, u32, Parked<C, P>)> {
         let mut word = Word::from_bits(self.word.load(Acquire));
         loop {
             if word.is_shut_or_empty() {
@@ -72,7 +89,7 @@ impl<T> Slots<T> {
             }
             // As it was pushed, for the word was acquired; whoever took the top meanwhile has moved the tag on.
             let below = entry.below.load(Relaxed);
-            match self.change(word, word.with_top(below), Acquire, Acquire) {
+            match change(&self.word, word, word.with_top(below), Acquire, Acquire) {
                 Ok(()) => {
                     let generation = entry.facts.lend(now);
                     return Some((self.right(top), generation, Self::read(entry)));
@@ -82,36 +99,43 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Puts a value on top; gives it back when the stack is shut, or when it must not be used again.
+    /// Whether what has this place may come back as it is; if so, its time and uses are written down.
     #[inline(always)]
-    pub(super) fn push(&self, place: Place, value: T, reuse: &Reuse, now: Nanos) -> Result<(), (Place, T)> {
-        let entry = self.entry_of(&place);
-        let word = Word::from_bits(self.word.load(Relaxed));
-        if word.is_shut() || !entry.facts.take_back(reuse, now) {
-            return Err((place, value));
-        }
-        Self::write(entry, value);
-        if self.put_on(word, entry, place.index(), |word| !word.is_shut()) {
+    pub(super) fn takes_back(&self, place: &Place, reuse: &Reuse, now: Nanos) -> bool {
+        let is_shut = Word::from_bits(self.word.load(Relaxed)).is_shut();
+        !is_shut && self.entry_of(place).facts.take_back(reuse, now)
+    }
+
+    /// Puts a connection on top of the stack of its home; gives it back when that is shut.
+    #[inline(always)]
+    pub(super) fn push(place: Place, parked: Parked<C, P>) -> Result<(), (Place, Parked<C, P>)> {
+        let stack: *const Self = parked.home.slots();
+        // SAFETY: what is pushed has a share in the home of the stack. It may be the last, and gone with whoever pops it: so
+        // nothing of the stack is touched once others see it, and `put_on` has references to nothing but cells of it.
+        let stack = unsafe { &*stack };
+        let entry = stack.entry_of(&place);
+        Self::write(entry, parked);
+        if put_on(&stack.word, entry, place.index(), |word| !word.is_shut()) {
             return Ok(());
         }
         Err((place, Self::read(entry)))
     }
 
-    /// Puts a value on top of a stack that is shut, for whoever comes when it is opened.
-    pub(super) fn fill(&self, place: Place, value: T) {
+    /// Puts a connection on top of a stack that is shut, for whoever comes when it is opened.
+    pub(super) fn fill(&self, place: Place, parked: Parked<C, P>) {
         let entry = self.entry_of(&place);
-        Self::write(entry, value);
-        self.put_on(Word::from_bits(self.word.load(Relaxed)), entry, place.index(), |_| true);
+        Self::write(entry, parked);
+        put_on(&self.word, entry, place.index(), |_| true);
     }
 
     /// Shuts the stack and takes out all that is in it, the top first.
-    pub(super) fn shut(&self, mut each: impl FnMut(Place, T)) {
+    pub(super) fn shut(&self, mut each: impl FnMut(Place, Parked<C, P>)) {
         let mut word = Word::from_bits(self.word.load(Acquire));
         let mut top = loop {
             if word.is_shut() {
                 return;
             }
-            match self.change(word, word.shut(), Acquire, Acquire) {
+            match change(&self.word, word, word.shut(), Acquire, Acquire) {
                 Ok(()) => break word.top(),
                 Err(changed) => word = changed,
             }
@@ -134,28 +158,8 @@ impl<T> Slots<T> {
         &self.places[index].facts
     }
 
-    /// Puts a place that is full on top and says so, unless the word does not let it in.
     #[inline(always)]
-    fn put_on(&self, mut word: Word, entry: &Entry<T>, index: u32, lets_in: impl Fn(Word) -> bool) -> bool {
-        while lets_in(word) {
-            entry.below.store(word.top(), Relaxed);
-            match self.change(word, word.with_top(index), Release, Relaxed) {
-                Ok(()) => return true,
-                Err(changed) => word = changed,
-            }
-        }
-        false
-    }
-
-    /// Changes the word, or says what it is now; may also fail for no reason.
-    #[inline(always)]
-    fn change(&self, from: Word, to: Word, done: Ordering, failed: Ordering) -> Result<(), Word> {
-        let result = self.word.compare_exchange_weak(from.bits(), to.bits(), done, failed);
-        result.map(drop).map_err(Word::from_bits)
-    }
-
-    #[inline(always)]
-    fn entry_of(&self, place: &Place) -> &Entry<T> {
+    fn entry_of(&self, place: &Place) -> &Entry<C, P> {
         #[cfg(debug_assertions)]
         assert_eq!(place.stack, self.places.as_ptr().addr(), "of another stack");
         &self.places[place.index() as usize]
@@ -172,24 +176,38 @@ impl<T> Slots<T> {
 
     /// Takes the value out of a place that has just left the stack, or was not let in.
     #[inline(always)]
-    fn read(entry: &Entry<T>) -> T {
+    fn read(entry: &Entry<C, P>) -> Parked<C, P> {
         // SAFETY: full while in the stack, and whoever took it out is the only one with a right to it.
         entry.value.with_mut(|value| unsafe { (*value).assume_init_read() })
     }
 
     /// Puts a value into a place that is not in the stack.
     #[inline(always)]
-    fn write(entry: &Entry<T>, value: T) {
+    fn write(entry: &Entry<C, P>, parked: Parked<C, P>) {
         // SAFETY: the caller has the one right to this place, so nobody else looks at it before it is in the stack.
-        entry.value.with_mut(|place| unsafe { (*place).write(value) });
+        entry.value.with_mut(|place| unsafe { (*place).write(parked) });
     }
 }
 
-impl<T> Drop for Slots<T> {
-    fn drop(&mut self) {
-        self.open();
-        self.shut(|_, value| drop(value));
+/// Puts a place that is full on top and says so, unless the word does not let it in.
+#[inline(always)]
+fn put_on<C, P>(top: &AtomicU64, entry: &Entry<C, P>, index: u32, lets_in: impl Fn(Word) -> bool) -> bool {
+    let mut word = Word::from_bits(top.load(Relaxed));
+    while lets_in(word) {
+        entry.below.store(word.top(), Relaxed);
+        match change(top, word, word.with_top(index), Release, Relaxed) {
+            Ok(()) => return true,
+            Err(changed) => word = changed,
+        }
     }
+    false
+}
+
+/// Changes the word, or says what it is now; may also fail for no reason.
+#[inline(always)]
+fn change(top: &AtomicU64, from: Word, to: Word, done: Ordering, failed: Ordering) -> Result<(), Word> {
+    let result = top.compare_exchange_weak(from.bits(), to.bits(), done, failed);
+    result.map(drop).map_err(Word::from_bits)
 }
 
 impl Place {

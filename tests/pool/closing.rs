@@ -1,6 +1,6 @@
 //! The end of a pool: drained, closed or simply dropped, and what becomes of connections that are still lent then.
 
-use std::sync::mpsc;
+use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -254,4 +254,47 @@ pub(crate) fn threaded(config: PoolConfig) -> (World, Pool<crate::fake::Fake>) {
     let config = PoolConfig { acquire_timeout: Some(PATIENCE), connect_timeout: Some(secs(3600)), ..config };
     let pool = Pool::builder(world.manager()).config(config).build().unwrap();
     (world, pool)
+}
+
+/// What is idle has a share in its pool: so it is the end of the handles, and not of the shares, that ends a pool.
+#[test]
+fn a_pool_is_freed_whatever_of_it_ends_last() {
+    for kind in [None, Some(Kind::Thread), Some(Kind::Future), Some(Kind::Callback)] {
+        let (world, pool) = threaded(quiet(3));
+        let leases: Vec<_> = (0..3).map(|_| pool.acquire().unwrap()).collect();
+        let waiter = kind.map(|kind| Waiter::enter(&pool, kind));
+        drop(leases);
+        drop(pool);
+        drop(waiter.map(|waiter| waiter.get()));
+        world.assert_freed();
+    }
+    let Scene { pool, world, .. } = Scene::new(quiet(3));
+    let (idle, lent) = (pool.acquire().unwrap(), pool.acquire().unwrap());
+    drop(idle);
+    let asked = pool.acquire_async().into_owned();
+    drop(pool);
+    drop(asked);
+    drop(lent);
+    world.assert_freed();
+}
+
+#[test]
+fn leases_that_end_together_with_their_pool_are_closed_and_freed() {
+    for _ in 0..300 {
+        let (world, pool) = threaded(quiet(2));
+        let leases = [pool.acquire().unwrap(), pool.acquire().unwrap()];
+        let start = Barrier::new(3);
+        thread::scope(|scope| {
+            for lease in leases {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    drop(lease);
+                });
+            }
+            start.wait();
+            drop(pool);
+        });
+        world.assert_freed();
+    }
 }

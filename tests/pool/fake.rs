@@ -135,6 +135,13 @@ impl World {
         self.lock().calls.iter().filter(|called| called.call == call).count()
     }
 
+    /// Waits until all that was made is closed and freed, and so are the managers.
+    #[track_caller]
+    pub(crate) fn assert_freed(&self) {
+        self.assert_all_closed();
+        until("all is freed", || Arc::strong_count(&self.state) == 1);
+    }
+
     pub(crate) fn hanging(&self) -> u32 {
         self.lock().hanging
     }
