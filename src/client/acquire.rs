@@ -114,6 +114,10 @@ impl<B: Backend> Request<B> {
 
     /// Stands in line until something has become of it.
     fn park(&self, waiter: WaiterId) -> Given<B> {
+        if let Drive::Threads(..) = self.pool.driver() {
+            // Whoever gives him something wakes him, so there is nothing to see before he has slept.
+            thread::park_timeout(self.patience.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT));
+        }
         loop {
             if let Drive::Hand = self.pool.driver() {
                 self.pool.do_jobs();
