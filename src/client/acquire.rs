@@ -77,9 +77,10 @@ impl<B: Backend> Request<B> {
                 Ok(Got::Wait(waiter)) => return Ok(Attempt::Wait(waiter)),
                 Err(refusal) => return Err(self.refused(refusal)),
             };
-            match look(PooledConnection::new(Arc::clone(&self.pool), lent), self.place) {
-                (lease, Looks::Well) => return Ok(Attempt::Leased(lease)),
-                (bad, Looks::Broken) => broken = Some(bad),
+            let mut lease = PooledConnection::new(Arc::clone(&self.pool), lent);
+            match look(&mut lease, self.place) {
+                Looks::Well => return Ok(Attempt::Leased(lease)),
+                Looks::Broken => broken = Some(lease),
             }
         }
     }
@@ -154,10 +155,10 @@ impl<B: Backend> Request<B> {
         &self,
         given: Given<B>,
     ) -> Result<(PooledConnection<B>, Looks), PoolError<B::Error>> {
-        match given {
-            Ok(lent) => Ok(look(PooledConnection::new(Arc::clone(&self.pool), lent), self.place)),
-            Err(failure) => Err(self.failed(failure)),
-        }
+        let lent = given.map_err(|failure| self.failed(failure))?;
+        let mut lease = PooledConnection::new(Arc::clone(&self.pool), lent);
+        let looks = look(&mut lease, self.place);
+        Ok((lease, looks))
     }
 
     /// Leaves the line; what had been granted goes to the next.
@@ -200,19 +201,16 @@ impl<B: Backend> Request<B> {
     }
 }
 
-/// Looks at what was lent: whether it works is the second half of the answer.
+/// Looks at what was lent, and notes where it goes if it works.
 #[inline(always)]
-fn look<B: Backend>(
-    mut lease: PooledConnection<B>,
-    place: &'static Location<'static>,
-) -> (PooledConnection<B>, Looks) {
+fn look<B: Backend>(lease: &mut PooledConnection<B>, place: &'static Location<'static>) -> Looks {
     if lease.looks_broken() {
-        return (lease, Looks::Broken);
+        return Looks::Broken;
     }
     if lease.pool().config.leak_threshold.is_some() {
-        lease.note_place(place);
+        lease.pool().note_place(lease.slot(), place);
     }
-    (lease, Looks::Well)
+    Looks::Well
 }
 
 /// How a connection looks that was lent.
@@ -233,14 +231,13 @@ pub(super) fn take_idle<B: Backend>(
         return None;
     }
     let (held, slot, right) = pool.take_idle()?;
-    match look(PooledConnection::of(held, slot, Some(right)), place) {
-        (lease, Looks::Well) => Some(lease),
-        (bad, Looks::Broken) => {
-            // Nobody waited when this one was idle, so nobody is passed by asking again.
-            bad.discard();
-            None
-        }
+    let mut lease = PooledConnection::of(held, slot, Some(right));
+    if look(&mut lease, place) == Looks::Well {
+        return Some(lease);
     }
+    // Nobody waited when this one was idle, so nobody is passed by asking again.
+    lease.discard();
+    None
 }
 
 /// Asks for a lease in this thread, with the pool's patience unless there is another.

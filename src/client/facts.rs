@@ -53,7 +53,7 @@ impl Facts {
 
     /// It is to be taken back; says whether it may.
     #[inline(always)]
-    pub(super) fn take_back(&self, reuse: &Reuse, now: Nanos) -> bool {
+    pub(super) fn take_back(&self, reuse: Reuse, now: Nanos) -> bool {
         let ends = Nanos::new(self.ends.load(Ordering::Relaxed));
         if now >= ends || self.uses.load(Ordering::Relaxed) >= reuse.max_uses {
             return false;

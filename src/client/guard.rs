@@ -3,7 +3,7 @@
 use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -257,10 +257,9 @@ impl<B: Backend> PooledConnection<B> {
         }
     }
 
-    /// Notes where the lease was taken.
-    #[cold]
-    pub(super) fn note_place(&self, place: &'static Location<'static>) {
-        self.pool().lock().record(self.slot).taken_at = Some(place);
+    #[inline(always)]
+    pub(super) const fn slot(&self) -> SlotId {
+        self.slot
     }
 
     #[inline(always)]

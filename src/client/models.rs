@@ -424,11 +424,7 @@ impl Stack {
         let value = parked.connection;
         self.held[value as usize].store(false, Ordering::Relaxed);
         let reuse = Reuse { fresh_for: Span::from(None), max_uses: u64::MAX };
-        let (place, back) = if self.slots.takes_back(&place, &reuse, Nanos::ZERO) {
-            Slots::push(place, parked).err()?
-        } else {
-            (place, parked)
-        };
+        let (place, back) = Slots::push(place, parked, reuse, Nanos::ZERO).err()?;
         assert_eq!(back.connection, value);
         self.held[value as usize].store(true, Ordering::Relaxed);
         Some(Out(place, back))

@@ -4,6 +4,7 @@
 //! Nothing of the application runs under the lock: managers are called, wakers woken and connections dropped
 //! outside of it. A visit takes the lock, asks or tells the core something, and [leaves](Shared::leave).
 
+use std::panic::Location;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -159,11 +160,8 @@ impl<B: Backend> Shared<B> {
     /// Puts back what may simply become idle; gives it back when there is more to it.
     #[inline(always)]
     pub(super) fn put_back(right: Place, held: Held<B>) -> Result<(), (Place, Held<B>)> {
-        let pool = &held.home;
-        if !pool.slots.takes_back(&right, &pool.reuse, pool.coarse.now()) {
-            return Err((right, held));
-        }
-        Slots::push(right, held)
+        let (reuse, now) = (held.home.reuse, held.home.coarse.now());
+        Slots::push(right, held, reuse, now)
     }
 
     /// Lets go of what is idle, in a child of the process that it belongs to: dropping it here might say goodbye in the
@@ -171,6 +169,12 @@ impl<B: Backend> Shared<B> {
     #[cold]
     pub(super) fn forget_idle(&self) {
         self.slots.shut(|_, held| std::mem::forget(held.connection));
+    }
+
+    /// Notes where a lease was taken.
+    #[cold]
+    pub(super) fn note_place(&self, slot: SlotId, place: &'static Location<'static>) {
+        self.lock().record(slot).taken_at = Some(place);
     }
 
     /// What is going on, and what has happened.

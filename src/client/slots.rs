@@ -99,23 +99,25 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
         }
     }
 
-    /// Whether what has this place may come back as it is; if so, its time and uses are written down.
+    /// Puts a connection on top of the stack of its home; gives it back when that is shut, or when it must not be used again.
     #[inline(always)]
-    pub(super) fn takes_back(&self, place: &Place, reuse: &Reuse, now: Nanos) -> bool {
-        let is_shut = Word::from_bits(self.word.load(Relaxed)).is_shut();
-        !is_shut && self.entry_of(place).facts.take_back(reuse, now)
-    }
-
-    /// Puts a connection on top of the stack of its home; gives it back when that is shut.
-    #[inline(always)]
-    pub(super) fn push(place: Place, parked: Parked<C, P>) -> Result<(), (Place, Parked<C, P>)> {
+    pub(super) fn push(
+        place: Place,
+        parked: Parked<C, P>,
+        reuse: Reuse,
+        now: Nanos,
+    ) -> Result<(), (Place, Parked<C, P>)> {
         let stack: *const Self = parked.home.slots();
         // SAFETY: what is pushed has a share in the home of the stack. It may be the last, and gone with whoever pops it: so
         // nothing of the stack is touched once others see it, and `put_on` has references to nothing but cells of it.
         let stack = unsafe { &*stack };
         let entry = stack.entry_of(&place);
+        let word = Word::from_bits(stack.word.load(Relaxed));
+        if word.is_shut() || !entry.facts.take_back(reuse, now) {
+            return Err((place, parked));
+        }
         Self::write(entry, parked);
-        if put_on(&stack.word, entry, place.index(), |word| !word.is_shut()) {
+        if put_on(&stack.word, word, entry, place.index(), |word| !word.is_shut()) {
             return Ok(());
         }
         Err((place, Self::read(entry)))
@@ -125,7 +127,7 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
     pub(super) fn fill(&self, place: Place, parked: Parked<C, P>) {
         let entry = self.entry_of(&place);
         Self::write(entry, parked);
-        put_on(&self.word, entry, place.index(), |_| true);
+        put_on(&self.word, Word::from_bits(self.word.load(Relaxed)), entry, place.index(), |_| true);
     }
 
     /// Shuts the stack and takes out all that is in it, the top first.
@@ -191,8 +193,13 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
 
 /// Puts a place that is full on top and says so, unless the word does not let it in.
 #[inline(always)]
-fn put_on<C, P>(top: &AtomicU64, entry: &Entry<C, P>, index: u32, lets_in: impl Fn(Word) -> bool) -> bool {
-    let mut word = Word::from_bits(top.load(Relaxed));
+fn put_on<C, P>(
+    top: &AtomicU64,
+    mut word: Word,
+    entry: &Entry<C, P>,
+    index: u32,
+    lets_in: impl Fn(Word) -> bool,
+) -> bool {
     while lets_in(word) {
         entry.below.store(word.top(), Relaxed);
         match change(top, word, word.with_top(index), Release, Relaxed) {
