@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::backend::{Backend, tell};
 use super::error::PoolError;
-use super::guard::PooledConnection;
-use super::inner::{Given, Got, Wake};
-use super::shared::{Drive, Shared};
+use super::guard::{PooledConnection, looks_broken};
+use super::inner::{Given, Got, Lent, Wake};
+use super::shared::{Drive, Held, Shared};
+use super::slots::{Parked, Place};
 use super::sync::thread;
 use crate::clock::Nanos;
-use crate::lease::{Claim, Failure, Patience, Refusal, WaiterId, Want};
+use crate::lease::{Claim, Failure, Patience, Refusal, SlotId, WaiterId, Want};
 
 /// What somebody ends with who asks for a lease.
 pub(super) type Leased<B> = Result<PooledConnection<B>, PoolError<<B as Backend>::Error>>;
@@ -77,10 +78,9 @@ impl<B: Backend> Request<B> {
                 Ok(Got::Wait(waiter)) => return Ok(Attempt::Wait(waiter)),
                 Err(refusal) => return Err(self.refused(refusal)),
             };
-            let mut lease = PooledConnection::new(Arc::clone(&self.pool), lent);
-            match look(&mut lease, self.place) {
-                Looks::Well => return Ok(Attempt::Leased(lease)),
-                Looks::Broken => broken = Some(lease),
+            match self.lease(lent) {
+                (lease, Looks::Well) => return Ok(Attempt::Leased(lease)),
+                (bad, Looks::Broken) => broken = Some(bad),
             }
         }
     }
@@ -155,10 +155,12 @@ impl<B: Backend> Request<B> {
         &self,
         given: Given<B>,
     ) -> Result<(PooledConnection<B>, Looks), PoolError<B::Error>> {
-        let lent = given.map_err(|failure| self.failed(failure))?;
-        let mut lease = PooledConnection::new(Arc::clone(&self.pool), lent);
-        let looks = look(&mut lease, self.place);
-        Ok((lease, looks))
+        given.map(|lent| self.lease(lent)).map_err(|failure| self.failed(failure))
+    }
+
+    fn lease(&self, lent: Lent<B::Connection>) -> (PooledConnection<B>, Looks) {
+        let Lent { slot, connection, right } = lent;
+        lease(Parked { connection, home: Arc::clone(&self.pool) }, slot, right, self.place)
     }
 
     /// Leaves the line; what had been granted goes to the next.
@@ -201,16 +203,19 @@ impl<B: Backend> Request<B> {
     }
 }
 
-/// Looks at what was lent, and notes where it goes if it works.
+/// Makes a lease of what was lent and looks at it: whether it works is the second half of the answer.
 #[inline(always)]
-fn look<B: Backend>(lease: &mut PooledConnection<B>, place: &'static Location<'static>) -> Looks {
-    if lease.looks_broken() {
-        return Looks::Broken;
+fn lease<B: Backend>(
+    mut held: Held<B>,
+    slot: SlotId,
+    right: Option<Place>,
+    place: &'static Location<'static>,
+) -> (PooledConnection<B>, Looks) {
+    let looks = if looks_broken(&mut held) { Looks::Broken } else { Looks::Well };
+    if looks == Looks::Well && held.home.config.leak_threshold.is_some() {
+        held.home.note_place(slot, place);
     }
-    if lease.pool().config.leak_threshold.is_some() {
-        lease.pool().note_place(lease.slot(), place);
-    }
-    Looks::Well
+    (PooledConnection::new(held, slot, right), looks)
 }
 
 /// How a connection looks that was lent.
@@ -231,13 +236,14 @@ pub(super) fn take_idle<B: Backend>(
         return None;
     }
     let (held, slot, right) = pool.take_idle()?;
-    let mut lease = PooledConnection::of(held, slot, Some(right));
-    if look(&mut lease, place) == Looks::Well {
-        return Some(lease);
+    match lease(held, slot, Some(right), place) {
+        (lease, Looks::Well) => Some(lease),
+        (bad, Looks::Broken) => {
+            // Nobody waited when this one was idle, so nobody is passed by asking again.
+            bad.discard();
+            None
+        }
     }
-    // Nobody waited when this one was idle, so nobody is passed by asking again.
-    lease.discard();
-    None
 }
 
 /// Asks for a lease in this thread, with the pool's patience unless there is another.
@@ -254,10 +260,11 @@ pub(super) fn acquire<B: Backend>(
     if log::log_enabled!(log::Level::Debug) {
         return acquire_and_log(pool, want, patience, place);
     }
-    match take_idle(pool, want, place) {
-        Some(lease) => Ok(lease),
-        None => acquire_slowly(pool, want, patience, place),
-    }
+    let lease = match take_idle(pool, want, place) {
+        Some(lease) => lease,
+        None => acquire_slowly(pool, want, patience, place)?,
+    };
+    Ok(lease)
 }
 
 /// The same, with what there was before and what came of it in the log.

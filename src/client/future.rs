@@ -6,7 +6,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::acquire::{Attempt, Leased, Looks, Request, log_after, log_before, take_idle};
@@ -98,22 +98,39 @@ impl<B: Backend> Asking<B> {
     #[inline(always)]
     fn poll(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
         if log::log_enabled!(log::Level::Debug) {
-            return self.poll_and_log(pool, context);
+            return Poll::Ready(Ok(ready!(self.poll_and_log(pool, context))?));
         }
         self.poll_quietly(pool, context)
     }
 
     #[inline(always)]
     fn poll_quietly(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
+        if !matches!(self.standing, Standing::NotAsked) || pool.is_inherited() {
+            return Poll::Ready(Ok(ready!(self.go_on(pool, context))?));
+        }
+        self.standing = Standing::Done;
+        let lease = match take_idle(pool, self.want, self.place) {
+            Some(lease) => lease,
+            None => ready!(self.ask(pool, context))?,
+        };
+        Poll::Ready(Ok(lease))
+    }
+
+    /// Polls one that stands in line, or that can have nothing.
+    #[inline(never)]
+    fn go_on(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
         match std::mem::replace(&mut self.standing, Standing::Done) {
             Standing::Done => panic!("polled after it was done"),
-            _ if pool.is_inherited() => return Poll::Ready(Err(PoolError::Closed)),
-            Standing::InLine(request, waiter) => return self.look(request, waiter, context),
-            Standing::NotAsked => {}
+            _ if pool.is_inherited() => Poll::Ready(Err(PoolError::Closed)),
+            Standing::InLine(request, waiter) => self.look(request, waiter, context),
+            Standing::NotAsked => self.ask(pool, context),
         }
-        if let Some(lease) = take_idle(pool, self.want, self.place) {
-            return Poll::Ready(Ok(lease));
-        }
+    }
+
+    /// Asks the pool for the first time.
+    #[cold]
+    #[inline(never)]
+    fn ask(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
         let pool = Arc::clone(pool);
         let patience = self.patience.or(pool.config.acquire_timeout);
         let request = Request { pool, want: self.want, patience, place: self.place, asked: None };
@@ -137,8 +154,6 @@ impl<B: Backend> Asking<B> {
     }
 
     /// Asks for a place in line, if need be again with what did not work.
-    #[cold]
-    #[inline(never)]
     fn stand_in_line(
         &mut self,
         mut request: Request<B>,
@@ -157,7 +172,6 @@ impl<B: Backend> Asking<B> {
     }
 
     /// Sees what has become of one who stands in line.
-    #[inline(never)]
     fn look(&mut self, request: Request<B>, waiter: WaiterId, context: &Context<'_>) -> Poll<Leased<B>> {
         let Some(given) = request.outcome_or_wait(waiter, context) else {
             self.standing = Standing::InLine(request, waiter);

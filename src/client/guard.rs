@@ -66,14 +66,8 @@ pub struct ConnectionStats {
 }
 
 impl<B: Backend> PooledConnection<B> {
-    #[inline]
-    pub(super) fn new(pool: Arc<Shared<B>>, lent: Lent<B::Connection>) -> Self {
-        let Lent { slot, connection, right } = lent;
-        Self::of(Parked { connection, home: pool }, slot, right)
-    }
-
     #[inline(always)]
-    pub(super) fn of(held: Held<B>, slot: SlotId, right: Option<Place>) -> Self {
+    pub(super) const fn new(held: Held<B>, slot: SlotId, right: Option<Place>) -> Self {
         Self { held: Some(held), slot, right, fate: Fate::Open }
     }
 
@@ -246,22 +240,6 @@ impl<B: Backend> PooledConnection<B> {
         self.pool().leave(inner);
     }
 
-    /// Whether the connection is known not to work; a manager that panics here has said so.
-    #[inline(always)]
-    pub(super) fn looks_broken(&mut self) -> bool {
-        let Some(Parked { connection, home }) = &mut self.held else { return true };
-        let look = AssertUnwindSafe(|| home.backend.looks_broken(connection));
-        match catch_unwind(look) {
-            Ok(is_broken) => is_broken,
-            panicked => tell("looking at a connection", panicked).unwrap_or(true),
-        }
-    }
-
-    #[inline(always)]
-    pub(super) const fn slot(&self) -> SlotId {
-        self.slot
-    }
-
     #[inline(always)]
     pub(super) fn pool(&self) -> &Arc<Shared<B>> {
         &self.held().home
@@ -280,6 +258,17 @@ impl<B: Backend> PooledConnection<B> {
     }
 }
 
+/// Whether a connection is known not to work; a manager that panics here has said so.
+#[inline(always)]
+pub(super) fn looks_broken<B: Backend>(held: &mut Held<B>) -> bool {
+    let Parked { connection, home } = held;
+    let look = AssertUnwindSafe(|| home.backend.looks_broken(connection));
+    match catch_unwind(look) {
+        Ok(is_broken) => is_broken,
+        panicked => tell("looking at a connection", panicked).unwrap_or(true),
+    }
+}
+
 /// Tells the core that something comes back.
 #[cold]
 #[inline(never)]
@@ -295,14 +284,13 @@ fn end_slowly<B: Backend>(pool: &Arc<Shared<B>>, lent: Lent<B::Connection>, what
 impl<B: Backend> Drop for PooledConnection<B> {
     #[inline]
     fn drop(&mut self) {
-        let Some(held) = &self.held else { return };
+        let Some(mut held) = self.held.take() else { return };
         if held.home.is_inherited() {
             // It is the parent's. Closing it here might say goodbye in the parent's name.
-            mem::forget(self.held.take().map(|held| held.connection));
+            mem::forget(held.connection);
             return;
         }
-        let is_bad = self.fate == Fate::Discarded || thread::panicking() || self.looks_broken();
-        let Some(mut held) = self.held.take() else { return };
+        let is_bad = self.fate == Fate::Discarded || thread::panicking() || looks_broken(&mut held);
         let mut right = self.right.take();
         if !is_bad && let Some(place) = right {
             match Shared::put_back(place, held) {
