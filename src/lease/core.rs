@@ -207,7 +207,7 @@ impl Core {
                 self.provide(key, now);
                 self.restore_minimum(key, now);
             }
-            (Some(Phase::Overdue), Ok(())) => self.close_late(id.index),
+            (Some(Phase::Overdue), Ok(())) => self.close_late(id.index, now),
             (Some(Phase::Overdue), Err(_)) => self.end_closing(id.index, now),
             _ => return Err(Stale),
         }
@@ -217,17 +217,21 @@ impl Core {
     /// What was commanded for a slot has to wait for somebody who does it. If it is too late before that one
     /// [begins](Self::begun), this is not counted against the other side.
     pub(crate) fn queued(&mut self, id: SlotId) {
-        self.set_work(id, Work::Queued);
+        if matches!(self.slots.phase(id), Some(Phase::Connecting | Phase::Validating | Phase::Closing)) {
+            self.slots[id.index].work = Work::Queued;
+        }
     }
 
     /// What was commanded for a slot goes on now.
-    pub(crate) fn begun(&mut self, id: SlotId) {
-        self.set_work(id, Work::Begun);
-    }
-
-    fn set_work(&mut self, id: SlotId, work: Work) {
-        if matches!(self.slots.phase(id), Some(Phase::Connecting | Phase::Validating)) {
-            self.slots[id.index].work = work;
+    pub(crate) fn begun(&mut self, id: SlotId, now: Nanos) {
+        let phase = self.slots.phase(id);
+        if matches!(phase, Some(Phase::Connecting | Phase::Validating | Phase::Closing)) {
+            let slot = &mut self.slots[id.index];
+            slot.work = Work::Begun;
+            if phase == Some(Phase::Closing) {
+                // Nobody waits for a close as such, so it has its time from here on, however long it stood in line.
+                slot.since = now;
+            }
         }
     }
 
@@ -243,7 +247,7 @@ impl Core {
                 self.provide(key, now);
                 self.go_on_checking(key, now);
             }
-            (Some(Phase::Overdue), _) => self.close_late(id.index),
+            (Some(Phase::Overdue), _) => self.close_late(id.index, now),
             _ => return Err(Stale),
         }
         Ok(())

@@ -35,6 +35,7 @@
 //! | placed | a waiter whom it suits | InUse | `Grant` |
 //! | placed | lifetime or uses over, too many, room for others, drain | Closing | `Close(why)` |
 //! | placed | else | Idle | |
+//! | Closing | not back within `connect_timeout` of its begin | Closing | `Late` |
 //! | Closing | `closed` | gone | |
 //!
 //! # Who waits

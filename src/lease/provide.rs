@@ -202,16 +202,13 @@ impl Core {
         if slot.errand == Errand::Retiring {
             key.retiring -= 1;
         }
-        slot.phase = Phase::Closing;
-        slot.since = now;
         slot.errand = Errand::None;
         key.closing += 1;
         if reason == CloseReason::Room {
             slot.errand = Errand::Room;
             self.room_coming += 1;
         }
-        self.slot_timers.disarm(index);
-        self.commands.push_back(Command::Close(self.slots.id(index), reason));
+        self.begin_close(index, reason, now);
     }
 
     /// The close of a resource has been carried out, or there turned out to be nothing to close.
@@ -228,9 +225,15 @@ impl Core {
     }
 
     /// What was overdue has come back with a resource that nobody has a use for.
-    pub(super) fn close_late(&mut self, index: u32) {
-        self.slots[index].phase = Phase::Closing;
-        self.commands.push_back(Command::Close(self.slots.id(index), CloseReason::Late));
+    pub(super) fn close_late(&mut self, index: u32, now: Nanos) {
+        self.begin_close(index, CloseReason::Late, now);
+    }
+
+    fn begin_close(&mut self, index: u32, reason: CloseReason, now: Nanos) {
+        let slot = &mut self.slots[index];
+        (slot.phase, slot.since, slot.work) = (Phase::Closing, now, Work::Begun);
+        self.slot_timers.arm(index, self.keys[slot.key as usize].terms.connect_timeout.after(now));
+        self.commands.push_back(Command::Close(self.slots.id(index), reason));
     }
 
     /// The place of a resource becomes free, and with it room for others.

@@ -67,7 +67,7 @@ pub(super) struct Slot {
     pub(super) uses: u64,
     /// Its connect, as long as the breaker has to be told of it.
     pub(super) attempt: Option<Attempt>,
-    /// Whether its connect or validation has begun.
+    /// Whether its connect, validation or close has begun.
     pub(super) work: Work,
     /// Which of its leases was last told as lasting too long: the number that `uses` had.
     pub(super) told: u64,

@@ -8,7 +8,7 @@ use super::key::{Round, Warming};
 use super::line::Failure;
 use super::protocol::{CloseReason, Command, ConnectFailed};
 use super::provide::Step;
-use super::slots::{Errand, NONE, Phase};
+use super::slots::{Errand, NONE, Phase, Work};
 use crate::breaker::Ask;
 use crate::clock::Nanos;
 use crate::drain::{DrainEvent, DrainState};
@@ -223,7 +223,8 @@ impl Core {
                 let due = if now >= idle_due { key.terms.idle_timeout.after(now) } else { idle_due };
                 self.slot_timers.arm(index, due.min(slot.ends));
             }
-            Phase::Free | Phase::Closing | Phase::Overdue => {}
+            Phase::Closing => self.close_is_due(index, now),
+            Phase::Free | Phase::Overdue => {}
         }
     }
 
@@ -278,6 +279,18 @@ impl Core {
         self.provide(key, now);
         self.restore_minimum(key, now);
         self.go_on_checking(key, now);
+    }
+
+    /// A close that does not come back keeps its place, for what is closed may still be there.
+    fn close_is_due(&mut self, index: u32, now: Nanos) {
+        let slot = &self.slots[index];
+        let span = self.keys[slot.key as usize].terms.connect_timeout;
+        let due = span.after(slot.since);
+        if slot.work == Work::Begun && now >= due {
+            self.commands.push_back(Command::Late(self.slots.id(index)));
+            return;
+        }
+        self.slot_timers.arm(index, if slot.work == Work::Begun { due } else { span.after(now) });
     }
 
     fn be_overdue(&mut self, index: u32, now: Nanos) {

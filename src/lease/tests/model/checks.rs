@@ -1,6 +1,6 @@
 //! What must be true between two calls, of a core and of the model that believes to know it.
 
-use super::reference::{Got, Model, State};
+use super::reference::{Got, Model, Resource, State};
 use super::whole;
 use crate::breaker::Ask;
 use crate::clock::Nanos;
@@ -28,7 +28,7 @@ impl Model {
             assert!(next <= whole(waiter.deadline), "{:?} is not looked after", waiter.id);
         }
         for resource in &self.resources {
-            if matches!(resource.state, State::Connecting | State::Validating) {
+            if self.is_timed(resource) {
                 let due = self.keys[resource.key].terms.connect_timeout.after(resource.begun);
                 assert!(next <= whole(due), "{:?} may take for ever", resource.id);
             }
@@ -141,7 +141,7 @@ impl Model {
         assert!(core.next_deadline() > now, "{now:?}: something is still due");
         for at in 0..self.resources.len() {
             let resource = &self.resources[at];
-            if matches!(resource.state, State::Connecting | State::Validating) {
+            if self.is_timed(resource) {
                 let due = self.keys[resource.key].terms.connect_timeout.after(resource.begun);
                 assert!(now < whole(due), "{:?} is late and nobody says so", resource.id);
             }
@@ -149,6 +149,15 @@ impl Model {
         }
         for waiter in self.waiters.iter().filter(|waiter| waiter.got == Got::Nothing) {
             assert!(now < whole(waiter.deadline), "{:?} waits for too long", waiter.id);
+        }
+    }
+
+    /// Whether something is told when it has taken too long. A close that has not begun takes no time of anybody's.
+    fn is_timed(&self, resource: &Resource) -> bool {
+        match resource.state {
+            State::Connecting | State::Validating => true,
+            State::Closing => !resource.queued && !resource.hangs,
+            _ => false,
         }
     }
 

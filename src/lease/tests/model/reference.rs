@@ -42,6 +42,8 @@ pub(super) struct Resource {
     just: bool,
     /// It is being closed to make room.
     room: bool,
+    /// Its close was told to take too long.
+    pub(super) hangs: bool,
     /// When it was first seen idle after the end of its lifetime.
     expired: Option<Nanos>,
 }
@@ -155,6 +157,22 @@ impl Model {
         resource.state = State::Doomed(reason);
     }
 
+    /// What is to be done with it waits for somebody who does it.
+    pub(super) fn queued(&mut self, slot: SlotId) {
+        let at = self.at(slot);
+        self.resources[at].queued = true;
+    }
+
+    /// Somebody does it now, and a close has its time from here on.
+    pub(super) fn begun(&mut self, slot: SlotId) {
+        let at = self.at(slot);
+        let resource = &mut self.resources[at];
+        resource.queued = false;
+        if resource.state == State::Closing {
+            resource.begun = self.now;
+        }
+    }
+
     /// A connect has worked.
     pub(super) fn connected(&mut self, slot: SlotId) {
         let at = self.at(slot);
@@ -217,6 +235,11 @@ impl Model {
                 let (state, key) = (resource.state, resource.key);
                 let due = self.keys[key].terms.connect_timeout.after(resource.begun);
                 assert!(self.now >= due, "{slot:?} is late only after its time");
+                if state == State::Closing {
+                    let told = std::mem::replace(&mut self.resources[at].hangs, true);
+                    assert!(!told && !self.resources[at].queued, "it is told once, of one that has begun");
+                    return;
+                }
                 let counts = &mut self.keys[key].counts;
                 match state {
                     State::Connecting => {
@@ -289,6 +312,7 @@ impl Model {
             told: false,
             just: false,
             room: false,
+            hangs: false,
             expired: None,
         });
     }
@@ -318,7 +342,8 @@ impl Model {
             assert!(may, "{slot:?} is closed for {reason:?}");
         }
         let resource = &mut self.resources[at];
-        (resource.state, resource.since) = (State::Closing, now);
+        (resource.state, resource.since, resource.begun) = (State::Closing, now, now);
+        (resource.queued, resource.hangs) = (false, false);
         resource.room = reason == CloseReason::Room;
     }
 

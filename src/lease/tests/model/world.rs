@@ -374,16 +374,14 @@ impl World {
     }
 
     fn queued(&mut self, whom: u8, how: u8) {
-        let Some(slot) = self.pick(whom, |state| matches!(state, State::Connecting | State::Validating))
-        else {
-            return;
-        };
-        let at = self.model.at(slot);
-        self.model.resources[at].queued = how < 200;
-        if how < 200 {
+        let is_work = |state| matches!(state, State::Connecting | State::Validating | State::Closing);
+        let Some(slot) = self.pick(whom, is_work) else { return };
+        if how < 128 {
+            self.model.queued(slot);
             self.core.queued(slot);
         } else {
-            self.core.begun(slot);
+            self.model.begun(slot);
+            self.core.begun(slot, self.model.now);
         }
         self.listen();
     }
