@@ -9,7 +9,7 @@ use super::error::{ConnectError, ConnectPhase};
 use super::inner::{Enlisted, Wake};
 use super::queue::Job;
 use super::shared::{Drive, Shared};
-use crate::lease::{ConnectFailed, Phase, SlotId};
+use crate::lease::{Phase, SlotId};
 
 impl<B: Backend> Shared<B> {
     /// Does all jobs there are in this thread.
@@ -105,7 +105,7 @@ impl<B: Backend> Shared<B> {
             }
             Err(error) => {
                 inner.count_error(slot, error.kind());
-                let known = inner.core.connected(slot, Err(ConnectFailed::Error), now);
+                let known = inner.core.connected(slot, Err(()), now);
                 debug_assert!(known.is_ok(), "{slot:?} was not being connected");
                 inner.last_error.replace(error)
             }

@@ -8,7 +8,7 @@ use super::ids::{KeyId, SlotId, WaiterId};
 use super::key::Key;
 use super::line::{Failure, Place, Standing, Waiters, Want};
 use super::protocol::{
-    Acquired, Cancelled, Claim, CloseReason, Command, ConnectFailed, Gauges, Patience, Refusal, Return, Stale,
+    Acquired, Cancelled, Claim, CloseReason, Command, Gauges, Patience, Refusal, Return, Stale,
 };
 use super::provide::{Placed, lend};
 use super::slots::{NONE, Phase, Slots, Work};
@@ -193,16 +193,11 @@ impl Core {
 
     /// What came of [`Command::Connect`]. A resource that comes too late is closed: it must be kept for
     /// [`Command::Close`].
-    pub(crate) fn connected(
-        &mut self,
-        id: SlotId,
-        result: Result<(), ConnectFailed>,
-        now: Nanos,
-    ) -> Result<(), Stale> {
+    pub(crate) fn connected(&mut self, id: SlotId, result: Result<(), ()>, now: Nanos) -> Result<(), Stale> {
         match (self.slots.phase(id), result) {
             (Some(Phase::Connecting), Ok(())) => self.connect_succeeded(id.index, now),
-            (Some(Phase::Connecting), Err(why)) => {
-                let key = self.connect_failed(id.index, why, now);
+            (Some(Phase::Connecting), Err(())) => {
+                let key = self.connect_failed(id.index, now);
                 self.vacate(id.index, now);
                 self.provide(key, now);
                 self.restore_minimum(key, now);
@@ -242,7 +237,6 @@ impl Core {
             (Some(Phase::Validating), Err(())) => {
                 self.end_validation(id.index, Err(()));
                 let key = self.slots[id.index].key;
-                self.keys[key as usize].counts.validate_errors += 1;
                 self.close(id.index, CloseReason::Invalid, now);
                 self.provide(key, now);
                 self.go_on_checking(key, now);
@@ -482,16 +476,12 @@ impl Core {
         }
     }
 
-    /// Counts the failure and tells the breaker; the slot is still there.
-    pub(super) fn connect_failed(&mut self, index: u32, why: ConnectFailed, now: Nanos) -> u32 {
+    /// Tells the breaker of the failure; the slot is still there.
+    pub(super) fn connect_failed(&mut self, index: u32, now: Nanos) -> u32 {
         let slot = &mut self.slots[index];
         let at = slot.key;
         let key = &mut self.keys[at as usize];
         key.connecting -= 1;
-        match why {
-            ConnectFailed::Error => key.counts.connect_errors += 1,
-            ConnectFailed::TimedOut => key.counts.connect_timeouts += 1,
-        }
         match (slot.attempt.take(), slot.work) {
             (Some(attempt), Work::Begun) => {
                 key.breaker.failed(attempt, now);

@@ -96,8 +96,6 @@ pub(crate) use line::{Failure, Want};
 pub use pairs::LeasePairs;
 #[cfg(test)]
 pub(crate) use protocol::Cancelled;
-pub(crate) use protocol::{
-    Acquired, Claim, CloseReason, Command, ConnectFailed, Known, Patience, Refusal, Return,
-};
+pub(crate) use protocol::{Acquired, Claim, CloseReason, Command, Known, Patience, Refusal, Return};
 pub(crate) use slots::Phase;
 pub(crate) use terms::{Span, Terms};

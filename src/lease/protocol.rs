@@ -94,13 +94,6 @@ pub(crate) enum Return {
     Discard,
 }
 
-/// How a connect failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectFailed {
-    Error,
-    TimedOut,
-}
-
 /// What became of one who gave up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cancelled {

@@ -6,7 +6,7 @@ use super::core::Core;
 use super::ids::KeyId;
 use super::key::{Round, Warming};
 use super::line::Failure;
-use super::protocol::{CloseReason, Command, ConnectFailed};
+use super::protocol::{CloseReason, Command};
 use super::provide::Step;
 use super::slots::{Errand, NONE, Phase, Work};
 use crate::breaker::Ask;
@@ -265,7 +265,7 @@ impl Core {
     }
 
     fn connect_is_overdue(&mut self, index: u32, now: Nanos) {
-        let key = self.connect_failed(index, ConnectFailed::TimedOut, now);
+        let key = self.connect_failed(index, now);
         self.be_overdue(index, now);
         self.provide(key, now);
         self.restore_minimum(key, now);
@@ -274,7 +274,6 @@ impl Core {
     fn validation_is_overdue(&mut self, index: u32, now: Nanos) {
         self.end_validation(index, Err(()));
         let key = self.slots[index].key;
-        self.keys[key as usize].counts.validate_errors += 1;
         self.be_overdue(index, now);
         self.provide(key, now);
         self.restore_minimum(key, now);

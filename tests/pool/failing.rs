@@ -230,6 +230,26 @@ fn closes_that_hang_for_too_long_do_not_keep_others_from_being_closed() {
     world.assert_all_closed();
 }
 
+#[test]
+fn what_was_late_and_then_fails_is_counted_once() {
+    let world = World::default();
+    let config = PoolConfig { connect_timeout: Some(ms(20)), breaker: None, ..patient(1) };
+    let pool = Pool::builder(world.manager()).config(config).build().unwrap();
+    world.script([Does::Hang]);
+    let waiter = crate::waiters::ByHand::in_line(pool.acquire_async().into_owned());
+    until("it is late", || pool.stats().connection_errors.timeout == 1);
+    world.set(Call::Connect, Does::Fail);
+    let mut stats = pool.stats();
+    until("it is back, and nothing is tried", || {
+        stats = pool.stats();
+        stats.connections_destroyed > 0 && stats.total_connections == 0
+    });
+    let errors = stats.connection_errors;
+    assert_eq!(errors.timeout + errors.connect, stats.connections_destroyed, "each has failed once");
+    drop((waiter, pool));
+    world.assert_all_closed();
+}
+
 /// With threads, and nobody's time is over.
 fn patient(max_size: u32) -> PoolConfig {
     PoolConfig { acquire_timeout: Some(PATIENCE), ..quiet(max_size) }

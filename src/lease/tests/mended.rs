@@ -6,8 +6,7 @@ use super::bench::{Bench, terms};
 use crate::breaker::{BreakerConfig, BreakerState};
 use crate::clock::Nanos;
 use crate::lease::{
-    Acquired, Claim, CloseReason, Command, ConnectFailed, Failure, Patience, Refusal, Return, Span, Terms,
-    Want,
+    Acquired, Claim, CloseReason, Command, Failure, Patience, Refusal, Return, Span, Terms, Want,
 };
 
 fn ms(millis: u64) -> Span {
@@ -89,7 +88,7 @@ fn room_that_the_first_cannot_use_now_goes_to_the_next() {
     let connecting = bench.expect_connect();
     bench.wait();
     let waiter = bench.under(well).wait();
-    bench.connected(connecting, Err(ConnectFailed::Error));
+    bench.connected(connecting, Err(()));
     let next = bench.expect_connect();
     bench.connected(next, Ok(()));
     assert_eq!(bench.commands(), [Command::Grant(waiter, next)], "nobody else can use the room now");
@@ -122,7 +121,7 @@ fn an_open_breaker_turns_nobody_away_for_whom_something_is_on_its_way() {
     let connecting = bench.expect_connect();
     let third = bench.wait();
     let other = bench.expect_connect();
-    bench.connected(connecting, Err(ConnectFailed::Error));
+    bench.connected(connecting, Err(()));
     let until = bench.now + Duration::from_secs(1);
     assert_eq!(bench.commands(), [Command::Fail(third)], "the last who came");
     assert_eq!(bench.outcome(third), Some(Err(Failure::Unavailable { until })));
@@ -152,8 +151,8 @@ fn the_minimum_is_tried_again_when_its_connect_has_failed() {
     bench.core.warm(bench.key, 2, 0, bench.now);
     let connects = bench.commands();
     let [Command::Connect(one), Command::Connect(other)] = connects[..] else { panic!("{connects:?}") };
-    bench.connected(one, Err(ConnectFailed::Error));
-    bench.connected(other, Err(ConnectFailed::Error));
+    bench.connected(one, Err(()));
+    bench.connected(other, Err(()));
     assert_eq!(bench.commands(), [Command::Warmed(bench.key, 2)]);
     assert_eq!(bench.core.next_deadline(), bench.now + Duration::from_secs(1), "when the breaker lets it");
     bench.pass(1_000);
@@ -215,7 +214,7 @@ fn a_destination_that_is_down_takes_nothing_from_others() {
     let (mut bench, [well, down]) = Bench::of_keys(1, [terms(2), touchy(2)]);
     bench.under(down).wait();
     let connecting = bench.expect_connect();
-    bench.connected(connecting, Err(ConnectFailed::Error));
+    bench.connected(connecting, Err(()));
     bench.commands();
     let slot = bench.under(well).connect_and_lease();
     bench.release(slot, Return::Keep);

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, terms};
 use crate::lease::{
-    Acquired, Cancelled, CloseReason, Command, ConnectFailed, Failure, Patience, Phase, Refusal, Return,
-    Span, Terms, Want,
+    Acquired, Cancelled, CloseReason, Command, Failure, Patience, Phase, Refusal, Return, Span, Terms, Want,
 };
 
 #[test]
@@ -68,7 +67,7 @@ fn a_failed_connect_is_tried_again_until_the_breaker_opens() {
     for _ in 0..4 {
         let begun = bench.now;
         let slot = bench.expect_connect();
-        bench.connected(slot, Err(ConnectFailed::Error));
+        bench.connected(slot, Err(()));
         while bench.core.has_commands() || bench.core.next_deadline() != crate::clock::Nanos::MAX {
             if bench.core.has_commands() {
                 break;
@@ -79,7 +78,7 @@ fn a_failed_connect_is_tried_again_until_the_breaker_opens() {
     }
     assert_eq!(gaps, [100, 200, 400, 800]);
     let slot = bench.expect_connect();
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
     assert_eq!(bench.commands(), [Command::Fail(waiter)]);
     let until = bench.now + Duration::from_secs(30);
     assert_eq!(bench.outcome(waiter), Some(Err(Failure::Unavailable { until })));
@@ -92,7 +91,7 @@ fn a_deadline_tells_whether_all_were_in_use_or_none_could_be_made() {
     let patience = Patience::Until(bench.now + Duration::from_millis(50));
     let Ok(Acquired::Wait(failing)) = bench.ask(Want::Any, patience) else { panic!("nothing is there") };
     let slot = bench.expect_connect();
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
     bench.pass(50);
     assert_eq!(bench.outcome(failing), Some(Err(Failure::Connect { waited_ns: 50_000_000 })));
     bench.pass(100);

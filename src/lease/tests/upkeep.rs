@@ -7,8 +7,8 @@ use super::bench::{Bench, terms};
 use crate::breaker::{BreakerConfig, BreakerState};
 use crate::clock::Nanos;
 use crate::lease::{
-    Acquired, AdaptiveTerms, Cancelled, Claim, CloseReason, Command, ConnectFailed, Failure, Patience,
-    Refusal, Return, SlotId, Span, Terms, Want,
+    Acquired, AdaptiveTerms, Cancelled, Claim, CloseReason, Command, Failure, Patience, Refusal, Return,
+    SlotId, Span, Terms, Want,
 };
 
 fn ms(millis: u64) -> Span {
@@ -163,13 +163,13 @@ fn a_half_open_breaker_lets_one_connect_at_a_time_and_the_last_failure_opens_it_
     let mut bench = Bench::new(Terms { breaker, ..terms(4) });
     bench.wait();
     let slot = bench.expect_connect();
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
     bench.commands();
     bench.pass(30_000);
     assert_eq!(bench.core.breaker(bench.key, bench.now), Some(BreakerState::HalfOpen));
     let line = [bench.wait(), bench.wait(), bench.wait()];
     let first = bench.expect_connect();
-    bench.connected(first, Err(ConnectFailed::Error));
+    bench.connected(first, Err(()));
     let second = bench.expect_connect();
     bench.pass(5_000);
     let told = bench.commands();
@@ -185,7 +185,7 @@ fn a_probe_that_succeeds_lets_all_others_connect() {
     let mut bench = Bench::new(Terms { breaker, ..terms(4) });
     bench.wait();
     let slot = bench.expect_connect();
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
     bench.commands();
     bench.pass(30_000);
     let line = [bench.wait(), bench.wait(), bench.wait()];
@@ -311,12 +311,11 @@ fn a_connect_that_hung_and_then_fails_leaves_its_place_to_the_next() {
     bench.pass(5_000);
     bench.commands();
     bench.pass(100);
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
+    // It has failed once, when it was late: a second failure would have the next wait for longer.
     let next = bench.expect_connect();
     bench.connected(next, Ok(()));
     assert_eq!(bench.commands(), [Command::Grant(waiter, next)]);
-    let counts = bench.core.counts(bench.key).expect("it is there").0;
-    assert_eq!((counts.connect_timeouts, counts.connect_errors), (1, 0), "it failed once");
 }
 
 #[test]

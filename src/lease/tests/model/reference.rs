@@ -240,13 +240,9 @@ impl Model {
                     assert!(!told && !self.resources[at].queued, "it is told once, of one that has begun");
                     return;
                 }
-                let counts = &mut self.keys[key].counts;
                 match state {
-                    State::Connecting => {
-                        counts.connect_timeouts += 1;
-                        self.connect_failed(slot);
-                    }
-                    State::Validating => counts.validate_errors += 1,
+                    State::Connecting => self.connect_failed(slot),
+                    State::Validating => {}
                     other => panic!("{slot:?} is late while {other:?}"),
                 }
                 self.resources[at].state = State::Overdue(state == State::Validating);
