@@ -160,8 +160,7 @@ impl Core {
             }
             Standing::Granted(slot) => {
                 self.waiters.give_back(id.index);
-                // Nobody has had it, so there is nothing to say against it.
-                let _ = self.release(slot, Return::Keep, now);
+                self.take_back_unused(slot.index, now);
                 Cancelled::PassedOn(slot)
             }
             Standing::Failed(_) | Standing::Gone => {
@@ -449,6 +448,18 @@ impl Core {
         self.provide(key, now);
         self.restore_minimum(key, now);
         Ok(())
+    }
+
+    /// A grant that nobody took. Nobody has used it, so it is as old and as well known to work as before.
+    fn take_back_unused(&mut self, index: u32, now: Nanos) {
+        let slot = &mut self.slots[index];
+        slot.since = slot.since_before;
+        let (of, since, ends) = (slot.key, slot.since, slot.ends);
+        let idle_timeout = self.keys[of as usize].terms.idle_timeout;
+        self.slot_timers.arm(index, idle_timeout.after(since).min(ends));
+        self.place(index, now);
+        self.provide(of, now);
+        self.restore_minimum(of, now);
     }
 
     fn connect_succeeded(&mut self, index: u32, now: Nanos) {

@@ -29,10 +29,10 @@
 //! | Idle | a waiter, and that span is over; a round of checks | Validating | `Validate` |
 //! | Validating | `validated(Ok)` | placed | |
 //! | Validating | `validated(Err)` | Closing | `Close(Invalid)` |
-//! | InUse | `release(Keep)` | placed | |
+//! | InUse | `release(Keep)`, a grant that nobody took | placed | |
 //! | InUse | `release(Discard)`, `acquire_again` | Closing | `Close(Discarded)` |
 //! | Idle | `idle_timeout`, lifetime, `resize`, room for others, drain | Closing | `Close(why)` |
-//! | placed | a waiter whom it suits | InUse | `Grant` |
+//! | placed | a waiter whom it suits, if it is known to work | InUse | `Grant` |
 //! | placed | lifetime or uses over, too many, room for others, drain | Closing | `Close(why)` |
 //! | placed | else | Idle | |
 //! | Closing | not back within `connect_timeout` of its begin | Closing | `Late` |
@@ -43,7 +43,8 @@
 //! Under each key there is one order: that of arrival. A resource that is placed goes to the first in line it
 //! suits: a new one to whoever came first, a used one to the first who takes [`Want::Any`]. Newcomers never pass those who
 //! stand in line, also if something is idle at that moment. Who was given something that did not work stands before
-//! all others. Nobody's connect is his own: whatever comes first serves the first in line.
+//! all others. Nobody's connect is his own: whatever comes first serves the first in line. Of what was granted to somebody
+//! who gave up before he looked nothing has been learnt: it is as long idle as before, and validated when that is due.
 //!
 //! A connect begins for every waiter for whom none is on its way, as far as the limits allow and the [breaker]
 //! lets it. One that fails costs nobody his place: the next is made after a pause, and only an open breaker or his own

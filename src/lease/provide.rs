@@ -80,7 +80,7 @@ impl Core {
             self.close(index, reason, now);
             return Placed::Closing;
         }
-        if waiter != NONE {
+        if waiter != NONE && self.is_fit(index, now) {
             self.grant(waiter, index, now);
             return Placed::Kept;
         }
@@ -98,6 +98,14 @@ impl Core {
             self.slots.insert_by_age(&mut key.idle, index, near);
         }
         Placed::Kept
+    }
+
+    /// Whether what has come free may be handed on as it is: all may that was found to work just now, but not what
+    /// somebody has kept who never looked at it.
+    fn is_fit(&self, index: u32, now: Nanos) -> bool {
+        let slot = &self.slots[index];
+        let known = slot.known_to_work();
+        known >= now || now < self.keys[slot.key as usize].terms.validate_after.after(known)
     }
 
     /// Begins connects up to the key's minimum.
@@ -376,6 +384,8 @@ impl Core {
             key.retiring -= 1;
             slot.errand = Errand::None;
         }
+        // Whoever gets it may give up before he has looked.
+        (slot.since_before, slot.checked) = (slot.since, slot.known_to_work());
         let lease = lend(slot, &mut key.counts, index, now);
         if now > asked {
             key.counts.waited_ns += now.as_nanos() - asked.as_nanos();

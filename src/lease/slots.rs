@@ -59,6 +59,8 @@ pub(super) struct Slot {
     pub(super) since: Nanos,
     /// When it was last validated. That it was given back says the same of it: see [`Slot::known_to_work`].
     pub(super) checked: Nanos,
+    /// What `since` was when it was granted, for a grant that nobody takes.
+    pub(super) since_before: Nanos,
     /// Until when it is handed out without being validated. Never after `ends`.
     pub(super) fresh_until: Nanos,
     /// The end of its lifetime.
@@ -293,6 +295,7 @@ impl Slots {
             older: self.free,
             since: Nanos::ZERO,
             checked: Nanos::ZERO,
+            since_before: Nanos::ZERO,
             fresh_until: Nanos::ZERO,
             ends: Nanos::MAX,
             uses: 0,

@@ -266,3 +266,33 @@ fn an_idle_one_is_closed_for_others_as_soon_as_its_key_has_more_than_its_minimum
     assert!(matches!(commands[0], Command::Connect(_)), "{commands:?}");
     assert_eq!(commands[1..], [Command::Close(leases[1], CloseReason::Room)]);
 }
+
+#[test]
+fn a_grant_that_nobody_took_says_nothing_of_whether_it_works() {
+    let mut bench = Bench::new(terms(1));
+    let slot = bench.connect_and_lease();
+    let (gone, next) = (bench.wait(), bench.wait());
+    bench.release(slot, Return::Keep);
+    assert_eq!(bench.commands(), [Command::Grant(gone, slot)]);
+    bench.pass(500);
+    bench.core.cancel(gone, bench.now);
+    assert_eq!(bench.commands(), [Command::Validate(slot)], "it is known to have worked half a second ago");
+    bench.validated(slot, Ok(()));
+    assert_eq!(bench.commands(), [Command::Grant(next, slot)]);
+    bench.pass(499);
+    bench.core.cancel(next, bench.now);
+    assert_eq!(bench.lease(), slot, "it passed its validation a moment ago");
+}
+
+#[test]
+fn a_grant_that_nobody_took_ends_no_idleness() {
+    let mut bench = Bench::new(terms(1));
+    let slot = bench.connect_and_lease();
+    let gone = bench.wait();
+    bench.release(slot, Return::Keep);
+    bench.commands();
+    bench.pass(350_000);
+    bench.core.cancel(gone, bench.now);
+    bench.pass(1);
+    assert_eq!(bench.commands(), [Command::Close(slot, CloseReason::Idle)]);
+}

@@ -32,6 +32,8 @@ pub(super) struct Resource {
     pub(super) since: Nanos,
     pub(super) begun: Nanos,
     pub(super) checked: Nanos,
+    /// What `since` was before its present lease.
+    since_before: Nanos,
     pub(super) ends: Nanos,
     pub(super) uses: u64,
     pub(super) attempt: Option<Attempt>,
@@ -132,7 +134,8 @@ impl Model {
         let (now, at) = (self.now, self.at(slot));
         let resource = &mut self.resources[at];
         assert_eq!(resource.state, State::Idle, "only idle ones are lent");
-        (resource.state, resource.since, resource.told) = (State::Lent, now, false);
+        (resource.state, resource.told) = (State::Lent, false);
+        resource.since_before = std::mem::replace(&mut resource.since, now);
         resource.uses += 1;
         let counts = &mut self.keys[resource.key].counts;
         counts.acquisitions += 1;
@@ -148,6 +151,14 @@ impl Model {
         }
         self.keys[resource.key].releases += u64::from(resource.state == State::Lent);
         (resource.state, resource.checked, resource.just, resource.expired) = (State::Idle, now, true, None);
+    }
+
+    /// A resource came back that was granted and that nobody used: nothing was learnt of it.
+    pub(super) fn place_unused(&mut self, slot: SlotId) {
+        let at = self.at(slot);
+        let Resource { checked, since_before, .. } = self.resources[at];
+        self.place(slot);
+        (self.resources[at].checked, self.resources[at].since) = (checked, since_before);
     }
 
     pub(super) fn doom(&mut self, slot: SlotId, reason: CloseReason) {
@@ -301,6 +312,7 @@ impl Model {
             since: now,
             begun: now,
             checked: now,
+            since_before: now,
             ends: Nanos::MAX,
             uses: 0,
             attempt,
@@ -376,7 +388,8 @@ impl Model {
         let resource = &self.resources[at];
         let (key, unused) = (resource.key, resource.uses == 0 && resource.just);
         assert!(now < resource.ends && resource.uses < self.keys[key].terms.max_uses, "{slot:?} is over");
-        assert!(resource.just || now < self.fresh_until(at), "{slot:?} was not validated");
+        let known = resource.just && resource.checked == now;
+        assert!(known || now < self.fresh_until(at), "{slot:?} was not validated");
         let first = self.waiting(key).find(|waiter| unused || waiter.want == Want::Any);
         assert_eq!(first.map(|waiter| waiter.id), Some(id), "{slot:?} is for the first whom it suits");
         self.lend(slot);

@@ -250,7 +250,7 @@ impl World {
         let expected = match waiter.got {
             Got::Nothing => Cancelled::Left,
             Got::Lease(slot) => {
-                self.model.place(slot);
+                self.model.place_unused(slot);
                 Cancelled::PassedOn(slot)
             }
             Got::Failure(_) => Cancelled::Gone,
