@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(super) starving: u32,
     /// How many resources are being closed to make room.
     pub(super) room_coming: u32,
+    /// How many are being closed under all keys, overdue ones included.
+    pub(super) closing: u32,
     pub(super) drain: DrainState,
     /// What keeps resources from simply becoming idle under any key: how many starve, and a drain.
     pub(super) unrest: u32,
@@ -58,6 +60,7 @@ impl Core {
             max_total: max_total.unwrap_or(u32::MAX),
             starving: 0,
             room_coming: 0,
+            closing: 0,
             drain: DrainState::Active,
             unrest: 0,
             drain_deadline: Nanos::MAX,

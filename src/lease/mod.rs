@@ -49,7 +49,7 @@
 //! A connect begins for every waiter for whom none is on its way, as far as the limits allow and the [breaker]
 //! lets it. One that fails costs nobody his place: the next is made after a pause, and only an open breaker or his own
 //! deadline ends a waiter's wait. At its deadline he is told whether all were in use ([`Failure::Timeout`]) or there was
-//! room and connects failed ([`Failure::Connect`]). An open breaker refuses only those for whom a connect would have to
+//! room, under his key and in the whole core, and connects failed ([`Failure::Connect`]). An open breaker refuses only those for whom a connect would have to
 //! be made: who waits for one that is in use, because there may be no more, goes on waiting.
 //!
 //! # Several keys

@@ -212,6 +212,7 @@ impl Core {
         }
         slot.errand = Errand::None;
         key.closing += 1;
+        self.closing += 1;
         if reason == CloseReason::Room {
             slot.errand = Errand::Room;
             self.room_coming += 1;
@@ -227,6 +228,7 @@ impl Core {
             self.room_coming -= 1;
         }
         self.keys[key as usize].closing -= 1;
+        self.closing -= 1;
         self.vacate(index, now);
         self.provide(key, now);
         self.restore_minimum(key, now);
@@ -471,12 +473,24 @@ impl Core {
             self.close_idle(key.idle.oldest, CloseReason::Room, now);
             return;
         }
+        if let Some(victim) = self.longest_idle_elsewhere(index) {
+            self.close_idle(victim, CloseReason::Room, now);
+        }
+    }
+
+    /// The longest idle resource of another key that has more than its minimum.
+    fn longest_idle_elsewhere(&self, index: u32) -> Option<u32> {
         let spare = |key: &&Key| key.idle.oldest != NONE && key.staying() > key.terms.min_size;
         let others = self.keys.iter().enumerate().filter(|(other, _)| *other != index as usize);
         let oldest = others.map(|(_, key)| key).filter(spare).map(|key| key.idle.oldest);
-        if let Some(victim) = oldest.min_by_key(|slot| self.slots[*slot].since) {
-            self.close_idle(victim, CloseReason::Room, now);
-        }
+        oldest.min_by_key(|slot| self.slots[*slot].since)
+    }
+
+    /// Whether there is a place for a connect, or will be when all that closes has closed, or could be made.
+    pub(super) fn could_have_room(&self, index: u32) -> bool {
+        let key = &self.keys[index as usize];
+        let has_place = self.slots.live() - self.closing < self.max_total;
+        key.staying() < key.terms.max_size && (has_place || self.longest_idle_elsewhere(index).is_some())
     }
 
     /// There is room again: those connect who have waited for it longest.

@@ -298,15 +298,16 @@ impl Core {
         slot.phase = Phase::Overdue;
         slot.since = now;
         self.keys[slot.key as usize].closing += 1;
+        self.closing += 1;
         self.commands.push_back(Command::Late(self.slots.id(index)));
     }
 
     fn patience_ends(&mut self, index: u32, now: Nanos) {
         let waiter = self.waiters.at(index);
         let (of, waited_ns) = (waiter.key, now.as_nanos().saturating_sub(waiter.asked.as_nanos()));
+        let connects_fail = self.keys[of as usize].failing_since.is_some() && self.could_have_room(of);
         let key = &mut self.keys[of as usize];
-        let has_room = key.staying() < key.terms.max_size;
-        let failure = if has_room && key.failing_since.is_some() {
+        let failure = if connects_fail {
             key.counts.refused += 1;
             Failure::Connect { waited_ns }
         } else {

@@ -296,3 +296,35 @@ fn a_grant_that_nobody_took_ends_no_idleness() {
     bench.pass(1);
     assert_eq!(bench.commands(), [Command::Close(slot, CloseReason::Idle)]);
 }
+
+#[test]
+fn who_waits_while_other_keys_have_all_places_is_not_told_that_connects_fail() {
+    let (mut bench, [own, other]) = Bench::of_keys(1, [terms(2), terms(2)]);
+    bench.under(own).wait();
+    let failed = bench.expect_connect();
+    bench.connected(failed, Err(()));
+    bench.pass(50);
+    let held = bench.under(other).connect_and_lease();
+    let patience = Patience::Until(bench.now + Duration::from_millis(500));
+    let Ok(Acquired::Wait(late)) = bench.under(own).ask(Want::Any, patience) else { panic!("it is full") };
+    bench.pass(500);
+    assert_eq!(bench.outcome(late), Some(Err(Failure::Timeout { waited_ns: 500_000_000 })));
+    bench.release(held, Return::Keep);
+}
+
+#[test]
+fn who_waits_while_another_key_has_one_to_spare_is_told_that_connects_fail() {
+    let backs_off =
+        BreakerConfig { first_delay: Duration::from_secs(5), jitter: 0.0, ..BreakerConfig::default() };
+    let (mut bench, [own, other]) = Bench::of_keys(1, [Terms { breaker: backs_off, ..terms(2) }, terms(2)]);
+    bench.under(own).wait();
+    let failed = bench.expect_connect();
+    bench.connected(failed, Err(()));
+    let held = bench.under(other).connect_and_lease();
+    bench.release(held, Return::Keep);
+    let patience = Patience::Until(bench.now + Duration::from_millis(500));
+    let Ok(Acquired::Wait(late)) = bench.under(own).ask(Want::Any, patience) else { panic!("it rests") };
+    bench.pass(500);
+    let told = Some(Err(Failure::Connect { waited_ns: 500_000_000 }));
+    assert_eq!(bench.outcome(late), told, "nothing but the failure kept it from a place");
+}

@@ -93,13 +93,9 @@ impl Model {
             return;
         }
         if full {
-            let spare = |other: &usize| {
-                let above = self.staying(*other) > self.keys[*other].terms.min_size as usize;
-                *other != key && above && self.of(*other, State::Idle).count() > 0
-            };
-            let spare = (0..self.keys.len()).find(spare);
+            let spare = self.has_spare_elsewhere(key);
             let coming = (0..self.keys.len()).any(|other| closing(other) > 0);
-            assert!(spare.is_none() || coming || self.rests(core, key), "{spare:?} has one to spare");
+            assert!(!spare || coming || self.rests(core, key), "another key has one to spare");
             return;
         }
         assert!(self.rests(core, key), "nothing is on its way under {key}");

@@ -411,7 +411,9 @@ impl Model {
                 assert_eq!(waited_ns, self.now.as_nanos() - asked.as_nanos());
                 // A limit that follows the load moves only afterwards.
                 let room = self.staying(key) < self.keys[key].max_before as usize;
-                let connects_failed = room && self.keys[key].failing.is_some();
+                let staying: usize = (0..self.keys.len()).map(|key| self.staying(key)).sum();
+                let places = staying < self.max_total || self.has_spare_elsewhere(key);
+                let connects_failed = room && places && self.keys[key].failing.is_some();
                 assert_eq!(
                     matches!(failure, Failure::Connect { .. }),
                     connects_failed,
@@ -473,6 +475,13 @@ impl Model {
 
     pub(super) fn live(&self, key: usize) -> usize {
         self.resources.iter().filter(|resource| resource.key == key).count()
+    }
+
+    /// Whether an idle one under another key can go for this one.
+    pub(super) fn has_spare_elsewhere(&self, key: usize) -> bool {
+        let above = |other: usize| self.staying(other) > self.keys[other].terms.min_size as usize;
+        let idle = |other| self.of(other, State::Idle).count() > 0;
+        (0..self.keys.len()).any(|other| other != key && above(other) && idle(other))
     }
 
     /// Those that are not being closed.
