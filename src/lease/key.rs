@@ -13,6 +13,8 @@ pub(super) struct Key {
     pub(super) generation: u32,
     pub(super) terms: Terms,
     pub(super) idle: IdleStack,
+    /// Nothing idle but the newest is fresh after this.
+    pub(super) fresh_below: Nanos,
     /// Those who take anything.
     pub(super) any: Line,
     /// Those who want a new connection.
@@ -107,6 +109,7 @@ impl Key {
         Self {
             generation,
             idle: IdleStack::default(),
+            fresh_below: Nanos::ZERO,
             any: Line::default(),
             new: Line::default(),
             waiting: 0,

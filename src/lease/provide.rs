@@ -92,6 +92,7 @@ impl Core {
         let near = key.errands.round.as_ref().map_or(NONE, |round| round.cursor.slot);
         let slot = &mut self.slots[index];
         slot.fresh_until = key.terms.validate_after.after(slot.known_to_work()).min(slot.ends);
+        key.fresh_below = key.fresh_below.max(slot.fresh_until);
         if key.idle.newest == NONE || self.slots[key.idle.newest].since <= since {
             self.slots.push(&mut key.idle, index);
         } else {
@@ -363,19 +364,37 @@ impl Core {
             if newest == NONE || waiter == NONE {
                 return;
             }
-            let slot = &self.slots[newest];
-            if now >= slot.ends {
+            let is_covered = key.any.len <= key.validating_for_waiters();
+            if now >= self.slots[newest].ends {
                 self.close_idle(newest, CloseReason::Lifetime, now);
-            } else if now < slot.fresh_until {
-                self.take_from_idle(newest);
-                self.grant(waiter, newest, now);
-            } else if key.any.len > key.validating_for_waiters() {
+            } else if let Some(fresh) = self.newest_fresh(index, now) {
+                self.take_from_idle(fresh);
+                self.grant(waiter, fresh, now);
+            } else if is_covered {
+                return;
+            } else {
                 self.take_from_idle(newest);
                 self.begin_validation(newest, Errand::None, now);
-            } else {
-                return;
             }
         }
+    }
+
+    /// The newest idle one that need not be validated. One that was validated lately may have been idle for longer than
+    /// one that must be validated again.
+    fn newest_fresh(&mut self, index: u32, now: Nanos) -> Option<u32> {
+        let key = &mut self.keys[index as usize];
+        let mut slot = key.idle.newest;
+        if slot != NONE && now >= self.slots[slot].fresh_until && now >= key.fresh_below {
+            return None;
+        }
+        while slot != NONE && now >= self.slots[slot].fresh_until {
+            slot = self.slots.get_older(slot);
+        }
+        if slot == NONE {
+            // Those who come next need not look again: what comes back from now on is above, or raises this.
+            key.fresh_below = Nanos::ZERO;
+        }
+        (slot != NONE).then_some(slot)
     }
 
     fn grant(&mut self, waiter: u32, index: u32, now: Nanos) {

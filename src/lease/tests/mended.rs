@@ -328,3 +328,23 @@ fn who_waits_while_another_key_has_one_to_spare_is_told_that_connects_fail() {
     let told = Some(Err(Failure::Connect { waited_ns: 500_000_000 }));
     assert_eq!(bench.outcome(late), told, "nothing but the failure kept it from a place");
 }
+
+#[test]
+fn nothing_is_validated_for_one_who_can_have_another_at_once() {
+    let mut bench = Bench::new(terms(2));
+    let leases = [(); 2].map(|()| bench.connect_and_lease());
+    for lease in leases {
+        bench.release(lease, Return::Keep);
+        bench.pass(100);
+    }
+    bench.pass(400);
+    bench.core.check(bench.key, bench.now);
+    assert_eq!(bench.commands(), leases.map(Command::Validate));
+    bench.validated(leases[1], Ok(()));
+    bench.pass(300);
+    bench.validated(leases[0], Ok(()));
+    assert_eq!(bench.commands(), [Command::Checked(bench.key, 0)]);
+    bench.pass(200);
+    assert_eq!(bench.lease(), leases[0], "idle for longer and validated later");
+    assert_eq!(bench.commands(), [], "nobody needs the other one");
+}

@@ -64,10 +64,8 @@ impl Model {
         let takes_any = self.waiting(key).any(|waiter| waiter.want == Want::Any);
         let idle = (0..self.resources.len()).filter(|at| self.resources[*at].key == key);
         let idle = idle.filter(|at| self.resources[*at].state == State::Idle);
-        if let Some(newest) = idle.max_by_key(|at| self.resources[*at].since) {
-            let alone = count(State::Idle) == 1;
-            assert!(!(takes_any && alone && self.now < self.fresh_until(newest)), "he could have it");
-        }
+        let mut fresh = idle.filter(|at| self.now < self.fresh_until(*at));
+        assert!(!takes_any || fresh.next().is_none(), "he could have it");
         let new = self.wanting_new(key);
         let validating = count(State::Validating);
         let counted_on =

@@ -235,6 +235,12 @@ impl Model {
                 } else {
                     let validating = self.of(key, State::Validating).count();
                     assert!(validating <= self.waiters(key), "nobody waits for {slot:?}");
+                    let mut idle = (0..self.resources.len()).filter(|at| {
+                        let other = &self.resources[*at];
+                        (other.key, other.state) == (key, State::Idle)
+                    });
+                    let fresh = idle.find(|at| now < self.fresh_until(*at));
+                    assert_eq!(fresh, None, "whoever waits can have that at once");
                 }
             }
             Command::Close(slot, reason) => self.close_begins(slot, reason),
