@@ -35,6 +35,8 @@ pub(crate) struct Core {
     pub(super) max_total: u32,
     /// How many keys are [`Starving`](super::key::Room::Starving).
     pub(super) starving: u32,
+    /// How many keys have less than their minimum because there is no room.
+    pub(super) short: u32,
     /// How many resources are being closed to make room.
     pub(super) room_coming: u32,
     /// How many are being closed under all keys, overdue ones included.
@@ -59,6 +61,7 @@ impl Core {
             key_timers: Timers::new(),
             max_total: max_total.unwrap_or(u32::MAX),
             starving: 0,
+            short: 0,
             room_coming: 0,
             closing: 0,
             drain: DrainState::Active,
@@ -200,9 +203,7 @@ impl Core {
             (Some(Phase::Connecting), Ok(())) => self.connect_succeeded(id.index, now),
             (Some(Phase::Connecting), Err(())) => {
                 let key = self.connect_failed(id.index, now);
-                self.vacate(id.index, now);
-                self.provide(key, now);
-                self.restore_minimum(key, now);
+                self.vacate(id.index, key, now);
             }
             (Some(Phase::Overdue), Ok(())) => self.close_late(id.index, now),
             (Some(Phase::Overdue), Err(_)) => self.end_closing(id.index, now),

@@ -56,7 +56,8 @@
 //!
 //! `max_total` bounds all keys together. A key that wants to connect when it is reached has the longest idle resource of
 //! another key closed, if that one has more than its minimum. When nothing is idle it starves: what is given back
-//! serves its own key, unless the first in line of a starving key has waited 50 ms longer.
+//! serves its own key, unless the first in line of a starving key has waited 50 ms longer. A minimum for which there is no
+//! room closes nothing of others: it is made up as soon as nobody who waits needs the room.
 //!
 //! # What is true after every call
 //!

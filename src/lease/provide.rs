@@ -109,7 +109,7 @@ impl Core {
         known >= now || now < self.keys[slot.key as usize].terms.validate_after.after(known)
     }
 
-    /// Begins connects up to the key's minimum.
+    /// Begins connects up to the key's minimum. What there is no room for is made up when there is.
     pub(super) fn restore_minimum(&mut self, index: u32, now: Nanos) {
         if self.drain != DrainState::Active {
             return;
@@ -118,6 +118,26 @@ impl Core {
             && self.slots.live() < self.max_total
             && self.connect(index, Errand::None, now) == Step::Begun
         {}
+        let is_short = self.keys[index as usize].below_minimum() > 0 && self.slots.live() >= self.max_total;
+        let room = if is_short { Room::Starving } else { Room::Enough };
+        let before = std::mem::replace(&mut self.keys[index as usize].minimum_room, room);
+        self.short += u32::from(room == Room::Starving);
+        self.short -= u32::from(before == Room::Starving);
+    }
+
+    /// Begins connects for the minimum of those keys for which there was no room.
+    fn restore_short(&mut self, now: Nanos) {
+        if self.short == 0 {
+            return;
+        }
+        for index in 0..self.keys.len() as u32 {
+            if self.slots.live() >= self.max_total {
+                return;
+            }
+            if self.keys[index as usize].minimum_room == Room::Starving {
+                self.restore_minimum(index, now);
+            }
+        }
     }
 
     /// Begins one connect for somebody who does not wait for it, unless one is on its way.
@@ -230,9 +250,7 @@ impl Core {
         }
         self.keys[key as usize].closing -= 1;
         self.closing -= 1;
-        self.vacate(index, now);
-        self.provide(key, now);
-        self.restore_minimum(key, now);
+        self.vacate(index, key, now);
     }
 
     /// What was overdue has come back with a resource that nobody has a use for.
@@ -247,15 +265,23 @@ impl Core {
         self.commands.push_back(Command::Close(self.slots.id(index), reason));
     }
 
-    /// The place of a resource becomes free, and with it room for others.
-    pub(super) fn vacate(&mut self, index: u32, now: Nanos) {
-        let key = &mut self.keys[self.slots[index].key as usize];
+    /// The place of a resource becomes free, and with it room: for those who have waited for it longest, then for its
+    /// own key, at last for what nobody waits for.
+    pub(super) fn vacate(&mut self, index: u32, of: u32, now: Nanos) {
+        let key = &mut self.keys[of as usize];
         key.live -= 1;
         key.counts.destroyed += 1;
         self.slot_timers.disarm(index);
         self.slots.give_back(index);
         self.serve_starving(now);
         self.end_drain();
+        self.provide(of, now);
+        self.restore_minimum(of, now);
+        self.restore_short(now);
+        // With what has begun a key may have risen above its minimum and have one to spare.
+        if let Some(index) = self.longest_starving(NONE) {
+            self.make_room(index, now);
+        }
     }
 
     /// Takes somebody out of line.
@@ -464,6 +490,9 @@ impl Core {
 
     /// The starving key whose first in line has waited longest, other than `but`.
     fn longest_starving(&self, but: u32) -> Option<u32> {
+        if self.starving == 0 {
+            return None;
+        }
         let starving = |index: &u32| *index != but && self.keys[*index as usize].room == Room::Starving;
         (0..self.keys.len() as u32).filter(starving).min_by_key(|index| self.head_asked(*index))
     }
@@ -514,17 +543,10 @@ impl Core {
 
     /// There is room again: those connect who have waited for it longest.
     fn serve_starving(&mut self, now: Nanos) {
-        if self.starving == 0 {
-            return;
-        }
         while self.starving > 0 && self.slots.live() < self.max_total {
             let Some(index) = self.longest_starving(NONE) else { return };
             // Whether it connects or cannot now, it does not starve any more while there is room.
             self.provide(index, now);
-        }
-        // With what has begun a key may have risen above its minimum and have one to spare.
-        if let Some(index) = self.longest_starving(NONE) {
-            self.make_room(index, now);
         }
     }
 

@@ -403,6 +403,10 @@ impl Core {
             begun += 1;
             self.connect(index, Errand::Warm, now);
         }
+        if self.slots.live() >= self.max_total {
+            // Nobody is told of what others leave no room for: it is made when there is some.
+            self.restore_minimum(index, now);
+        }
         self.end_errands(index);
     }
 

@@ -348,3 +348,37 @@ fn nothing_is_validated_for_one_who_can_have_another_at_once() {
     assert_eq!(bench.lease(), leases[0], "idle for longer and validated later");
     assert_eq!(bench.commands(), [], "nobody needs the other one");
 }
+
+#[test]
+fn a_minimum_that_there_was_no_room_for_is_made_up_when_there_is() {
+    let (mut bench, [own, other]) = Bench::of_keys(2, [Terms { min_size: 1, ..terms(2) }, terms(2)]);
+    let lost = bench.under(own).connect_and_lease();
+    let held = bench.under(other).connect_and_lease();
+    let waiter = bench.wait();
+    bench.release(lost, Return::Discard);
+    bench.commands();
+    bench.closed(lost);
+    let next = bench.expect_connect();
+    bench.connected(next, Ok(()));
+    assert_eq!(bench.commands(), [Command::Grant(waiter, next)], "those who wait come first");
+    bench.release(held, Return::Discard);
+    bench.commands();
+    bench.closed(held);
+    let kept = bench.expect_connect();
+    bench.connected(kept, Ok(()));
+    assert_eq!(bench.core.gauges(own).expect("it is there").idle, 1);
+}
+
+#[test]
+fn what_could_not_be_warmed_for_want_of_room_is_made_when_there_is() {
+    let (mut bench, [own, other]) = Bench::of_keys(1, [Terms { min_size: 1, ..terms(2) }, terms(2)]);
+    let held = bench.under(other).connect_and_lease();
+    bench.core.warm(own, 1, 0, bench.now);
+    assert_eq!(bench.commands(), [Command::Warmed(own, 0)]);
+    bench.release(held, Return::Discard);
+    bench.commands();
+    bench.closed(held);
+    let kept = bench.expect_connect();
+    bench.connected(kept, Ok(()));
+    assert_eq!(bench.core.gauges(own).expect("it is there").idle, 1);
+}
