@@ -37,7 +37,7 @@ pub(crate) struct Core {
     pub(super) starving: u32,
     /// How many keys have less than their minimum because there is no room.
     pub(super) short: u32,
-    /// How many resources are being closed to make room.
+    /// How many resources are being closed to make room in the whole core.
     pub(super) room_coming: u32,
     /// How many are being closed under all keys, overdue ones included.
     pub(super) closing: u32,

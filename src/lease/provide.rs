@@ -71,8 +71,12 @@ impl Core {
             Some(CloseReason::Surplus)
         } else if matches!(self.drain, DrainState::Forcing | DrainState::Drained) {
             Some(CloseReason::Closing)
-        } else if self.is_wanted_elsewhere(of, waiter) || (slot.uses > 0 && self.stands_in_the_way(of)) {
-            Some(CloseReason::Room)
+        } else if self.is_wanted_elsewhere(of, waiter) {
+            self.close_for_room(index, now);
+            return Placed::Closing;
+        } else if slot.uses > 0 && self.stands_in_the_way(of) {
+            self.close_in_the_way(index, now);
+            return Placed::Closing;
         } else {
             None
         };
@@ -234,11 +238,25 @@ impl Core {
         slot.errand = Errand::None;
         key.closing += 1;
         self.closing += 1;
-        if reason == CloseReason::Room {
-            slot.errand = Errand::Room;
-            self.room_coming += 1;
-        }
         self.begin_close(index, reason, now);
+    }
+
+    /// Has a resource closed so that somebody can connect who cannot because the core is full.
+    fn close_for_room(&mut self, index: u32, now: Nanos) {
+        self.close(index, CloseReason::Room, now);
+        self.slots[index].errand = Errand::Room;
+        self.room_coming += 1;
+    }
+
+    /// Has a used resource closed for one under its own key who wants a new one. If what keeps him from it is the limit
+    /// of the key, this is no room that those can count on who wait for some in the core.
+    fn close_in_the_way(&mut self, index: u32, now: Nanos) {
+        let key = &self.keys[self.slots[index].key as usize];
+        if key.live >= key.terms.max_size {
+            self.close(index, CloseReason::Room, now);
+        } else {
+            self.close_for_room(index, now);
+        }
     }
 
     /// The close of a resource has been carried out, or there turned out to be nothing to close.
@@ -518,11 +536,14 @@ impl Core {
             return;
         }
         if key.has_one_in_the_way() {
-            self.close_idle(key.idle.oldest, CloseReason::Room, now);
+            let oldest = key.idle.oldest;
+            self.take_from_idle(oldest);
+            self.close_in_the_way(oldest, now);
             return;
         }
         if let Some(victim) = self.longest_idle_elsewhere(index) {
-            self.close_idle(victim, CloseReason::Room, now);
+            self.take_from_idle(victim);
+            self.close_for_room(victim, now);
         }
     }
 

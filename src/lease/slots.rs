@@ -41,7 +41,7 @@ pub(super) enum Errand {
     Check,
     /// Its lifetime is over, but it stays until its replacement is there.
     Retiring,
-    /// It is closed to make room.
+    /// It is closed to make room for whichever key needs it most.
     Room,
 }
 

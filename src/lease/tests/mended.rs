@@ -382,3 +382,25 @@ fn what_could_not_be_warmed_for_want_of_room_is_made_when_there_is() {
     bench.connected(kept, Ok(()));
     assert_eq!(bench.core.gauges(own).expect("it is there").idle, 1);
 }
+
+#[test]
+fn what_a_key_closes_at_its_own_limit_is_no_room_for_others() {
+    let [own, others] = [Terms { min_size: 1, ..terms(1) }, terms(2)];
+    let (mut bench, [own, rich, poor]) = Bench::of_keys(3, [own, others, terms(1)]);
+    let used = bench.under(own).connect_and_lease();
+    let leases = [(); 2].map(|()| bench.under(rich).connect_and_lease());
+    let wants_new = bench.under(own).wait_for_new();
+    let starves = bench.under(poor).wait();
+    bench.release(used, Return::Keep);
+    assert_eq!(bench.commands(), [Command::Close(used, CloseReason::Room)], "for who wants a new one");
+    bench.release(leases[0], Return::Keep);
+    assert_eq!(bench.commands(), [Command::Close(leases[0], CloseReason::Room)], "for who starves");
+    bench.closed(used);
+    let first = bench.expect_connect();
+    bench.closed(leases[0]);
+    let second = bench.expect_connect();
+    bench.connected(first, Ok(()));
+    bench.connected(second, Ok(()));
+    assert_eq!(bench.commands(), [Command::Grant(starves, first), Command::Grant(wants_new, second)]);
+    bench.release(leases[1], Return::Keep);
+}

@@ -92,7 +92,7 @@ impl Model {
         }
         if full {
             let spare = self.has_spare_elsewhere(key);
-            let coming = (0..self.keys.len()).any(|other| closing(other) > 0);
+            let coming = self.resources.iter().any(|resource| resource.is_room());
             assert!(!spare || coming || self.rests(core, key), "another key has one to spare");
             return;
         }
@@ -117,10 +117,11 @@ impl Model {
         of.kept |= staying >= of.terms.min_size as usize;
         let short = of.kept && staying < of.terms.min_size as usize && self.drain == DrainState::Active;
         if short && staying == live && live < of.terms.max_size as usize && !full {
+            // It was told to wait, and what has worked since makes this no shorter.
+            let told = self.now + of.terms.breaker.max_delay;
             let until = match of.breaker.ask(self.now) {
-                // It was told to wait, and what has worked since makes this no shorter.
-                Ask::Go => self.now + of.terms.breaker.max_delay,
-                Ask::NotBefore(then) | Ask::Open(then) => then,
+                Ask::Go | Ask::NotBefore(_) => told,
+                Ask::Open(then) => told.max(then),
                 Ask::Probing => Nanos::MAX,
             };
             assert!(core.keys[key].times.connect <= until, "the minimum of {key} is not kept");

@@ -42,7 +42,7 @@ pub(super) struct Resource {
     told: bool,
     /// It came free in this call.
     just: bool,
-    /// It is being closed to make room.
+    /// It is being closed to make room for another key.
     room: bool,
     /// Its close was told to take too long.
     pub(super) hangs: bool,
@@ -99,6 +99,13 @@ pub(super) struct Model {
     pub(super) drain_deadline: Nanos,
     /// How many calls there were.
     pub(super) calls: usize,
+}
+
+impl Resource {
+    /// Whether its place is for whichever key needs it most.
+    pub(super) fn is_room(&self) -> bool {
+        self.state == State::Closing && self.room
+    }
 }
 
 impl Model {
@@ -337,6 +344,7 @@ impl Model {
         let key = resource.key;
         let terms = &self.keys[key].terms;
         let staying = self.staying(key);
+        let own_limit = self.is_in_the_way(key);
         if resource.state != State::Doomed(reason) {
             assert_eq!(resource.state, State::Idle, "{slot:?} is closed for {reason:?}");
             let may = match reason {
@@ -358,20 +366,17 @@ impl Model {
         let resource = &mut self.resources[at];
         (resource.state, resource.since, resource.begun) = (State::Closing, now, now);
         (resource.queued, resource.hangs) = (false, false);
-        resource.room = reason == CloseReason::Room;
+        resource.room = reason == CloseReason::Room && !own_limit;
     }
 
     /// Whether the place of an idle one can be needed: for a new one under its own key, or under another key.
     fn may_make_room(&self, key: usize, at: usize) -> bool {
-        let connecting = |key| self.of(key, State::Connecting).count();
-        // Limits that follow the load may have moved before or after this.
-        let max = |key: usize| [self.keys[key].terms.max_size, self.keys[key].max_before];
-        let (live, staying) = (self.live(key), self.staying(key));
-        let at_its_limit = max(key).iter().any(|max| live >= *max as usize);
-        if at_its_limit && self.wanting_new(key) > connecting(key) + live - staying {
+        if self.is_in_the_way(key) {
             // What comes free under other keys does not help, whether somebody still needs it or not.
             return true;
         }
+        let connecting = |key| self.of(key, State::Connecting).count();
+        let (max, staying) = (|key| self.max(key), self.staying(key));
         let wishes = |key| {
             let most = max(key).into_iter().fold(0, u32::max) as usize;
             let missing = self.waiters(key).saturating_sub(connecting(key));
@@ -387,6 +392,18 @@ impl Model {
         });
         let spare = staying > self.keys[key].terms.min_size as usize;
         own || (other && (spare || (self.resources[at].just && self.waiters(key) > 0)))
+    }
+
+    /// Whether somebody wants a new one under a key that is at its limit, with a used one to close for him.
+    fn is_in_the_way(&self, key: usize) -> bool {
+        let (live, staying) = (self.live(key), self.staying(key));
+        let at_its_limit = self.max(key).iter().any(|max| live >= *max as usize);
+        at_its_limit && self.wanting_new(key) > self.of(key, State::Connecting).count() + live - staying
+    }
+
+    /// Limits that follow the load may have moved before or after this.
+    fn max(&self, key: usize) -> [u32; 2] {
+        [self.keys[key].terms.max_size, self.keys[key].max_before]
     }
 
     fn granted(&mut self, id: WaiterId, slot: SlotId) {
