@@ -205,7 +205,7 @@ impl Core {
                 let key = self.connect_failed(id.index, now);
                 self.vacate(id.index, key, now);
             }
-            (Some(Phase::Overdue), Ok(())) => self.close_late(id.index, now),
+            (Some(Phase::Overdue), Ok(())) => self.begin_close(id.index, CloseReason::Late, now),
             (Some(Phase::Overdue), Err(_)) => self.end_closing(id.index, now),
             _ => return Err(Stale),
         }
@@ -244,7 +244,7 @@ impl Core {
                 self.provide(key, now);
                 self.go_on_checking(key, now);
             }
-            (Some(Phase::Overdue), _) => self.close_late(id.index, now),
+            (Some(Phase::Overdue), _) => self.begin_close(id.index, CloseReason::Late, now),
             _ => return Err(Stale),
         }
         Ok(())

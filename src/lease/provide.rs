@@ -271,12 +271,8 @@ impl Core {
         self.vacate(index, key, now);
     }
 
-    /// What was overdue has come back with a resource that nobody has a use for.
-    pub(super) fn close_late(&mut self, index: u32, now: Nanos) {
-        self.begin_close(index, CloseReason::Late, now);
-    }
-
-    fn begin_close(&mut self, index: u32, reason: CloseReason, now: Nanos) {
+    /// Closes what is counted as closing: also what was overdue and has come back, with nobody who has a use for it.
+    pub(super) fn begin_close(&mut self, index: u32, reason: CloseReason, now: Nanos) {
         let slot = &mut self.slots[index];
         (slot.phase, slot.since, slot.work) = (Phase::Closing, now, Work::Begun);
         self.slot_timers.arm(index, self.keys[slot.key as usize].terms.connect_timeout.after(now));
@@ -296,10 +292,7 @@ impl Core {
         self.provide(of, now);
         self.restore_minimum(of, now);
         self.restore_short(now);
-        // With what has begun a key may have risen above its minimum and have one to spare.
-        if let Some(index) = self.longest_starving(NONE) {
-            self.make_room(index, now);
-        }
+        self.go_on_making_room(now);
     }
 
     /// Takes somebody out of line.
@@ -568,6 +561,19 @@ impl Core {
             let Some(index) = self.longest_starving(NONE) else { return };
             // Whether it connects or cannot now, it does not starve any more while there is room.
             self.provide(index, now);
+        }
+    }
+
+    /// With what has begun a key may have risen above its minimum and have one to spare. And who counted on the place
+    /// that others have taken now may have one in the way that only he may close.
+    fn go_on_making_room(&mut self, now: Nanos) {
+        let Some(longest) = self.longest_starving(NONE) else { return };
+        self.make_room(longest, now);
+        for index in 0..self.keys.len() as u32 {
+            let key = &self.keys[index as usize];
+            if key.room == Room::Starving && key.has_one_in_the_way() {
+                self.make_room(index, now);
+            }
         }
     }
 

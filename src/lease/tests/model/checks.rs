@@ -92,7 +92,7 @@ impl Model {
         }
         if full {
             let spare = self.has_spare_elsewhere(key);
-            let coming = self.resources.iter().any(|resource| resource.is_room());
+            let coming = self.resources.iter().any(Resource::is_room);
             assert!(!spare || coming || self.rests(core, key), "another key has one to spare");
             return;
         }

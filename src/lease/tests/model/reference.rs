@@ -23,6 +23,17 @@ pub(super) enum State {
     Closing,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RoomFor {
+    Nobody,
+    /// Only for one under its own key, which is at its limit.
+    OwnKey,
+    /// Whichever key needs it most.
+    Any,
+    /// One of these: nothing that can be seen tells which.
+    AnyOrOwnKey,
+}
+
 #[derive(Debug)]
 pub(super) struct Resource {
     pub(super) id: SlotId,
@@ -42,8 +53,8 @@ pub(super) struct Resource {
     told: bool,
     /// It came free in this call.
     just: bool,
-    /// It is being closed to make room for another key.
-    room: bool,
+    /// For whom its close makes room.
+    room: RoomFor,
     /// Its close was told to take too long.
     pub(super) hangs: bool,
     /// When it was first seen idle after the end of its lifetime.
@@ -102,9 +113,9 @@ pub(super) struct Model {
 }
 
 impl Resource {
-    /// Whether its place is for whichever key needs it most.
+    /// Whether its place may be for whichever key needs it most.
     pub(super) fn is_room(&self) -> bool {
-        self.state == State::Closing && self.room
+        self.state == State::Closing && matches!(self.room, RoomFor::Any | RoomFor::AnyOrOwnKey)
     }
 }
 
@@ -332,7 +343,7 @@ impl Model {
             queued: false,
             told: false,
             just: false,
-            room: false,
+            room: RoomFor::Nobody,
             hangs: false,
             expired: None,
         });
@@ -344,7 +355,13 @@ impl Model {
         let key = resource.key;
         let terms = &self.keys[key].terms;
         let staying = self.staying(key);
-        let own_limit = self.is_in_the_way(key);
+        let (is_in_the_way, [max, max_before]) = (self.is_in_the_way(key), self.max(key));
+        let room = match reason {
+            CloseReason::Room if !is_in_the_way => RoomFor::Any,
+            CloseReason::Room if resource.just || max != max_before => RoomFor::AnyOrOwnKey,
+            CloseReason::Room => RoomFor::OwnKey,
+            _ => RoomFor::Nobody,
+        };
         if resource.state != State::Doomed(reason) {
             assert_eq!(resource.state, State::Idle, "{slot:?} is closed for {reason:?}");
             let may = match reason {
@@ -366,7 +383,7 @@ impl Model {
         let resource = &mut self.resources[at];
         (resource.state, resource.since, resource.begun) = (State::Closing, now, now);
         (resource.queued, resource.hangs) = (false, false);
-        resource.room = reason == CloseReason::Room && !own_limit;
+        resource.room = room;
     }
 
     /// Whether the place of an idle one can be needed: for a new one under its own key, or under another key.
@@ -382,7 +399,7 @@ impl Model {
             let missing = self.waiters(key).saturating_sub(connecting(key));
             missing.min(most.saturating_sub(self.staying(key)))
         };
-        let coming = self.resources.iter().filter(|resource| resource.room).count();
+        let coming = self.resources.iter().filter(|resource| resource.room == RoomFor::Any).count();
         assert!(coming < (0..self.keys.len()).map(wishes).sum(), "one place for each who can use one");
         let full = self.resources.len() >= self.max_total;
         let own = self.wanting_new(key) > 0 && full;
