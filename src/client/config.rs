@@ -180,6 +180,9 @@ impl Default for PoolConfig {
 /// How the size of a pool follows its load: by what acquires waited, and how many connections were idle, in each
 /// interval.
 ///
+/// `max_size` is where it begins, and `min_size` where it ends when hardly anything is in use: also far below what
+/// `max_size` was set to. It comes back by one step an interval, so let `min_size` be what the next peak must find.
+///
 /// ```
 /// use socketpool::{AdaptiveConfig, PoolConfig};
 ///
@@ -201,8 +204,8 @@ pub struct AdaptiveConfig {
     pub grow: f64,
     /// When a greater share of the connections is idle, it shrinks; 0.8, from 0 to 1. With 1 it never does.
     pub idle_high: f64,
-    /// By this factor, and by one connection at least, down to the minimum and to what is in use; 0.8, a number between
-    /// 0 and 1.
+    /// By this factor, and by one connection at least, down to `min_size` and to what is in use, but not below one; 0.8, a
+    /// number between 0 and 1.
     pub shrink: f64,
     /// It does not grow beyond. `None`: [`4 × max_size`](Self::ceiling_for). At least `max_size`, at most 16,777,215.
     pub ceiling: Option<u32>,

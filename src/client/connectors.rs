@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 /// Somebody who has jobs for connector threads.
@@ -61,17 +60,14 @@ impl Connectors {
         hands
     }
 
-    /// Makes the thread that [`submit`](Self::submit) or [`count_stuck`](Self::count_stuck) asked for.
-    pub(super) fn spawn(&'static self) {
-        let made = thread::Builder::new().name("socketpool-connect".into()).spawn(|| self.run());
-        if let Err(error) = made {
-            let mut state = self.lock();
-            state.threads -= 1;
-            // With others at work this only takes longer.
-            if state.threads == 0 {
-                log::error!("no thread can be made to connect: {error}");
-            }
-        }
+    /// The thread that was asked for could not be made.
+    pub(super) fn count_unmade(&self) {
+        self.lock().threads -= 1;
+    }
+
+    /// Whether a thread is missing for what waits, after one could not be made.
+    pub(super) fn look_again(&self) -> Hands {
+        self.lock().hands()
     }
 
     /// A job has taken longer than anybody waits for: its thread does not count until it is back, and another may take up
@@ -87,7 +83,8 @@ impl Connectors {
         self.lock().stuck -= 1;
     }
 
-    fn run(&self) {
+    /// What a thread does that [`submit`](Self::submit) or another of these asked for.
+    pub(super) fn run(&self) {
         while let Some(jobs) = self.next() {
             jobs.work();
         }

@@ -2,6 +2,7 @@
 //! validates, resolves, closes or calls back, so a pool whose server hangs delays nobody else's deadlines. It also makes
 //! connector threads, which a release must not.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -22,13 +23,18 @@ pub(super) struct Process {
     state: Mutex<State>,
     changed: Condvar,
     clock: Clock,
+    make: Make,
 }
+
+/// Makes a thread of this name.
+type Make = fn(&'static str, Box<dyn FnOnce() + Send>) -> io::Result<()>;
 
 #[derive(Default)]
 struct State {
     pools: Vec<Entry>,
     /// Connector threads that are to be made.
     wanted: usize,
+    making: Making,
     thread: ThreadIs,
     next_name: u64,
 }
@@ -38,6 +44,15 @@ enum ThreadIs {
     #[default]
     Gone,
     Running,
+}
+
+/// Whether connector threads can be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Making {
+    #[default]
+    Works,
+    /// The last one could not, and it is tried again then.
+    Fails { again: Nanos },
 }
 
 struct Entry {
@@ -56,12 +71,17 @@ impl Process {
     pub(super) fn current() -> Option<&'static Self> {
         static OF: [OnceLock<Process>; MOST_FORKS] = [const { OnceLock::new() }; MOST_FORKS];
         let of = OF.get(sys::forks() as usize)?;
-        Some(of.get_or_init(|| Self {
+        Some(of.get_or_init(|| Self::new(Clock::showing(sys::monotonic_nanos), make_thread)))
+    }
+
+    fn new(clock: Clock, make: Make) -> Self {
+        Self {
             connectors: Connectors::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
-            clock: Clock::showing(sys::monotonic_nanos),
-        }))
+            clock,
+            make,
+        }
     }
 
     /// Begins to watch over a pool, which has nothing due yet.
@@ -123,8 +143,8 @@ impl Process {
         if state.thread == ThreadIs::Running {
             return;
         }
-        match thread::Builder::new().name("socketpool-deadlines".into()).spawn(|| self.run()) {
-            Ok(_) => state.thread = ThreadIs::Running,
+        match (self.make)("socketpool-deadlines", Box::new(|| self.run())) {
+            Ok(()) => state.thread = ThreadIs::Running,
             // The next call tries again.
             Err(error) => log::error!("no thread can be made for deadlines: {error}"),
         }
@@ -136,8 +156,8 @@ impl Process {
             if state.wanted > 0 {
                 state.wanted -= 1;
                 drop(state);
-                self.connectors.spawn();
-                state = self.lock();
+                let made = (self.make)("socketpool-connect", Box::new(|| self.connectors.run()));
+                state = self.settle_making(made);
                 continue;
             }
             if state.pools.is_empty() {
@@ -145,6 +165,14 @@ impl Process {
                 return;
             }
             let now = self.clock.now();
+            if state.making_again() <= now {
+                state.making = Making::Fails { again: Nanos::MAX };
+                drop(state);
+                let hands = self.connectors.look_again();
+                state = self.lock();
+                state.wanted += usize::from(hands == Hands::OneMore);
+                continue;
+            }
             if let Some(entry) = state.pools.iter_mut().find(|entry| entry.due <= now) {
                 // Whatever comes up while it ticks is told here and then counts.
                 entry.due = Nanos::MAX;
@@ -167,6 +195,33 @@ impl Process {
         }
     }
 
+    /// What waits for a thread that could not be made would wait until somebody asks for another: so it is tried again
+    /// for as long as something waits.
+    fn settle_making(&self, made: io::Result<()>) -> MutexGuard<'_, State> {
+        let now = self.clock.now();
+        if made.is_err() {
+            self.connectors.count_unmade();
+        }
+        let mut state = self.lock();
+        match (made, state.making) {
+            (Ok(()), Making::Works) => {}
+            (Ok(()), Making::Fails { .. }) => {
+                state.making = Making::Works;
+                // Others may be missing that could not be made before it.
+                if self.connectors.look_again() == Hands::OneMore {
+                    state.wanted += 1;
+                }
+            }
+            (Err(error), before) => {
+                state.making = Making::Fails { again: now + PAUSE };
+                if before == Making::Works {
+                    log::error!("no thread can be made to connect, it is tried again: {error}");
+                }
+            }
+        }
+        state
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,11 +229,79 @@ impl Process {
 
 impl State {
     fn earliest(&self) -> Nanos {
-        self.pools.iter().map(|entry| entry.due).min().unwrap_or(Nanos::MAX)
+        let due = self.pools.iter().map(|entry| entry.due).min().unwrap_or(Nanos::MAX);
+        due.min(self.making_again())
     }
+
+    const fn making_again(&self) -> Nanos {
+        match self.making {
+            Making::Works => Nanos::MAX,
+            Making::Fails { again } => again,
+        }
+    }
+}
+
+fn make_thread(name: &'static str, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(body).map(drop)
 }
 
 /// How deep forks of forks may use pools.
 const MOST_FORKS: usize = 256;
 /// A wait of this length more or less costs nothing, and no clock arithmetic can overflow.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Before a thread is tried again that could not be made.
+const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// So many threads to connect cannot be made yet.
+    static LACKING: AtomicU32 = AtomicU32::new(0);
+
+    fn make_after_some(name: &'static str, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        let fewer = |lacking: u32| lacking.checked_sub(1);
+        let is_connector = name == "socketpool-connect";
+        if is_connector && LACKING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        make_thread(name, body)
+    }
+
+    struct Idle;
+
+    impl Ticks for Idle {
+        fn tick(self: Arc<Self>) -> Nanos {
+            Nanos::MAX
+        }
+    }
+
+    struct Told(Sender<u32>, u32);
+
+    impl Jobs for Told {
+        fn work(self: Arc<Self>) {
+            self.0.send(self.1).expect("the test waits");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_thread_that_cannot_be_made_waits_until_one_can() {
+        let process = Process::new(Clock::showing(sys::monotonic_nanos), make_after_some);
+        let process: &'static Process = Box::leak(Box::new(process));
+        let pool: Arc<dyn Ticks> = Arc::new(Idle);
+        let name = process.enter(Arc::downgrade(&pool));
+        LACKING.store(4, Ordering::SeqCst);
+        let (sender, told) = channel();
+        for number in [1, 2] {
+            process.submit(Arc::new(Told(sender.clone(), number)));
+        }
+        let mut numbers = [told.recv(), told.recv()].map(|number| number.expect("it is done"));
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2]);
+        assert_eq!(LACKING.load(Ordering::SeqCst), 0, "nobody asked again");
+        process.leave(name);
+    }
+}

@@ -1,7 +1,6 @@
 //! What stands behind a pool's lock: the core, the connections that it only knows by name, and what is to be done when
 //! the lock has been let go. Calls nothing of the application.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
@@ -11,6 +10,7 @@ use super::backend::{Backend, WorksIn, tell};
 use super::error::{ConnectError, ConnectPhase, ErrorKind};
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
+use super::queue::{Job, Queue};
 use super::shared::{Drive, Shared, Stack};
 use super::slots::{Parked, Place};
 use super::stats::{ErrorCounts, PoolStats, WaitTimes};
@@ -34,9 +34,7 @@ pub(super) struct Inner<B: Backend> {
     pub(super) returning: Vec<(Place, B::Connection)>,
     /// By waiter: who is to be woken.
     pub(super) wakes: Vec<Wake<B>>,
-    pub(super) jobs: VecDeque<Job>,
-    /// How many connector threads are at work for this pool, those that are stuck not counted.
-    pub(super) at_work: u32,
+    pub(super) queue: Queue,
     pub(super) enlisted: Enlisted,
     /// When the deadline thread will call `tick`, at the latest.
     pub(super) armed: Nanos,
@@ -64,7 +62,7 @@ pub(super) struct Record<C> {
     pub(super) connection: Option<C>,
     /// Where the lease was taken.
     pub(super) taken_at: Option<&'static Location<'static>>,
-    /// What is being done, if its slot is connecting or validating.
+    /// What is being done, if its slot is connecting, validating or closing.
     pub(super) task: Task,
     pub(super) work: WorkIs,
     pub(super) recorded: ConnectionStats,
@@ -74,6 +72,7 @@ pub(super) struct Record<C> {
 pub(super) enum Task {
     Connect,
     Validate,
+    Close(CloseReason),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,16 +112,6 @@ pub(super) struct Over {
     pub(super) not_working: u32,
 }
 
-pub(super) enum Job {
-    Connect(SlotId),
-    Validate(SlotId),
-    Close(SlotId, CloseReason),
-    /// Call back for a waiter.
-    Call(WaiterId),
-    /// Log that a lease lasts too long.
-    Tell(SlotId),
-}
-
 /// A connection on its way out of the pool or back.
 pub(super) struct Lent<C> {
     pub(super) slot: SlotId,
@@ -153,8 +142,7 @@ impl<B: Backend> Inner<B> {
             rights: rights.into_iter().map(Some).collect(),
             lending: Lending::ByCore,
             wakes: Vec::new(),
-            jobs: VecDeque::with_capacity(JOBS + min_size),
-            at_work: 0,
+            queue: Queue::new(JOBS + min_size),
             enlisted: Enlisted::No,
             armed: Nanos::MAX,
             last_error: None,
@@ -337,24 +325,25 @@ impl<B: Backend> Inner<B> {
     }
 
     pub(super) fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
+        !self.queue.is_empty()
     }
 
-    pub(super) fn next_job(&mut self) -> Option<Job> {
-        let job = self.jobs.pop_front()?;
-        if let Job::Connect(slot) | Job::Validate(slot) = job {
+    pub(super) fn next_job(&mut self, now: Nanos) -> Option<Job> {
+        let job = self.queue.pop()?;
+        if let Job::Connect(slot) | Job::Validate(slot) | Job::Close(slot, _) = job {
             self.record(slot).work = WorkIs::Running;
-            self.core.begun(slot);
+            self.core.begun(slot, now);
         }
         Some(job)
     }
 
-    /// A connect or a validation is back.
+    /// A connect, a validation or a close is back.
     pub(super) fn end_work(&mut self, slot: SlotId) {
-        let was = std::mem::replace(&mut self.record(slot).work, WorkIs::NotBegun);
+        let record = self.record(slot);
+        let (was, job) = (std::mem::replace(&mut record.work, WorkIs::NotBegun), record.task.of(slot));
         if let (WorkIs::Stuck, Drive::Threads(process, _)) = (was, self.means.driver) {
             // Its thread counts again, until it has come to the end of its job.
-            self.at_work += 1;
+            self.queue.begin(job);
             process.connectors.count_freed();
         }
     }
@@ -368,15 +357,19 @@ impl<B: Backend> Inner<B> {
                     record.task = Task::Connect;
                     record.recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
                     self.core.queued(slot);
-                    self.jobs.push_back(Job::Connect(slot));
+                    self.queue.push(Job::Connect(slot));
                 }
                 Command::Validate(slot) => {
                     self.record(slot).task = Task::Validate;
                     self.core.queued(slot);
-                    self.jobs.push_back(Job::Validate(slot));
+                    self.queue.push(Job::Validate(slot));
                 }
-                Command::Close(slot, reason) => self.jobs.push_back(Job::Close(slot, reason)),
-                Command::Overdue(slot) => self.jobs.push_back(Job::Tell(slot)),
+                Command::Close(slot, reason) => {
+                    self.record(slot).task = Task::Close(reason);
+                    self.core.queued(slot);
+                    self.queue.push(Job::Close(slot, reason));
+                }
+                Command::Overdue(slot) => self.queue.push(Job::Tell(slot)),
                 Command::Late(slot) => self.give_up(slot, woken),
                 Command::Drained => woken.settled = true,
                 Command::Warmed(_, failed) => {
@@ -394,7 +387,7 @@ impl<B: Backend> Inner<B> {
                 Command::Grant(waiter, _) | Command::Fail(waiter) => {
                     let wake = self.wake(waiter);
                     if matches!(wake, Wake::Callback(_)) {
-                        self.jobs.push_back(Job::Call(waiter));
+                        self.queue.push(Job::Call(waiter));
                     } else if woken.push(std::mem::replace(wake, Wake::Nobody)) == Room::Full {
                         return true;
                     }
@@ -412,31 +405,34 @@ impl<B: Backend> Inner<B> {
         }
     }
 
-    /// A connect or validation has taken so long that nobody waits for it: others may have its thread's place.
+    /// A connect, validation or close has taken so long that nobody waits for it: others may have its thread's place.
     pub(super) fn give_up(&mut self, slot: SlotId, woken: &mut Woken<B>) {
         let record = self.record(slot);
         let (task, work) = (record.task, record.work);
-        self.errors.count(ErrorKind::Timeout);
+        let waited_in = if matches!(task, Task::Close(_)) { Phase::Closing } else { Phase::Overdue };
+        if waited_in == Phase::Overdue {
+            self.errors.count(ErrorKind::Timeout);
+        }
         if let (Task::Connect, Some(limit)) = (task, self.means.limits.connect) {
             let error = ConnectError::timed_out(ConnectPhase::Connect, limit);
             woken.dropped.extend(self.last_error.replace(error));
         }
         // It may have come back before this was fetched, and something else be at work at its place.
-        let is_gone = self.core.phase(slot) != Some(Phase::Overdue);
+        let is_gone = self.core.phase(slot) != Some(waited_in);
         if is_gone || work != WorkIs::Running || self.means.works_in == WorksIn::Executor {
             return;
         }
         if let Drive::Threads(process, _) = self.means.driver {
             let record = self.record(slot);
             record.work = WorkIs::Stuck;
-            self.at_work -= 1;
+            self.queue.end(task.of(slot));
             process.count_stuck();
         }
     }
 
     /// Whether the pool has to be put in line for connector threads.
     pub(super) fn enlist(&mut self) -> bool {
-        let wanted = self.enlisted == Enlisted::No && !self.jobs.is_empty() && self.at_work < MOST_AT_WORK;
+        let wanted = self.enlisted == Enlisted::No && self.queue.wants_hands();
         if wanted {
             self.enlisted = Enlisted::Yes;
         }
@@ -450,6 +446,17 @@ impl<B: Backend> Inner<B> {
             self.armed = due;
             due
         })
+    }
+}
+
+impl Task {
+    /// As it stands in the queue.
+    const fn of(self, slot: SlotId) -> Job {
+        match self {
+            Self::Connect => Job::Connect(slot),
+            Self::Validate => Job::Validate(slot),
+            Self::Close(reason) => Job::Close(slot, reason),
+        }
     }
 }
 
@@ -509,9 +516,7 @@ fn micros(micros: Option<u64>) -> Duration {
 
 /// Idle ones that are handed over at one time. More stay with the core, until these are lent.
 const MOST_APART: u32 = 64;
-/// Jobs that find room without allocating.
+/// Jobs of each kind that find room without allocating.
 const JOBS: usize = 64;
-/// Connector threads that one pool keeps busy, so that two whose servers hang do not keep all.
-const MOST_AT_WORK: u32 = 4;
 /// Those who are woken for one visit to the lock; more take another visit, which models see with few who wait.
 const WOKEN_AT_ONCE: usize = if cfg!(all(test, loom)) { 1 } else { 4 };

@@ -17,6 +17,7 @@ mod manager;
 mod models;
 mod pool;
 mod presets;
+mod queue;
 mod retry;
 mod retrying;
 mod set;

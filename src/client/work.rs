@@ -6,15 +6,17 @@ use std::sync::Arc;
 use super::backend::{Backend, Connected, tell};
 use super::connectors::Jobs;
 use super::error::{ConnectError, ConnectPhase};
-use super::inner::{Enlisted, Job, Wake};
+use super::inner::{Enlisted, Wake};
+use super::queue::Job;
 use super::shared::{Drive, Shared};
-use crate::lease::{ConnectFailed, Phase, SlotId};
+use crate::lease::{Phase, SlotId};
 
 impl<B: Backend> Shared<B> {
     /// Does all jobs there are in this thread.
     pub(super) fn do_jobs(self: &Arc<Self>) {
         loop {
-            let Some(job) = self.lock().next_job() else { return };
+            let now = self.now();
+            let Some(job) = self.lock().next_job(now) else { return };
             self.carry_out(job);
         }
     }
@@ -45,6 +47,7 @@ impl<B: Backend> Shared<B> {
                 let pool = Arc::clone(self);
                 let done = move || {
                     let mut inner = pool.visit();
+                    inner.end_work(slot);
                     let _ = inner.core.closed(slot, pool.now());
                     pool.leave(inner);
                 };
@@ -102,7 +105,7 @@ impl<B: Backend> Shared<B> {
             }
             Err(error) => {
                 inner.count_error(slot, error.kind());
-                let known = inner.core.connected(slot, Err(ConnectFailed::Error), now);
+                let known = inner.core.connected(slot, Err(()), now);
                 debug_assert!(known.is_ok(), "{slot:?} was not being connected");
                 inner.last_error.replace(error)
             }
@@ -139,12 +142,13 @@ impl<B: Backend> Shared<B> {
 
 impl<B: Backend> Jobs for Shared<B> {
     fn work(self: Arc<Self>) {
+        let now = self.now();
         let (job, more) = {
             let mut inner = self.lock();
             inner.enlisted = Enlisted::No;
-            let job = inner.next_job();
-            if job.is_some() {
-                inner.at_work += 1;
+            let job = inner.next_job(now);
+            if let Some(job) = job {
+                inner.queue.begin(job);
             }
             (job, inner.enlist())
         };
@@ -155,7 +159,7 @@ impl<B: Backend> Jobs for Shared<B> {
         // A log, or an error that cannot be shown, may panic as well: the thread works for other pools too.
         tell("a connector thread", catch_unwind(AssertUnwindSafe(|| self.carry_out(job))));
         let mut inner = self.lock();
-        inner.at_work -= 1;
+        inner.queue.end(job);
         let more = inner.enlist();
         drop(inner);
         if let (Drive::Threads(process, _), true) = (self.driver(), more) {

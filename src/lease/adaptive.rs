@@ -1,5 +1,5 @@
-//! A limit that follows the load: up when leases are waited for, down when most resources are idle. One pure step for
-//! each interval; does not know whose limit it is.
+//! A limit that follows the load: up when leases are waited for, down when most resources are idle. What it was at first
+//! is no bound: the minimum is. One pure step for each interval; does not know whose limit it is.
 
 use super::terms::Span;
 

@@ -25,7 +25,10 @@ impl Core {
         assert_eq!(self.keys.iter().map(|key| key.live).sum::<u32>(), self.slots.live(), "slots of all keys");
         let starving = self.keys.iter().filter(|key| key.room == Room::Starving).count();
         assert_eq!(starving as u32, self.starving, "starving keys");
+        let short = self.keys.iter().filter(|key| key.minimum_room == Room::Starving).count();
+        assert_eq!(short as u32, self.short, "keys whose minimum waits for room");
         assert_eq!(self.count(|_, errand| errand == Errand::Room), self.room_coming, "closed to make room");
+        assert_eq!(self.keys.iter().map(|key| key.closing).sum::<u32>(), self.closing, "closing of all keys");
         assert_eq!(self.unrest, self.starving + u32::from(self.drain != DrainState::Active), "unrest");
         if self.drain == DrainState::Drained {
             assert_eq!(self.slots.live(), 0, "nothing is left when drained");

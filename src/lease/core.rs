@@ -8,7 +8,7 @@ use super::ids::{KeyId, SlotId, WaiterId};
 use super::key::Key;
 use super::line::{Failure, Place, Standing, Waiters, Want};
 use super::protocol::{
-    Acquired, Cancelled, Claim, CloseReason, Command, ConnectFailed, Gauges, Patience, Refusal, Return, Stale,
+    Acquired, Cancelled, Claim, CloseReason, Command, Gauges, Patience, Refusal, Return, Stale,
 };
 use super::provide::{Placed, lend};
 use super::slots::{NONE, Phase, Slots, Work};
@@ -35,8 +35,12 @@ pub(crate) struct Core {
     pub(super) max_total: u32,
     /// How many keys are [`Starving`](super::key::Room::Starving).
     pub(super) starving: u32,
-    /// How many resources are being closed to make room.
+    /// How many keys have less than their minimum because there is no room.
+    pub(super) short: u32,
+    /// How many resources are being closed to make room in the whole core.
     pub(super) room_coming: u32,
+    /// How many are being closed under all keys, overdue ones included.
+    pub(super) closing: u32,
     pub(super) drain: DrainState,
     /// What keeps resources from simply becoming idle under any key: how many starve, and a drain.
     pub(super) unrest: u32,
@@ -57,7 +61,9 @@ impl Core {
             key_timers: Timers::new(),
             max_total: max_total.unwrap_or(u32::MAX),
             starving: 0,
+            short: 0,
             room_coming: 0,
+            closing: 0,
             drain: DrainState::Active,
             unrest: 0,
             drain_deadline: Nanos::MAX,
@@ -160,8 +166,7 @@ impl Core {
             }
             Standing::Granted(slot) => {
                 self.waiters.give_back(id.index);
-                // Nobody has had it, so there is nothing to say against it.
-                let _ = self.release(slot, Return::Keep, now);
+                self.take_back_unused(slot.index, now);
                 Cancelled::PassedOn(slot)
             }
             Standing::Failed(_) | Standing::Gone => {
@@ -193,21 +198,14 @@ impl Core {
 
     /// What came of [`Command::Connect`]. A resource that comes too late is closed: it must be kept for
     /// [`Command::Close`].
-    pub(crate) fn connected(
-        &mut self,
-        id: SlotId,
-        result: Result<(), ConnectFailed>,
-        now: Nanos,
-    ) -> Result<(), Stale> {
+    pub(crate) fn connected(&mut self, id: SlotId, result: Result<(), ()>, now: Nanos) -> Result<(), Stale> {
         match (self.slots.phase(id), result) {
             (Some(Phase::Connecting), Ok(())) => self.connect_succeeded(id.index, now),
-            (Some(Phase::Connecting), Err(why)) => {
-                let key = self.connect_failed(id.index, why, now);
-                self.vacate(id.index, now);
-                self.provide(key, now);
-                self.restore_minimum(key, now);
+            (Some(Phase::Connecting), Err(())) => {
+                let key = self.connect_failed(id.index, now);
+                self.vacate(id.index, key, now);
             }
-            (Some(Phase::Overdue), Ok(())) => self.close_late(id.index),
+            (Some(Phase::Overdue), Ok(())) => self.begin_close(id.index, CloseReason::Late, now),
             (Some(Phase::Overdue), Err(_)) => self.end_closing(id.index, now),
             _ => return Err(Stale),
         }
@@ -217,17 +215,21 @@ impl Core {
     /// What was commanded for a slot has to wait for somebody who does it. If it is too late before that one
     /// [begins](Self::begun), this is not counted against the other side.
     pub(crate) fn queued(&mut self, id: SlotId) {
-        self.set_work(id, Work::Queued);
+        if matches!(self.slots.phase(id), Some(Phase::Connecting | Phase::Validating | Phase::Closing)) {
+            self.slots[id.index].work = Work::Queued;
+        }
     }
 
     /// What was commanded for a slot goes on now.
-    pub(crate) fn begun(&mut self, id: SlotId) {
-        self.set_work(id, Work::Begun);
-    }
-
-    fn set_work(&mut self, id: SlotId, work: Work) {
-        if matches!(self.slots.phase(id), Some(Phase::Connecting | Phase::Validating)) {
-            self.slots[id.index].work = work;
+    pub(crate) fn begun(&mut self, id: SlotId, now: Nanos) {
+        let phase = self.slots.phase(id);
+        if matches!(phase, Some(Phase::Connecting | Phase::Validating | Phase::Closing)) {
+            let slot = &mut self.slots[id.index];
+            slot.work = Work::Begun;
+            if phase == Some(Phase::Closing) {
+                // Nobody waits for a close as such, so it has its time from here on, however long it stood in line.
+                slot.since = now;
+            }
         }
     }
 
@@ -238,12 +240,11 @@ impl Core {
             (Some(Phase::Validating), Err(())) => {
                 self.end_validation(id.index, Err(()));
                 let key = self.slots[id.index].key;
-                self.keys[key as usize].counts.validate_errors += 1;
                 self.close(id.index, CloseReason::Invalid, now);
                 self.provide(key, now);
                 self.go_on_checking(key, now);
             }
-            (Some(Phase::Overdue), _) => self.close_late(id.index),
+            (Some(Phase::Overdue), _) => self.begin_close(id.index, CloseReason::Late, now),
             _ => return Err(Stale),
         }
         Ok(())
@@ -453,6 +454,18 @@ impl Core {
         Ok(())
     }
 
+    /// A grant that nobody took. Nobody has used it, so it is as old and as well known to work as before.
+    fn take_back_unused(&mut self, index: u32, now: Nanos) {
+        let slot = &mut self.slots[index];
+        slot.since = slot.since_before;
+        let (of, since, ends) = (slot.key, slot.since, slot.ends);
+        let idle_timeout = self.keys[of as usize].terms.idle_timeout;
+        self.slot_timers.arm(index, idle_timeout.after(since).min(ends));
+        self.place(index, now);
+        self.provide(of, now);
+        self.restore_minimum(of, now);
+    }
+
     fn connect_succeeded(&mut self, index: u32, now: Nanos) {
         let jitter = self.random.unit();
         let slot = &mut self.slots[index];
@@ -478,16 +491,12 @@ impl Core {
         }
     }
 
-    /// Counts the failure and tells the breaker; the slot is still there.
-    pub(super) fn connect_failed(&mut self, index: u32, why: ConnectFailed, now: Nanos) -> u32 {
+    /// Tells the breaker of the failure; the slot is still there.
+    pub(super) fn connect_failed(&mut self, index: u32, now: Nanos) -> u32 {
         let slot = &mut self.slots[index];
         let at = slot.key;
         let key = &mut self.keys[at as usize];
         key.connecting -= 1;
-        match why {
-            ConnectFailed::Error => key.counts.connect_errors += 1,
-            ConnectFailed::TimedOut => key.counts.connect_timeouts += 1,
-        }
         match (slot.attempt.take(), slot.work) {
             (Some(attempt), Work::Begun) => {
                 key.breaker.failed(attempt, now);

@@ -19,9 +19,6 @@ pub(crate) struct Counts {
     pub(crate) timeouts: u64,
     /// Calls and waiters that got nothing for another reason.
     pub(crate) refused: u64,
-    pub(crate) connect_errors: u64,
-    pub(crate) connect_timeouts: u64,
-    pub(crate) validate_errors: u64,
     /// What all grants together have waited.
     pub(crate) waited_ns: u64,
 }

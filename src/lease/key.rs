@@ -13,6 +13,8 @@ pub(super) struct Key {
     pub(super) generation: u32,
     pub(super) terms: Terms,
     pub(super) idle: IdleStack,
+    /// Nothing idle but the newest is fresh after this.
+    pub(super) fresh_below: Nanos,
     /// Those who take anything.
     pub(super) any: Line,
     /// Those who want a new connection.
@@ -36,6 +38,8 @@ pub(super) struct Key {
     pub(super) failing_since: Option<Nanos>,
     /// Whether it wants to connect and the pool as a whole is full.
     pub(super) room: Room,
+    /// The same for its minimum, for which nobody waits.
+    pub(super) minimum_room: Room,
     pub(super) adaptive: Adaptive,
 }
 
@@ -43,7 +47,7 @@ pub(super) struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
     Enough,
-    /// Somebody waits under a key that has not reached its limit, but the pool has reached the one for all keys.
+    /// The key has not reached its limit, but the pool has reached the one for all keys.
     Starving,
 }
 
@@ -107,6 +111,7 @@ impl Key {
         Self {
             generation,
             idle: IdleStack::default(),
+            fresh_below: Nanos::ZERO,
             any: Line::default(),
             new: Line::default(),
             waiting: 0,
@@ -122,6 +127,7 @@ impl Key {
             times,
             failing_since: None,
             room: Room::Enough,
+            minimum_room: Room::Enough,
             adaptive: Adaptive::new(),
             terms,
         }

@@ -29,12 +29,13 @@
 //! | Idle | a waiter, and that span is over; a round of checks | Validating | `Validate` |
 //! | Validating | `validated(Ok)` | placed | |
 //! | Validating | `validated(Err)` | Closing | `Close(Invalid)` |
-//! | InUse | `release(Keep)` | placed | |
+//! | InUse | `release(Keep)`, a grant that nobody took | placed | |
 //! | InUse | `release(Discard)`, `acquire_again` | Closing | `Close(Discarded)` |
 //! | Idle | `idle_timeout`, lifetime, `resize`, room for others, drain | Closing | `Close(why)` |
-//! | placed | a waiter whom it suits | InUse | `Grant` |
+//! | placed | a waiter whom it suits, if it is known to work | InUse | `Grant` |
 //! | placed | lifetime or uses over, too many, room for others, drain | Closing | `Close(why)` |
 //! | placed | else | Idle | |
+//! | Closing | not back within `connect_timeout` of its begin | Closing | `Late` |
 //! | Closing | `closed` | gone | |
 //!
 //! # Who waits
@@ -42,19 +43,21 @@
 //! Under each key there is one order: that of arrival. A resource that is placed goes to the first in line it
 //! suits: a new one to whoever came first, a used one to the first who takes [`Want::Any`]. Newcomers never pass those who
 //! stand in line, also if something is idle at that moment. Who was given something that did not work stands before
-//! all others. Nobody's connect is his own: whatever comes first serves the first in line.
+//! all others. Nobody's connect is his own: whatever comes first serves the first in line. Of what was granted to somebody
+//! who gave up before he looked nothing has been learnt: it is as long idle as before, and validated when that is due.
 //!
 //! A connect begins for every waiter for whom none is on its way, as far as the limits allow and the [breaker]
 //! lets it. One that fails costs nobody his place: the next is made after a pause, and only an open breaker or his own
 //! deadline ends a waiter's wait. At its deadline he is told whether all were in use ([`Failure::Timeout`]) or there was
-//! room and connects failed ([`Failure::Connect`]). An open breaker refuses only those for whom a connect would have to
+//! room, under his key and in the whole core, and connects failed ([`Failure::Connect`]). An open breaker refuses only those for whom a connect would have to
 //! be made: who waits for one that is in use, because there may be no more, goes on waiting.
 //!
 //! # Several keys
 //!
 //! `max_total` bounds all keys together. A key that wants to connect when it is reached has the longest idle resource of
 //! another key closed, if that one has more than its minimum. When nothing is idle it starves: what is given back
-//! serves its own key, unless the first in line of a starving key has waited 50 ms longer.
+//! serves its own key, unless the first in line of a starving key has waited 50 ms longer. A minimum for which there is no
+//! room closes nothing of others: it is made up as soon as nobody who waits needs the room.
 //!
 //! # What is true after every call
 //!
@@ -95,8 +98,6 @@ pub(crate) use line::{Failure, Want};
 pub use pairs::LeasePairs;
 #[cfg(test)]
 pub(crate) use protocol::Cancelled;
-pub(crate) use protocol::{
-    Acquired, Claim, CloseReason, Command, ConnectFailed, Known, Patience, Refusal, Return,
-};
+pub(crate) use protocol::{Acquired, Claim, CloseReason, Command, Known, Patience, Refusal, Return};
 pub(crate) use slots::Phase;
 pub(crate) use terms::{Span, Terms};

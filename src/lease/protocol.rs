@@ -17,8 +17,8 @@ pub(crate) enum Command {
     Grant(WaiterId, SlotId),
     /// Wake who waits, he gets nothing: [`Core::outcome`](super::Core::outcome).
     Fail(WaiterId),
-    /// The connect or validation has not come back in time: nobody expects anything of it any more, but it is still to be
-    /// reported.
+    /// The connect, validation or close has not come back in time: nobody expects anything of it any more, but it is still
+    /// to be reported.
     Late(SlotId),
     /// The lease has lasted longer than it should. Told once.
     Overdue(SlotId),
@@ -92,13 +92,6 @@ pub(crate) enum Patience {
 pub(crate) enum Return {
     Keep,
     Discard,
-}
-
-/// How a connect failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectFailed {
-    Error,
-    TimedOut,
 }
 
 /// What became of one who gave up.

@@ -71,8 +71,12 @@ impl Core {
             Some(CloseReason::Surplus)
         } else if matches!(self.drain, DrainState::Forcing | DrainState::Drained) {
             Some(CloseReason::Closing)
-        } else if self.is_wanted_elsewhere(of, waiter) || (slot.uses > 0 && self.stands_in_the_way(of)) {
-            Some(CloseReason::Room)
+        } else if self.is_wanted_elsewhere(of, waiter) {
+            self.close_for_room(index, now);
+            return Placed::Closing;
+        } else if slot.uses > 0 && self.stands_in_the_way(of) {
+            self.close_in_the_way(index, now);
+            return Placed::Closing;
         } else {
             None
         };
@@ -80,7 +84,7 @@ impl Core {
             self.close(index, reason, now);
             return Placed::Closing;
         }
-        if waiter != NONE {
+        if waiter != NONE && self.is_fit(index, now) {
             self.grant(waiter, index, now);
             return Placed::Kept;
         }
@@ -92,6 +96,7 @@ impl Core {
         let near = key.errands.round.as_ref().map_or(NONE, |round| round.cursor.slot);
         let slot = &mut self.slots[index];
         slot.fresh_until = key.terms.validate_after.after(slot.known_to_work()).min(slot.ends);
+        key.fresh_below = key.fresh_below.max(slot.fresh_until);
         if key.idle.newest == NONE || self.slots[key.idle.newest].since <= since {
             self.slots.push(&mut key.idle, index);
         } else {
@@ -100,7 +105,15 @@ impl Core {
         Placed::Kept
     }
 
-    /// Begins connects up to the key's minimum.
+    /// Whether what has come free may be handed on as it is: all may that was found to work just now, but not what
+    /// somebody has kept who never looked at it.
+    fn is_fit(&self, index: u32, now: Nanos) -> bool {
+        let slot = &self.slots[index];
+        let known = slot.known_to_work();
+        known >= now || now < self.keys[slot.key as usize].terms.validate_after.after(known)
+    }
+
+    /// Begins connects up to the key's minimum. What there is no room for is made up when there is.
     pub(super) fn restore_minimum(&mut self, index: u32, now: Nanos) {
         if self.drain != DrainState::Active {
             return;
@@ -109,6 +122,26 @@ impl Core {
             && self.slots.live() < self.max_total
             && self.connect(index, Errand::None, now) == Step::Begun
         {}
+        let is_short = self.keys[index as usize].below_minimum() > 0 && self.slots.live() >= self.max_total;
+        let room = if is_short { Room::Starving } else { Room::Enough };
+        let before = std::mem::replace(&mut self.keys[index as usize].minimum_room, room);
+        self.short += u32::from(room == Room::Starving);
+        self.short -= u32::from(before == Room::Starving);
+    }
+
+    /// Begins connects for the minimum of those keys for which there was no room.
+    fn restore_short(&mut self, now: Nanos) {
+        if self.short == 0 {
+            return;
+        }
+        for index in 0..self.keys.len() as u32 {
+            if self.slots.live() >= self.max_total {
+                return;
+            }
+            if self.keys[index as usize].minimum_room == Room::Starving {
+                self.restore_minimum(index, now);
+            }
+        }
     }
 
     /// Begins one connect for somebody who does not wait for it, unless one is on its way.
@@ -202,16 +235,28 @@ impl Core {
         if slot.errand == Errand::Retiring {
             key.retiring -= 1;
         }
-        slot.phase = Phase::Closing;
-        slot.since = now;
         slot.errand = Errand::None;
         key.closing += 1;
-        if reason == CloseReason::Room {
-            slot.errand = Errand::Room;
-            self.room_coming += 1;
+        self.closing += 1;
+        self.begin_close(index, reason, now);
+    }
+
+    /// Has a resource closed so that somebody can connect who cannot because the core is full.
+    fn close_for_room(&mut self, index: u32, now: Nanos) {
+        self.close(index, CloseReason::Room, now);
+        self.slots[index].errand = Errand::Room;
+        self.room_coming += 1;
+    }
+
+    /// Has a used resource closed for one under its own key who wants a new one. If what keeps him from it is the limit
+    /// of the key, this is no room that those can count on who wait for some in the core.
+    fn close_in_the_way(&mut self, index: u32, now: Nanos) {
+        let key = &self.keys[self.slots[index].key as usize];
+        if key.live >= key.terms.max_size {
+            self.close(index, CloseReason::Room, now);
+        } else {
+            self.close_for_room(index, now);
         }
-        self.slot_timers.disarm(index);
-        self.commands.push_back(Command::Close(self.slots.id(index), reason));
     }
 
     /// The close of a resource has been carried out, or there turned out to be nothing to close.
@@ -222,26 +267,32 @@ impl Core {
             self.room_coming -= 1;
         }
         self.keys[key as usize].closing -= 1;
-        self.vacate(index, now);
-        self.provide(key, now);
-        self.restore_minimum(key, now);
+        self.closing -= 1;
+        self.vacate(index, key, now);
     }
 
-    /// What was overdue has come back with a resource that nobody has a use for.
-    pub(super) fn close_late(&mut self, index: u32) {
-        self.slots[index].phase = Phase::Closing;
-        self.commands.push_back(Command::Close(self.slots.id(index), CloseReason::Late));
+    /// Closes what is counted as closing: also what was overdue and has come back, with nobody who has a use for it.
+    pub(super) fn begin_close(&mut self, index: u32, reason: CloseReason, now: Nanos) {
+        let slot = &mut self.slots[index];
+        (slot.phase, slot.since, slot.work) = (Phase::Closing, now, Work::Begun);
+        self.slot_timers.arm(index, self.keys[slot.key as usize].terms.connect_timeout.after(now));
+        self.commands.push_back(Command::Close(self.slots.id(index), reason));
     }
 
-    /// The place of a resource becomes free, and with it room for others.
-    pub(super) fn vacate(&mut self, index: u32, now: Nanos) {
-        let key = &mut self.keys[self.slots[index].key as usize];
+    /// The place of a resource becomes free, and with it room: for those who have waited for it longest, then for its
+    /// own key, at last for what nobody waits for.
+    pub(super) fn vacate(&mut self, index: u32, of: u32, now: Nanos) {
+        let key = &mut self.keys[of as usize];
         key.live -= 1;
         key.counts.destroyed += 1;
         self.slot_timers.disarm(index);
         self.slots.give_back(index);
         self.serve_starving(now);
         self.end_drain();
+        self.provide(of, now);
+        self.restore_minimum(of, now);
+        self.restore_short(now);
+        self.go_on_making_room(now);
     }
 
     /// Takes somebody out of line.
@@ -350,19 +401,37 @@ impl Core {
             if newest == NONE || waiter == NONE {
                 return;
             }
-            let slot = &self.slots[newest];
-            if now >= slot.ends {
+            let is_covered = key.any.len <= key.validating_for_waiters();
+            if now >= self.slots[newest].ends {
                 self.close_idle(newest, CloseReason::Lifetime, now);
-            } else if now < slot.fresh_until {
-                self.take_from_idle(newest);
-                self.grant(waiter, newest, now);
-            } else if key.any.len > key.validating_for_waiters() {
+            } else if let Some(fresh) = self.newest_fresh(index, now) {
+                self.take_from_idle(fresh);
+                self.grant(waiter, fresh, now);
+            } else if is_covered {
+                return;
+            } else {
                 self.take_from_idle(newest);
                 self.begin_validation(newest, Errand::None, now);
-            } else {
-                return;
             }
         }
+    }
+
+    /// The newest idle one that need not be validated. One that was validated lately may have been idle for longer than
+    /// one that must be validated again.
+    fn newest_fresh(&mut self, index: u32, now: Nanos) -> Option<u32> {
+        let key = &mut self.keys[index as usize];
+        let mut slot = key.idle.newest;
+        if slot != NONE && now >= self.slots[slot].fresh_until && now >= key.fresh_below {
+            return None;
+        }
+        while slot != NONE && now >= self.slots[slot].fresh_until {
+            slot = self.slots.get_older(slot);
+        }
+        if slot == NONE {
+            // Those who come next need not look again: what comes back from now on is above, or raises this.
+            key.fresh_below = Nanos::ZERO;
+        }
+        (slot != NONE).then_some(slot)
     }
 
     fn grant(&mut self, waiter: u32, index: u32, now: Nanos) {
@@ -373,6 +442,8 @@ impl Core {
             key.retiring -= 1;
             slot.errand = Errand::None;
         }
+        // Whoever gets it may give up before he has looked.
+        (slot.since_before, slot.checked) = (slot.since, slot.known_to_work());
         let lease = lend(slot, &mut key.counts, index, now);
         if now > asked {
             key.counts.waited_ns += now.as_nanos() - asked.as_nanos();
@@ -430,6 +501,9 @@ impl Core {
 
     /// The starving key whose first in line has waited longest, other than `but`.
     fn longest_starving(&self, but: u32) -> Option<u32> {
+        if self.starving == 0 {
+            return None;
+        }
         let starving = |index: &u32| *index != but && self.keys[*index as usize].room == Room::Starving;
         (0..self.keys.len() as u32).filter(starving).min_by_key(|index| self.head_asked(*index))
     }
@@ -455,30 +529,51 @@ impl Core {
             return;
         }
         if key.has_one_in_the_way() {
-            self.close_idle(key.idle.oldest, CloseReason::Room, now);
+            let oldest = key.idle.oldest;
+            self.take_from_idle(oldest);
+            self.close_in_the_way(oldest, now);
             return;
         }
+        if let Some(victim) = self.longest_idle_elsewhere(index) {
+            self.take_from_idle(victim);
+            self.close_for_room(victim, now);
+        }
+    }
+
+    /// The longest idle resource of another key that has more than its minimum.
+    fn longest_idle_elsewhere(&self, index: u32) -> Option<u32> {
         let spare = |key: &&Key| key.idle.oldest != NONE && key.staying() > key.terms.min_size;
         let others = self.keys.iter().enumerate().filter(|(other, _)| *other != index as usize);
         let oldest = others.map(|(_, key)| key).filter(spare).map(|key| key.idle.oldest);
-        if let Some(victim) = oldest.min_by_key(|slot| self.slots[*slot].since) {
-            self.close_idle(victim, CloseReason::Room, now);
-        }
+        oldest.min_by_key(|slot| self.slots[*slot].since)
+    }
+
+    /// Whether there is a place for a connect, or will be when all that closes has closed, or could be made.
+    pub(super) fn could_have_room(&self, index: u32) -> bool {
+        let key = &self.keys[index as usize];
+        let has_place = self.slots.live() - self.closing < self.max_total;
+        key.staying() < key.terms.max_size && (has_place || self.longest_idle_elsewhere(index).is_some())
     }
 
     /// There is room again: those connect who have waited for it longest.
     fn serve_starving(&mut self, now: Nanos) {
-        if self.starving == 0 {
-            return;
-        }
         while self.starving > 0 && self.slots.live() < self.max_total {
             let Some(index) = self.longest_starving(NONE) else { return };
             // Whether it connects or cannot now, it does not starve any more while there is room.
             self.provide(index, now);
         }
-        // With what has begun a key may have risen above its minimum and have one to spare.
-        if let Some(index) = self.longest_starving(NONE) {
-            self.make_room(index, now);
+    }
+
+    /// With what has begun a key may have risen above its minimum and have one to spare. And who counted on the place
+    /// that others have taken now may have one in the way that only he may close.
+    fn go_on_making_room(&mut self, now: Nanos) {
+        let Some(longest) = self.longest_starving(NONE) else { return };
+        self.make_room(longest, now);
+        for index in 0..self.keys.len() as u32 {
+            let key = &self.keys[index as usize];
+            if key.room == Room::Starving && key.has_one_in_the_way() {
+                self.make_room(index, now);
+            }
         }
     }
 

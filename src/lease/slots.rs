@@ -41,7 +41,7 @@ pub(super) enum Errand {
     Check,
     /// Its lifetime is over, but it stays until its replacement is there.
     Retiring,
-    /// It is closed to make room.
+    /// It is closed to make room for whichever key needs it most.
     Room,
 }
 
@@ -59,6 +59,8 @@ pub(super) struct Slot {
     pub(super) since: Nanos,
     /// When it was last validated. That it was given back says the same of it: see [`Slot::known_to_work`].
     pub(super) checked: Nanos,
+    /// What `since` was when it was granted, for a grant that nobody takes.
+    pub(super) since_before: Nanos,
     /// Until when it is handed out without being validated. Never after `ends`.
     pub(super) fresh_until: Nanos,
     /// The end of its lifetime.
@@ -67,7 +69,7 @@ pub(super) struct Slot {
     pub(super) uses: u64,
     /// Its connect, as long as the breaker has to be told of it.
     pub(super) attempt: Option<Attempt>,
-    /// Whether its connect or validation has begun.
+    /// Whether its connect, validation or close has begun.
     pub(super) work: Work,
     /// Which of its leases was last told as lasting too long: the number that `uses` had.
     pub(super) told: u64,
@@ -293,6 +295,7 @@ impl Slots {
             older: self.free,
             since: Nanos::ZERO,
             checked: Nanos::ZERO,
+            since_before: Nanos::ZERO,
             fresh_until: Nanos::ZERO,
             ends: Nanos::MAX,
             uses: 0,

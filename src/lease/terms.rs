@@ -53,7 +53,7 @@ pub(crate) struct Terms {
     pub(crate) lifetime_jitter: f64,
     /// Leases a resource serves.
     pub(crate) max_uses: u64,
-    /// How long a connect, or a validation, may take.
+    /// How long a connect, a validation or a close may take.
     pub(crate) connect_timeout: Span,
     /// How long after its last use a resource is handed out without being validated.
     pub(crate) validate_after: Span,

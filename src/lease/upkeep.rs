@@ -6,9 +6,9 @@ use super::core::Core;
 use super::ids::KeyId;
 use super::key::{Round, Warming};
 use super::line::Failure;
-use super::protocol::{CloseReason, Command, ConnectFailed};
+use super::protocol::{CloseReason, Command};
 use super::provide::Step;
-use super::slots::{Errand, NONE, Phase};
+use super::slots::{Errand, NONE, Phase, Work};
 use crate::breaker::Ask;
 use crate::clock::Nanos;
 use crate::drain::{DrainEvent, DrainState};
@@ -223,7 +223,8 @@ impl Core {
                 let due = if now >= idle_due { key.terms.idle_timeout.after(now) } else { idle_due };
                 self.slot_timers.arm(index, due.min(slot.ends));
             }
-            Phase::Free | Phase::Closing | Phase::Overdue => {}
+            Phase::Closing => self.close_is_due(index, now),
+            Phase::Free | Phase::Overdue => {}
         }
     }
 
@@ -264,7 +265,7 @@ impl Core {
     }
 
     fn connect_is_overdue(&mut self, index: u32, now: Nanos) {
-        let key = self.connect_failed(index, ConnectFailed::TimedOut, now);
+        let key = self.connect_failed(index, now);
         self.be_overdue(index, now);
         self.provide(key, now);
         self.restore_minimum(key, now);
@@ -273,11 +274,22 @@ impl Core {
     fn validation_is_overdue(&mut self, index: u32, now: Nanos) {
         self.end_validation(index, Err(()));
         let key = self.slots[index].key;
-        self.keys[key as usize].counts.validate_errors += 1;
         self.be_overdue(index, now);
         self.provide(key, now);
         self.restore_minimum(key, now);
         self.go_on_checking(key, now);
+    }
+
+    /// A close that does not come back keeps its place, for what is closed may still be there.
+    fn close_is_due(&mut self, index: u32, now: Nanos) {
+        let slot = &self.slots[index];
+        let span = self.keys[slot.key as usize].terms.connect_timeout;
+        let due = span.after(slot.since);
+        if slot.work == Work::Begun && now >= due {
+            self.commands.push_back(Command::Late(self.slots.id(index)));
+            return;
+        }
+        self.slot_timers.arm(index, if slot.work == Work::Begun { due } else { span.after(now) });
     }
 
     fn be_overdue(&mut self, index: u32, now: Nanos) {
@@ -286,15 +298,16 @@ impl Core {
         slot.phase = Phase::Overdue;
         slot.since = now;
         self.keys[slot.key as usize].closing += 1;
+        self.closing += 1;
         self.commands.push_back(Command::Late(self.slots.id(index)));
     }
 
     fn patience_ends(&mut self, index: u32, now: Nanos) {
         let waiter = self.waiters.at(index);
         let (of, waited_ns) = (waiter.key, now.as_nanos().saturating_sub(waiter.asked.as_nanos()));
+        let connects_fail = self.keys[of as usize].failing_since.is_some() && self.could_have_room(of);
         let key = &mut self.keys[of as usize];
-        let has_room = key.staying() < key.terms.max_size;
-        let failure = if has_room && key.failing_since.is_some() {
+        let failure = if connects_fail {
             key.counts.refused += 1;
             Failure::Connect { waited_ns }
         } else {
@@ -389,6 +402,10 @@ impl Core {
             warming.next = Nanos::new(now.as_nanos().saturating_add(warming.gap_ns));
             begun += 1;
             self.connect(index, Errand::Warm, now);
+        }
+        if self.slots.live() >= self.max_total {
+            // Nobody is told of what others leave no room for: it is made when there is some.
+            self.restore_minimum(index, now);
         }
         self.end_errands(index);
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use socketpool::{BreakerConfig, Health, PoolConfig, PoolError};
+use socketpool::{BreakerConfig, ErrorCounts, Health, Pool, PoolConfig, PoolError, PooledConnection};
 
-use crate::fake::{Call, Does};
+use crate::fake::{Call, Does, PATIENCE, World, until};
 use crate::scene::{Scene, ms, quiet, secs};
 
 /// Pauses are exact.
@@ -196,4 +196,61 @@ fn too_many_in_line_are_refused() {
     drop(second);
     let _third = scene.in_line();
     scene.release(held);
+}
+
+#[test]
+fn closes_that_hang_leave_threads_for_connects() {
+    let world = World::default();
+    // No close is ever found to hang: what is left for connects does not depend on that.
+    let config = PoolConfig { connect_timeout: None, ..patient(8) };
+    let pool = Pool::builder(world.manager()).config(config).build().unwrap();
+    let leases: Vec<_> = (0..4).map(|_| pool.acquire().unwrap()).collect();
+    world.set(Call::Close, Does::Hang);
+    leases.into_iter().for_each(PooledConnection::discard);
+    until("some are being closed", || world.hanging() > 0);
+    let leases: Vec<_> = (0..4).map(|_| pool.acquire().unwrap()).collect();
+    world.set(Call::Close, Does::Work);
+    drop((leases, pool));
+    world.assert_all_closed();
+}
+
+#[test]
+fn closes_that_hang_for_too_long_do_not_keep_others_from_being_closed() {
+    let world = World::default();
+    let config = PoolConfig { connect_timeout: Some(ms(20)), ..patient(16) };
+    let pool = Pool::builder(world.manager()).config(config).build().unwrap();
+    let leases: Vec<_> = (0..12).map(|_| pool.acquire().unwrap()).collect();
+    world.set(Call::Close, Does::Hang);
+    leases.into_iter().for_each(PooledConnection::discard);
+    until("all are being closed", || world.hanging() == 12);
+    let leases: Vec<_> = (0..4).map(|_| pool.acquire().unwrap()).collect();
+    assert_eq!(pool.stats().connection_errors, ErrorCounts::default(), "what ends is no failure");
+    world.set(Call::Close, Does::Work);
+    drop((leases, pool));
+    world.assert_all_closed();
+}
+
+#[test]
+fn what_was_late_and_then_fails_is_counted_once() {
+    let world = World::default();
+    let config = PoolConfig { connect_timeout: Some(ms(20)), breaker: None, ..patient(1) };
+    let pool = Pool::builder(world.manager()).config(config).build().unwrap();
+    world.script([Does::Hang]);
+    let waiter = crate::waiters::ByHand::in_line(pool.acquire_async().into_owned());
+    until("it is late", || pool.stats().connection_errors.timeout == 1);
+    world.set(Call::Connect, Does::Fail);
+    let mut stats = pool.stats();
+    until("it is back, and nothing is tried", || {
+        stats = pool.stats();
+        stats.connections_destroyed > 0 && stats.total_connections == 0
+    });
+    let errors = stats.connection_errors;
+    assert_eq!(errors.timeout + errors.connect, stats.connections_destroyed, "each has failed once");
+    drop((waiter, pool));
+    world.assert_all_closed();
+}
+
+/// With threads, and nobody's time is over.
+fn patient(max_size: u32) -> PoolConfig {
+    PoolConfig { acquire_timeout: Some(PATIENCE), ..quiet(max_size) }
 }

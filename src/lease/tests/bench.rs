@@ -3,8 +3,8 @@
 use crate::breaker::BreakerConfig;
 use crate::clock::Nanos;
 use crate::lease::{
-    Acquired, Claim, Command, ConnectFailed, Core, Failure, KeyId, Patience, Refusal, Return, SlotId, Span,
-    Terms, WaiterId, Want,
+    Acquired, Claim, Command, Core, Failure, KeyId, Patience, Refusal, Return, SlotId, Span, Terms, WaiterId,
+    Want,
 };
 
 pub(super) struct Bench {
@@ -96,7 +96,7 @@ impl Bench {
         self.core.assert_invariants(self.now);
     }
 
-    pub(super) fn connected(&mut self, slot: SlotId, result: Result<(), ConnectFailed>) {
+    pub(super) fn connected(&mut self, slot: SlotId, result: Result<(), ()>) {
         self.core.connected(slot, result, self.now).expect("it was being connected");
         self.core.assert_invariants(self.now);
     }

@@ -6,8 +6,7 @@ use super::bench::{Bench, terms};
 use crate::breaker::{BreakerConfig, BreakerState};
 use crate::clock::Nanos;
 use crate::lease::{
-    Acquired, Claim, CloseReason, Command, ConnectFailed, Failure, Patience, Refusal, Return, Span, Terms,
-    Want,
+    Acquired, Claim, CloseReason, Command, Failure, Patience, Refusal, Return, Span, Terms, Want,
 };
 
 fn ms(millis: u64) -> Span {
@@ -89,7 +88,7 @@ fn room_that_the_first_cannot_use_now_goes_to_the_next() {
     let connecting = bench.expect_connect();
     bench.wait();
     let waiter = bench.under(well).wait();
-    bench.connected(connecting, Err(ConnectFailed::Error));
+    bench.connected(connecting, Err(()));
     let next = bench.expect_connect();
     bench.connected(next, Ok(()));
     assert_eq!(bench.commands(), [Command::Grant(waiter, next)], "nobody else can use the room now");
@@ -122,7 +121,7 @@ fn an_open_breaker_turns_nobody_away_for_whom_something_is_on_its_way() {
     let connecting = bench.expect_connect();
     let third = bench.wait();
     let other = bench.expect_connect();
-    bench.connected(connecting, Err(ConnectFailed::Error));
+    bench.connected(connecting, Err(()));
     let until = bench.now + Duration::from_secs(1);
     assert_eq!(bench.commands(), [Command::Fail(third)], "the last who came");
     assert_eq!(bench.outcome(third), Some(Err(Failure::Unavailable { until })));
@@ -152,8 +151,8 @@ fn the_minimum_is_tried_again_when_its_connect_has_failed() {
     bench.core.warm(bench.key, 2, 0, bench.now);
     let connects = bench.commands();
     let [Command::Connect(one), Command::Connect(other)] = connects[..] else { panic!("{connects:?}") };
-    bench.connected(one, Err(ConnectFailed::Error));
-    bench.connected(other, Err(ConnectFailed::Error));
+    bench.connected(one, Err(()));
+    bench.connected(other, Err(()));
     assert_eq!(bench.commands(), [Command::Warmed(bench.key, 2)]);
     assert_eq!(bench.core.next_deadline(), bench.now + Duration::from_secs(1), "when the breaker lets it");
     bench.pass(1_000);
@@ -215,7 +214,7 @@ fn a_destination_that_is_down_takes_nothing_from_others() {
     let (mut bench, [well, down]) = Bench::of_keys(1, [terms(2), touchy(2)]);
     bench.under(down).wait();
     let connecting = bench.expect_connect();
-    bench.connected(connecting, Err(ConnectFailed::Error));
+    bench.connected(connecting, Err(()));
     bench.commands();
     let slot = bench.under(well).connect_and_lease();
     bench.release(slot, Return::Keep);
@@ -266,4 +265,142 @@ fn an_idle_one_is_closed_for_others_as_soon_as_its_key_has_more_than_its_minimum
     let commands = bench.commands();
     assert!(matches!(commands[0], Command::Connect(_)), "{commands:?}");
     assert_eq!(commands[1..], [Command::Close(leases[1], CloseReason::Room)]);
+}
+
+#[test]
+fn a_grant_that_nobody_took_says_nothing_of_whether_it_works() {
+    let mut bench = Bench::new(terms(1));
+    let slot = bench.connect_and_lease();
+    let (gone, next) = (bench.wait(), bench.wait());
+    bench.release(slot, Return::Keep);
+    assert_eq!(bench.commands(), [Command::Grant(gone, slot)]);
+    bench.pass(500);
+    bench.core.cancel(gone, bench.now);
+    assert_eq!(bench.commands(), [Command::Validate(slot)], "it is known to have worked half a second ago");
+    bench.validated(slot, Ok(()));
+    assert_eq!(bench.commands(), [Command::Grant(next, slot)]);
+    bench.pass(499);
+    bench.core.cancel(next, bench.now);
+    assert_eq!(bench.lease(), slot, "it passed its validation a moment ago");
+}
+
+#[test]
+fn a_grant_that_nobody_took_ends_no_idleness() {
+    let mut bench = Bench::new(terms(1));
+    let slot = bench.connect_and_lease();
+    let gone = bench.wait();
+    bench.release(slot, Return::Keep);
+    bench.commands();
+    bench.pass(350_000);
+    bench.core.cancel(gone, bench.now);
+    bench.pass(1);
+    assert_eq!(bench.commands(), [Command::Close(slot, CloseReason::Idle)]);
+}
+
+#[test]
+fn who_waits_while_other_keys_have_all_places_is_not_told_that_connects_fail() {
+    let (mut bench, [own, other]) = Bench::of_keys(1, [terms(2), terms(2)]);
+    bench.under(own).wait();
+    let failed = bench.expect_connect();
+    bench.connected(failed, Err(()));
+    bench.pass(50);
+    let held = bench.under(other).connect_and_lease();
+    let patience = Patience::Until(bench.now + Duration::from_millis(500));
+    let Ok(Acquired::Wait(late)) = bench.under(own).ask(Want::Any, patience) else { panic!("it is full") };
+    bench.pass(500);
+    assert_eq!(bench.outcome(late), Some(Err(Failure::Timeout { waited_ns: 500_000_000 })));
+    bench.release(held, Return::Keep);
+}
+
+#[test]
+fn who_waits_while_another_key_has_one_to_spare_is_told_that_connects_fail() {
+    let backs_off =
+        BreakerConfig { first_delay: Duration::from_secs(5), jitter: 0.0, ..BreakerConfig::default() };
+    let (mut bench, [own, other]) = Bench::of_keys(1, [Terms { breaker: backs_off, ..terms(2) }, terms(2)]);
+    bench.under(own).wait();
+    let failed = bench.expect_connect();
+    bench.connected(failed, Err(()));
+    let held = bench.under(other).connect_and_lease();
+    bench.release(held, Return::Keep);
+    let patience = Patience::Until(bench.now + Duration::from_millis(500));
+    let Ok(Acquired::Wait(late)) = bench.under(own).ask(Want::Any, patience) else { panic!("it rests") };
+    bench.pass(500);
+    let told = Some(Err(Failure::Connect { waited_ns: 500_000_000 }));
+    assert_eq!(bench.outcome(late), told, "nothing but the failure kept it from a place");
+}
+
+#[test]
+fn nothing_is_validated_for_one_who_can_have_another_at_once() {
+    let mut bench = Bench::new(terms(2));
+    let leases = [(); 2].map(|()| bench.connect_and_lease());
+    for lease in leases {
+        bench.release(lease, Return::Keep);
+        bench.pass(100);
+    }
+    bench.pass(400);
+    bench.core.check(bench.key, bench.now);
+    assert_eq!(bench.commands(), leases.map(Command::Validate));
+    bench.validated(leases[1], Ok(()));
+    bench.pass(300);
+    bench.validated(leases[0], Ok(()));
+    assert_eq!(bench.commands(), [Command::Checked(bench.key, 0)]);
+    bench.pass(200);
+    assert_eq!(bench.lease(), leases[0], "idle for longer and validated later");
+    assert_eq!(bench.commands(), [], "nobody needs the other one");
+}
+
+#[test]
+fn a_minimum_that_there_was_no_room_for_is_made_up_when_there_is() {
+    let (mut bench, [own, other]) = Bench::of_keys(2, [Terms { min_size: 1, ..terms(2) }, terms(2)]);
+    let lost = bench.under(own).connect_and_lease();
+    let held = bench.under(other).connect_and_lease();
+    let waiter = bench.wait();
+    bench.release(lost, Return::Discard);
+    bench.commands();
+    bench.closed(lost);
+    let next = bench.expect_connect();
+    bench.connected(next, Ok(()));
+    assert_eq!(bench.commands(), [Command::Grant(waiter, next)], "those who wait come first");
+    bench.release(held, Return::Discard);
+    bench.commands();
+    bench.closed(held);
+    let kept = bench.expect_connect();
+    bench.connected(kept, Ok(()));
+    assert_eq!(bench.core.gauges(own).expect("it is there").idle, 1);
+}
+
+#[test]
+fn what_could_not_be_warmed_for_want_of_room_is_made_when_there_is() {
+    let (mut bench, [own, other]) = Bench::of_keys(1, [Terms { min_size: 1, ..terms(2) }, terms(2)]);
+    let held = bench.under(other).connect_and_lease();
+    bench.core.warm(own, 1, 0, bench.now);
+    assert_eq!(bench.commands(), [Command::Warmed(own, 0)]);
+    bench.release(held, Return::Discard);
+    bench.commands();
+    bench.closed(held);
+    let kept = bench.expect_connect();
+    bench.connected(kept, Ok(()));
+    assert_eq!(bench.core.gauges(own).expect("it is there").idle, 1);
+}
+
+#[test]
+fn what_a_key_closes_at_its_own_limit_is_no_room_for_others() {
+    let [own, others] = [Terms { min_size: 1, ..terms(1) }, terms(2)];
+    let (mut bench, [own, rich, poor]) = Bench::of_keys(3, [own, others, terms(1)]);
+    let used = bench.under(own).connect_and_lease();
+    let leases = [(); 2].map(|()| bench.under(rich).connect_and_lease());
+    let wants_new = bench.under(own).wait_for_new();
+    let starves = bench.under(poor).wait();
+    bench.release(used, Return::Keep);
+    assert_eq!(bench.commands(), [Command::Close(used, CloseReason::Room)], "for who wants a new one");
+    bench.release(leases[0], Return::Keep);
+    assert_eq!(bench.commands(), [Command::Close(leases[0], CloseReason::Room)], "for who starves");
+    bench.closed(used);
+    let first = bench.expect_connect();
+    bench.closed(leases[0]);
+    let second = bench.expect_connect();
+    bench.connected(first, Ok(()));
+    bench.connected(second, Ok(()));
+    assert_eq!(bench.commands(), [Command::Grant(starves, first), Command::Grant(wants_new, second)]);
+    bench.release(leases[1], Return::Keep);
 }

@@ -32,3 +32,16 @@ proptest! {
 fn whole(then: Nanos) -> Nanos {
     Nanos::from_millis(then.as_nanos().div_ceil(1_000_000))
 }
+
+/// Several starve, the longest has nothing to close, and behind it one has a used one of its own in the way.
+#[test]
+fn who_has_one_in_the_way_does_not_count_on_a_place_that_others_took() {
+    let mut dice = [0; dice::DICE];
+    dice[..16].copy_from_slice(&[92, 70, 21, 0, 0, 0, 0, 64, 0, 0, 0, 0, 20, 0, 13, 114]);
+    dice[27..].copy_from_slice(&[31, 232, 0, 0, 0, 0, 96, 0, 0, 0, 0, 22, 159]);
+    let begin = [(192, 53, 0), (64, 63, 0), (192, 8, 0), (64, 114, 0), (184, 0, 40), (225, 0, 0)];
+    let fill = [(70, 63, 0), (161, 0, 0), (64, 20, 0), (0, 130, 0), (203, 11, 0), (64, 136, 0)];
+    let wait = [(128, 220, 0), (252, 0, 50), (64, 47, 0), (192, 175, 0), (0, 189, 0), (192, 54, 0)];
+    let close = [(74, 76, 0), (225, 0, 0), (192, 0, 0), (10, 47, 0), (103, 0, 0), (46, 42, 0), (46, 6, 0)];
+    world::World::new(&dice).run(&[&begin[..], &fill, &wait, &close].concat());
+}

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, terms};
 use crate::lease::{
-    Acquired, Cancelled, CloseReason, Command, ConnectFailed, Failure, Patience, Phase, Refusal, Return,
-    Span, Terms, Want,
+    Acquired, Cancelled, CloseReason, Command, Failure, Patience, Phase, Refusal, Return, Span, Terms, Want,
 };
 
 #[test]
@@ -68,7 +67,7 @@ fn a_failed_connect_is_tried_again_until_the_breaker_opens() {
     for _ in 0..4 {
         let begun = bench.now;
         let slot = bench.expect_connect();
-        bench.connected(slot, Err(ConnectFailed::Error));
+        bench.connected(slot, Err(()));
         while bench.core.has_commands() || bench.core.next_deadline() != crate::clock::Nanos::MAX {
             if bench.core.has_commands() {
                 break;
@@ -79,7 +78,7 @@ fn a_failed_connect_is_tried_again_until_the_breaker_opens() {
     }
     assert_eq!(gaps, [100, 200, 400, 800]);
     let slot = bench.expect_connect();
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
     assert_eq!(bench.commands(), [Command::Fail(waiter)]);
     let until = bench.now + Duration::from_secs(30);
     assert_eq!(bench.outcome(waiter), Some(Err(Failure::Unavailable { until })));
@@ -92,7 +91,7 @@ fn a_deadline_tells_whether_all_were_in_use_or_none_could_be_made() {
     let patience = Patience::Until(bench.now + Duration::from_millis(50));
     let Ok(Acquired::Wait(failing)) = bench.ask(Want::Any, patience) else { panic!("nothing is there") };
     let slot = bench.expect_connect();
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
     bench.pass(50);
     assert_eq!(bench.outcome(failing), Some(Err(Failure::Connect { waited_ns: 50_000_000 })));
     bench.pass(100);
@@ -155,6 +154,41 @@ fn a_connect_that_hangs_keeps_its_place_and_is_closed_when_it_comes() {
 }
 
 #[test]
+fn a_close_that_hangs_is_told_once_and_keeps_its_place() {
+    let mut bench = Bench::new(terms(1));
+    let slot = bench.connect_and_lease();
+    let waiter = bench.wait();
+    bench.release(slot, Return::Discard);
+    assert_eq!(bench.commands(), [Command::Close(slot, CloseReason::Discarded)]);
+    bench.pass(4_999);
+    assert_eq!(bench.commands(), []);
+    bench.pass(1);
+    assert_eq!(bench.commands(), [Command::Late(slot)]);
+    bench.pass(60_000);
+    assert_eq!(bench.commands(), [], "told once, and what is closed may still be there");
+    bench.closed(slot);
+    let next = bench.expect_connect();
+    bench.connected(next, Ok(()));
+    assert_eq!(bench.commands(), [Command::Grant(waiter, next)]);
+}
+
+#[test]
+fn a_close_has_its_time_from_when_it_begins() {
+    let mut bench = Bench::new(terms(1));
+    let slot = bench.connect_and_lease();
+    bench.release(slot, Return::Discard);
+    bench.commands();
+    bench.core.queued(slot);
+    bench.pass(7_000);
+    assert_eq!(bench.commands(), [], "nobody is stuck in what has not begun");
+    bench.core.begun(slot, bench.now);
+    bench.pass(4_999);
+    assert_eq!(bench.commands(), []);
+    bench.pass(1);
+    assert_eq!(bench.commands(), [Command::Late(slot)]);
+}
+
+#[test]
 fn whoever_wants_a_new_one_gets_a_new_one_in_his_turn() {
     let mut bench = Bench::new(terms(1));
     let slot = bench.connect_and_lease();
@@ -184,6 +218,10 @@ fn idle_ones_end_at_their_timeout_but_not_below_the_minimum() {
     bench.pass(1);
     let closes = bench.commands();
     assert_eq!(closes.len(), 2, "{closes:?}");
+    for command in closes {
+        let Command::Close(slot, CloseReason::Idle) = command else { panic!("{command:?}") };
+        bench.closed(slot);
+    }
     bench.pass(1_000_000);
     assert_eq!(bench.commands(), []);
 }

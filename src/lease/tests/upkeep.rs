@@ -7,8 +7,8 @@ use super::bench::{Bench, terms};
 use crate::breaker::{BreakerConfig, BreakerState};
 use crate::clock::Nanos;
 use crate::lease::{
-    Acquired, AdaptiveTerms, Cancelled, Claim, CloseReason, Command, ConnectFailed, Failure, Patience,
-    Refusal, Return, SlotId, Span, Terms, Want,
+    Acquired, AdaptiveTerms, Cancelled, Claim, CloseReason, Command, Failure, Patience, Refusal, Return,
+    SlotId, Span, Terms, Want,
 };
 
 fn ms(millis: u64) -> Span {
@@ -163,13 +163,13 @@ fn a_half_open_breaker_lets_one_connect_at_a_time_and_the_last_failure_opens_it_
     let mut bench = Bench::new(Terms { breaker, ..terms(4) });
     bench.wait();
     let slot = bench.expect_connect();
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
     bench.commands();
     bench.pass(30_000);
     assert_eq!(bench.core.breaker(bench.key, bench.now), Some(BreakerState::HalfOpen));
     let line = [bench.wait(), bench.wait(), bench.wait()];
     let first = bench.expect_connect();
-    bench.connected(first, Err(ConnectFailed::Error));
+    bench.connected(first, Err(()));
     let second = bench.expect_connect();
     bench.pass(5_000);
     let told = bench.commands();
@@ -185,7 +185,7 @@ fn a_probe_that_succeeds_lets_all_others_connect() {
     let mut bench = Bench::new(Terms { breaker, ..terms(4) });
     bench.wait();
     let slot = bench.expect_connect();
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
     bench.commands();
     bench.pass(30_000);
     let line = [bench.wait(), bench.wait(), bench.wait()];
@@ -204,15 +204,17 @@ fn lifetimes_are_shorter_by_a_share_that_is_drawn_for_each() {
     idle(&mut bench, 64);
     bench.pass(89_999);
     assert_eq!(bench.commands(), [], "none lives less than nine tenths");
-    let mut deaths = Vec::new();
+    let mut deaths: Vec<u64> = Vec::new();
     for millis in 0..=10_001 {
-        let gone = bench.commands();
-        deaths.extend(gone.into_iter().map(|command| (millis, command)));
+        for command in bench.commands() {
+            let Command::Close(slot, CloseReason::Lifetime) = command else { panic!("{command:?}") };
+            bench.closed(slot);
+            deaths.push(millis);
+        }
         bench.pass(1);
     }
     assert_eq!(deaths.len(), 64, "none lives longer");
-    assert!(deaths.iter().all(|death| matches!(death.1, Command::Close(_, CloseReason::Lifetime))));
-    let mut times: Vec<u64> = deaths.iter().map(|death| death.0).collect();
+    let mut times = deaths;
     times.dedup();
     assert!(times.len() > 32, "they do not end together: {times:?}");
 }
@@ -309,12 +311,11 @@ fn a_connect_that_hung_and_then_fails_leaves_its_place_to_the_next() {
     bench.pass(5_000);
     bench.commands();
     bench.pass(100);
-    bench.connected(slot, Err(ConnectFailed::Error));
+    bench.connected(slot, Err(()));
+    // It has failed once, when it was late: a second failure would have the next wait for longer.
     let next = bench.expect_connect();
     bench.connected(next, Ok(()));
     assert_eq!(bench.commands(), [Command::Grant(waiter, next)]);
-    let counts = bench.core.counts(bench.key).expect("it is there").0;
-    assert_eq!((counts.connect_timeouts, counts.connect_errors), (1, 0), "it failed once");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What must be true between two calls, of a core and of the model that believes to know it.
 
-use super::reference::{Got, Model, State};
+use super::reference::{Got, Model, Resource, State};
 use super::whole;
 use crate::breaker::Ask;
 use crate::clock::Nanos;
@@ -28,7 +28,7 @@ impl Model {
             assert!(next <= whole(waiter.deadline), "{:?} is not looked after", waiter.id);
         }
         for resource in &self.resources {
-            if matches!(resource.state, State::Connecting | State::Validating) {
+            if self.is_timed(resource) {
                 let due = self.keys[resource.key].terms.connect_timeout.after(resource.begun);
                 assert!(next <= whole(due), "{:?} may take for ever", resource.id);
             }
@@ -64,10 +64,8 @@ impl Model {
         let takes_any = self.waiting(key).any(|waiter| waiter.want == Want::Any);
         let idle = (0..self.resources.len()).filter(|at| self.resources[*at].key == key);
         let idle = idle.filter(|at| self.resources[*at].state == State::Idle);
-        if let Some(newest) = idle.max_by_key(|at| self.resources[*at].since) {
-            let alone = count(State::Idle) == 1;
-            assert!(!(takes_any && alone && self.now < self.fresh_until(newest)), "he could have it");
-        }
+        let mut fresh = idle.filter(|at| self.now < self.fresh_until(*at));
+        assert!(!takes_any || fresh.next().is_none(), "he could have it");
         let new = self.wanting_new(key);
         let validating = count(State::Validating);
         let counted_on =
@@ -93,13 +91,9 @@ impl Model {
             return;
         }
         if full {
-            let spare = |other: &usize| {
-                let above = self.staying(*other) > self.keys[*other].terms.min_size as usize;
-                *other != key && above && self.of(*other, State::Idle).count() > 0
-            };
-            let spare = (0..self.keys.len()).find(spare);
-            let coming = (0..self.keys.len()).any(|other| closing(other) > 0);
-            assert!(spare.is_none() || coming || self.rests(core, key), "{spare:?} has one to spare");
+            let spare = self.has_spare_elsewhere(key);
+            let coming = self.resources.iter().any(Resource::is_room);
+            assert!(!spare || coming || self.rests(core, key), "another key has one to spare");
             return;
         }
         assert!(self.rests(core, key), "nothing is on its way under {key}");
@@ -121,17 +115,16 @@ impl Model {
         let (live, full) = (self.live(key), self.resources.len() >= self.max_total);
         let of = &mut self.keys[key];
         of.kept |= staying >= of.terms.min_size as usize;
-        // When others have filled the pool meanwhile, it is restored in the next round of checks.
-        of.kept &= staying >= of.terms.min_size as usize || !full;
         let short = of.kept && staying < of.terms.min_size as usize && self.drain == DrainState::Active;
         if short && staying == live && live < of.terms.max_size as usize && !full {
+            // It was told to wait, and what has worked since makes this no shorter.
+            let told = self.now + of.terms.breaker.max_delay;
             let until = match of.breaker.ask(self.now) {
-                // It was told to wait, and what has worked since makes this no shorter.
-                Ask::Go => self.now + of.terms.breaker.max_delay,
-                Ask::NotBefore(then) | Ask::Open(then) => then,
+                Ask::Go | Ask::NotBefore(_) => told,
+                Ask::Open(then) => told.max(then),
                 Ask::Probing => Nanos::MAX,
             };
-            assert!(core.next_deadline() <= whole(until), "the minimum of {key} is not kept");
+            assert!(core.keys[key].times.connect <= until, "the minimum of {key} is not kept");
         }
     }
 
@@ -141,7 +134,7 @@ impl Model {
         assert!(core.next_deadline() > now, "{now:?}: something is still due");
         for at in 0..self.resources.len() {
             let resource = &self.resources[at];
-            if matches!(resource.state, State::Connecting | State::Validating) {
+            if self.is_timed(resource) {
                 let due = self.keys[resource.key].terms.connect_timeout.after(resource.begun);
                 assert!(now < whole(due), "{:?} is late and nobody says so", resource.id);
             }
@@ -149,6 +142,15 @@ impl Model {
         }
         for waiter in self.waiters.iter().filter(|waiter| waiter.got == Got::Nothing) {
             assert!(now < whole(waiter.deadline), "{:?} waits for too long", waiter.id);
+        }
+    }
+
+    /// Whether something is told when it has taken too long. A close that has not begun takes no time of anybody's.
+    fn is_timed(&self, resource: &Resource) -> bool {
+        match resource.state {
+            State::Connecting | State::Validating => true,
+            State::Closing => !resource.queued && !resource.hangs,
+            _ => false,
         }
     }
 
@@ -174,10 +176,7 @@ pub(super) fn deadline(patience: Patience) -> Nanos {
     }
 }
 
-fn row(counts: &Counts) -> [u64; 10] {
-    let Counts { acquisitions, misses, created, destroyed, timeouts, refused, .. } = *counts;
-    let Counts { connect_errors, connect_timeouts, validate_errors, waited_ns, .. } = *counts;
-    let errors = [connect_errors, connect_timeouts, validate_errors, waited_ns];
-    let [e0, e1, e2, e3] = errors;
-    [acquisitions, misses, created, destroyed, timeouts, refused, e0, e1, e2, e3]
+fn row(counts: &Counts) -> [u64; 7] {
+    let Counts { acquisitions, misses, created, destroyed, timeouts, refused, waited_ns } = *counts;
+    [acquisitions, misses, created, destroyed, timeouts, refused, waited_ns]
 }

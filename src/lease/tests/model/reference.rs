@@ -23,6 +23,17 @@ pub(super) enum State {
     Closing,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RoomFor {
+    Nobody,
+    /// Only for one under its own key, which is at its limit.
+    OwnKey,
+    /// Whichever key needs it most.
+    Any,
+    /// One of these: nothing that can be seen tells which.
+    AnyOrOwnKey,
+}
+
 #[derive(Debug)]
 pub(super) struct Resource {
     pub(super) id: SlotId,
@@ -32,6 +43,8 @@ pub(super) struct Resource {
     pub(super) since: Nanos,
     pub(super) begun: Nanos,
     pub(super) checked: Nanos,
+    /// What `since` was before its present lease.
+    since_before: Nanos,
     pub(super) ends: Nanos,
     pub(super) uses: u64,
     pub(super) attempt: Option<Attempt>,
@@ -40,8 +53,10 @@ pub(super) struct Resource {
     told: bool,
     /// It came free in this call.
     just: bool,
-    /// It is being closed to make room.
-    room: bool,
+    /// For whom its close makes room.
+    room: RoomFor,
+    /// Its close was told to take too long.
+    pub(super) hangs: bool,
     /// When it was first seen idle after the end of its lifetime.
     expired: Option<Nanos>,
 }
@@ -97,6 +112,13 @@ pub(super) struct Model {
     pub(super) calls: usize,
 }
 
+impl Resource {
+    /// Whether its place may be for whichever key needs it most.
+    pub(super) fn is_room(&self) -> bool {
+        self.state == State::Closing && matches!(self.room, RoomFor::Any | RoomFor::AnyOrOwnKey)
+    }
+}
+
 impl Model {
     /// Somebody was told to wait.
     pub(super) fn enters(&mut self, waiter: Waiter, first: bool) {
@@ -130,7 +152,8 @@ impl Model {
         let (now, at) = (self.now, self.at(slot));
         let resource = &mut self.resources[at];
         assert_eq!(resource.state, State::Idle, "only idle ones are lent");
-        (resource.state, resource.since, resource.told) = (State::Lent, now, false);
+        (resource.state, resource.told) = (State::Lent, false);
+        resource.since_before = std::mem::replace(&mut resource.since, now);
         resource.uses += 1;
         let counts = &mut self.keys[resource.key].counts;
         counts.acquisitions += 1;
@@ -148,11 +171,35 @@ impl Model {
         (resource.state, resource.checked, resource.just, resource.expired) = (State::Idle, now, true, None);
     }
 
+    /// A resource came back that was granted and that nobody used: nothing was learnt of it.
+    pub(super) fn place_unused(&mut self, slot: SlotId) {
+        let at = self.at(slot);
+        let Resource { checked, since_before, .. } = self.resources[at];
+        self.place(slot);
+        (self.resources[at].checked, self.resources[at].since) = (checked, since_before);
+    }
+
     pub(super) fn doom(&mut self, slot: SlotId, reason: CloseReason) {
         let at = self.at(slot);
         let resource = &mut self.resources[at];
         self.keys[resource.key].releases += u64::from(resource.state == State::Lent);
         resource.state = State::Doomed(reason);
+    }
+
+    /// What is to be done with it waits for somebody who does it.
+    pub(super) fn queued(&mut self, slot: SlotId) {
+        let at = self.at(slot);
+        self.resources[at].queued = true;
+    }
+
+    /// Somebody does it now, and a close has its time from here on.
+    pub(super) fn begun(&mut self, slot: SlotId) {
+        let at = self.at(slot);
+        let resource = &mut self.resources[at];
+        resource.queued = false;
+        if resource.state == State::Closing {
+            resource.begun = self.now;
+        }
     }
 
     /// A connect has worked.
@@ -206,6 +253,12 @@ impl Model {
                 } else {
                     let validating = self.of(key, State::Validating).count();
                     assert!(validating <= self.waiters(key), "nobody waits for {slot:?}");
+                    let mut idle = (0..self.resources.len()).filter(|at| {
+                        let other = &self.resources[*at];
+                        (other.key, other.state) == (key, State::Idle)
+                    });
+                    let fresh = idle.find(|at| now < self.fresh_until(*at));
+                    assert_eq!(fresh, None, "whoever waits can have that at once");
                 }
             }
             Command::Close(slot, reason) => self.close_begins(slot, reason),
@@ -217,13 +270,14 @@ impl Model {
                 let (state, key) = (resource.state, resource.key);
                 let due = self.keys[key].terms.connect_timeout.after(resource.begun);
                 assert!(self.now >= due, "{slot:?} is late only after its time");
-                let counts = &mut self.keys[key].counts;
+                if state == State::Closing {
+                    let told = std::mem::replace(&mut self.resources[at].hangs, true);
+                    assert!(!told && !self.resources[at].queued, "it is told once, of one that has begun");
+                    return;
+                }
                 match state {
-                    State::Connecting => {
-                        counts.connect_timeouts += 1;
-                        self.connect_failed(slot);
-                    }
-                    State::Validating => counts.validate_errors += 1,
+                    State::Connecting => self.connect_failed(slot),
+                    State::Validating => {}
                     other => panic!("{slot:?} is late while {other:?}"),
                 }
                 self.resources[at].state = State::Overdue(state == State::Validating);
@@ -282,13 +336,15 @@ impl Model {
             since: now,
             begun: now,
             checked: now,
+            since_before: now,
             ends: Nanos::MAX,
             uses: 0,
             attempt,
             queued: false,
             told: false,
             just: false,
-            room: false,
+            room: RoomFor::Nobody,
+            hangs: false,
             expired: None,
         });
     }
@@ -299,6 +355,13 @@ impl Model {
         let key = resource.key;
         let terms = &self.keys[key].terms;
         let staying = self.staying(key);
+        let (is_in_the_way, [max, max_before]) = (self.is_in_the_way(key), self.max(key));
+        let room = match reason {
+            CloseReason::Room if !is_in_the_way => RoomFor::Any,
+            CloseReason::Room if resource.just || max != max_before => RoomFor::AnyOrOwnKey,
+            CloseReason::Room => RoomFor::OwnKey,
+            _ => RoomFor::Nobody,
+        };
         if resource.state != State::Doomed(reason) {
             assert_eq!(resource.state, State::Idle, "{slot:?} is closed for {reason:?}");
             let may = match reason {
@@ -318,27 +381,25 @@ impl Model {
             assert!(may, "{slot:?} is closed for {reason:?}");
         }
         let resource = &mut self.resources[at];
-        (resource.state, resource.since) = (State::Closing, now);
-        resource.room = reason == CloseReason::Room;
+        (resource.state, resource.since, resource.begun) = (State::Closing, now, now);
+        (resource.queued, resource.hangs) = (false, false);
+        resource.room = room;
     }
 
     /// Whether the place of an idle one can be needed: for a new one under its own key, or under another key.
     fn may_make_room(&self, key: usize, at: usize) -> bool {
-        let connecting = |key| self.of(key, State::Connecting).count();
-        // Limits that follow the load may have moved before or after this.
-        let max = |key: usize| [self.keys[key].terms.max_size, self.keys[key].max_before];
-        let (live, staying) = (self.live(key), self.staying(key));
-        let at_its_limit = max(key).iter().any(|max| live >= *max as usize);
-        if at_its_limit && self.wanting_new(key) > connecting(key) + live - staying {
+        if self.is_in_the_way(key) {
             // What comes free under other keys does not help, whether somebody still needs it or not.
             return true;
         }
+        let connecting = |key| self.of(key, State::Connecting).count();
+        let (max, staying) = (|key| self.max(key), self.staying(key));
         let wishes = |key| {
             let most = max(key).into_iter().fold(0, u32::max) as usize;
             let missing = self.waiters(key).saturating_sub(connecting(key));
             missing.min(most.saturating_sub(self.staying(key)))
         };
-        let coming = self.resources.iter().filter(|resource| resource.room).count();
+        let coming = self.resources.iter().filter(|resource| resource.room == RoomFor::Any).count();
         assert!(coming < (0..self.keys.len()).map(wishes).sum(), "one place for each who can use one");
         let full = self.resources.len() >= self.max_total;
         let own = self.wanting_new(key) > 0 && full;
@@ -350,12 +411,25 @@ impl Model {
         own || (other && (spare || (self.resources[at].just && self.waiters(key) > 0)))
     }
 
+    /// Whether somebody wants a new one under a key that is at its limit, with a used one to close for him.
+    fn is_in_the_way(&self, key: usize) -> bool {
+        let (live, staying) = (self.live(key), self.staying(key));
+        let at_its_limit = self.max(key).iter().any(|max| live >= *max as usize);
+        at_its_limit && self.wanting_new(key) > self.of(key, State::Connecting).count() + live - staying
+    }
+
+    /// Limits that follow the load may have moved before or after this.
+    fn max(&self, key: usize) -> [u32; 2] {
+        [self.keys[key].terms.max_size, self.keys[key].max_before]
+    }
+
     fn granted(&mut self, id: WaiterId, slot: SlotId) {
         let (now, at) = (self.now, self.at(slot));
         let resource = &self.resources[at];
         let (key, unused) = (resource.key, resource.uses == 0 && resource.just);
         assert!(now < resource.ends && resource.uses < self.keys[key].terms.max_uses, "{slot:?} is over");
-        assert!(resource.just || now < self.fresh_until(at), "{slot:?} was not validated");
+        let known = resource.just && resource.checked == now;
+        assert!(known || now < self.fresh_until(at), "{slot:?} was not validated");
         let first = self.waiting(key).find(|waiter| unused || waiter.want == Want::Any);
         assert_eq!(first.map(|waiter| waiter.id), Some(id), "{slot:?} is for the first whom it suits");
         self.lend(slot);
@@ -377,7 +451,9 @@ impl Model {
                 assert_eq!(waited_ns, self.now.as_nanos() - asked.as_nanos());
                 // A limit that follows the load moves only afterwards.
                 let room = self.staying(key) < self.keys[key].max_before as usize;
-                let connects_failed = room && self.keys[key].failing.is_some();
+                let staying: usize = (0..self.keys.len()).map(|key| self.staying(key)).sum();
+                let places = staying < self.max_total || self.has_spare_elsewhere(key);
+                let connects_failed = room && places && self.keys[key].failing.is_some();
                 assert_eq!(
                     matches!(failure, Failure::Connect { .. }),
                     connects_failed,
@@ -439,6 +515,13 @@ impl Model {
 
     pub(super) fn live(&self, key: usize) -> usize {
         self.resources.iter().filter(|resource| resource.key == key).count()
+    }
+
+    /// Whether an idle one under another key can go for this one.
+    pub(super) fn has_spare_elsewhere(&self, key: usize) -> bool {
+        let above = |other: usize| self.staying(other) > self.keys[other].terms.min_size as usize;
+        let idle = |other| self.of(other, State::Idle).count() > 0;
+        (0..self.keys.len()).any(|other| other != key && above(other) && idle(other))
     }
 
     /// Those that are not being closed.

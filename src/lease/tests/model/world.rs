@@ -11,8 +11,8 @@ use crate::clock::Nanos;
 use crate::drain::DrainState;
 use crate::lease::counts::Counts;
 use crate::lease::{
-    Acquired, Cancelled, Claim, CloseReason, ConnectFailed, Core, Patience, Refusal, Return, SlotId, Span,
-    Terms, WaiterId, Want,
+    Acquired, Cancelled, Claim, CloseReason, Core, Patience, Refusal, Return, SlotId, Span, Terms, WaiterId,
+    Want,
 };
 
 /// What happens, to whom, how.
@@ -94,8 +94,7 @@ impl World {
             27 | 28 => self.cancel(whom),
             29..=32 => self.outcome(whom),
             33..=38 => self.connected(whom, Ok(())),
-            39..=41 => self.connected(whom, Err(ConnectFailed::Error)),
-            42 => self.connected(whom, Err(ConnectFailed::TimedOut)),
+            39..=42 => self.connected(whom, Err(())),
             43 | 44 => self.validated(whom, Ok(())),
             45 => self.validated(whom, Err(())),
             46..=49 => self.closed(whom),
@@ -251,7 +250,7 @@ impl World {
         let expected = match waiter.got {
             Got::Nothing => Cancelled::Left,
             Got::Lease(slot) => {
-                self.model.place(slot);
+                self.model.place_unused(slot);
                 Cancelled::PassedOn(slot)
             }
             Got::Failure(_) => Cancelled::Gone,
@@ -281,25 +280,19 @@ impl World {
         self.listen();
     }
 
-    fn connected(&mut self, whom: u8, result: Result<(), ConnectFailed>) {
+    fn connected(&mut self, whom: u8, result: Result<(), ()>) {
         let connects = |state| matches!(state, State::Connecting | State::Overdue(false));
         let Some(slot) = self.pick(whom, connects) else { return };
         self.connected_one(slot, result);
     }
 
-    fn connected_one(&mut self, slot: SlotId, result: Result<(), ConnectFailed>) {
+    fn connected_one(&mut self, slot: SlotId, result: Result<(), ()>) {
         let late = self.model.resources[self.model.at(slot)].state == State::Overdue(false);
         match result {
             Ok(()) if late => self.model.doom(slot, CloseReason::Late),
             Ok(()) => self.model.connected(slot),
-            Err(why) => {
+            Err(()) => {
                 if !late {
-                    let key = self.key_of(slot);
-                    let counts = &mut self.model.keys[key].counts;
-                    match why {
-                        ConnectFailed::Error => counts.connect_errors += 1,
-                        ConnectFailed::TimedOut => counts.connect_timeouts += 1,
-                    }
                     self.model.connect_failed(slot);
                 }
                 self.model.gone(slot);
@@ -321,11 +314,7 @@ impl World {
         match result {
             _ if late => self.model.doom(slot, CloseReason::Late),
             Ok(()) => self.model.place(slot),
-            Err(()) => {
-                let key = self.key_of(slot);
-                self.model.keys[key].counts.validate_errors += 1;
-                self.model.doom(slot, CloseReason::Invalid);
-            }
+            Err(()) => self.model.doom(slot, CloseReason::Invalid),
         }
         self.core.validated(slot, result, self.model.now).expect("it was being validated");
         self.listen();
@@ -374,16 +363,14 @@ impl World {
     }
 
     fn queued(&mut self, whom: u8, how: u8) {
-        let Some(slot) = self.pick(whom, |state| matches!(state, State::Connecting | State::Validating))
-        else {
-            return;
-        };
-        let at = self.model.at(slot);
-        self.model.resources[at].queued = how < 200;
-        if how < 200 {
+        let is_work = |state| matches!(state, State::Connecting | State::Validating | State::Closing);
+        let Some(slot) = self.pick(whom, is_work) else { return };
+        if how < 128 {
+            self.model.queued(slot);
             self.core.queued(slot);
         } else {
-            self.core.begun(slot);
+            self.model.begun(slot);
+            self.core.begun(slot, self.model.now);
         }
         self.listen();
     }
