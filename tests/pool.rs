@@ -26,6 +26,8 @@ mod leaks;
 mod order;
 #[path = "pool/panics.rs"]
 mod panics;
+#[path = "pool/retrying.rs"]
+mod retrying;
 #[path = "pool/seeds.rs"]
 mod seeds;
 #[path = "pool/stranded.rs"]

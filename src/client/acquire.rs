@@ -125,7 +125,7 @@ impl<B: Backend> Request<B> {
             let now = self.pool.now();
             let mut due = self.deadline();
             if let Drive::Hand = self.pool.driver() {
-                due = due.min(inner.core.next_deadline());
+                due = due.min(inner.next_deadline());
             }
             if due <= now {
                 // Fails this one, unless he has been given something.

@@ -11,12 +11,14 @@ use super::backend::{Backend, WorksIn, tell};
 use super::error::{ConnectError, ConnectPhase, ErrorKind};
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
+use super::pauses::Pauses;
 use super::shared::Drive;
 use super::slots::{Place, Slots};
 use super::stats::{ErrorCounts, PoolStats, WaitTimes};
 use super::sync::thread::Thread;
 use super::watch::{Warning, Watch};
 use crate::clock::Nanos;
+use crate::drain::DrainState;
 use crate::lease::{
     Acquired, CloseReason, Command, Core, Failure, KeyId, Lending, Phase, Refusal, SlotId, WaiterId,
 };
@@ -34,6 +36,8 @@ pub(super) struct Inner<B: Backend> {
     pub(super) returning: Vec<(Place, B::Connection)>,
     /// By waiter: who is to be woken.
     pub(super) wakes: Vec<Wake<B>>,
+    /// Who is to be woken at a time, without standing in line.
+    pub(super) pauses: Pauses,
     pub(super) jobs: VecDeque<Job>,
     /// How many connector threads are at work for this pool, those that are stuck not counted.
     pub(super) at_work: u32,
@@ -153,6 +157,7 @@ impl<B: Backend> Inner<B> {
             rights: rights.into_iter().map(Some).collect(),
             lending: Lending::ByCore,
             wakes: Vec::new(),
+            pauses: Pauses::default(),
             jobs: VecDeque::with_capacity(JOBS + min_size),
             at_work: 0,
             enlisted: Enlisted::No,
@@ -239,6 +244,12 @@ impl<B: Backend> Inner<B> {
         self.gather();
         self.catch_up(now);
         self.core.tick(now);
+        self.pauses.expire(now);
+    }
+
+    /// When [`tick`](Self::tick) is to be called next.
+    pub(super) fn next_deadline(&self) -> Nanos {
+        self.core.next_deadline().min(self.pauses.next_end())
     }
 
     /// Puts what is idle into the stack without a lock, as long as nothing is to be decided.
@@ -401,7 +412,23 @@ impl<B: Backend> Inner<B> {
                 }
             }
         }
-        false
+        self.fetch_pauses(woken) == Room::Full
+    }
+
+    /// Takes up whose pause is over; in a pool that is closed none goes on.
+    fn fetch_pauses(&mut self, woken: &mut Woken<B>) -> Room {
+        if self.pauses.is_empty() {
+            return Room::More;
+        }
+        if self.core.drain_state() != DrainState::Active {
+            self.pauses.expire(Nanos::MAX);
+        }
+        while let Some(waker) = self.pauses.next_over() {
+            if woken.push(Wake::Waker(waker)) == Room::Full {
+                return Room::Full;
+            }
+        }
+        Room::More
     }
 
     /// Makes now what a release must not have to make.
@@ -445,7 +472,7 @@ impl<B: Backend> Inner<B> {
 
     /// When `tick` is to be called, if that is earlier than it would be.
     pub(super) fn rearm(&mut self) -> Option<Nanos> {
-        let due = self.core.next_deadline();
+        let due = self.next_deadline();
         (due < self.armed).then(|| {
             self.armed = due;
             due

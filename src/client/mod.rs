@@ -16,6 +16,7 @@ mod inner;
 mod manager;
 #[cfg(all(test, loom))]
 mod models;
+mod pauses;
 mod pool;
 mod presets;
 mod retry;
@@ -42,5 +43,6 @@ pub use health::Health;
 pub use manager::{Async, AsyncManager, BoxFuture, Executor, Manager, Timeouts};
 pub use pool::Pool;
 pub use retry::RetryConfig;
+pub use retrying::AcquireRetry;
 pub use set::PoolSet;
 pub use stats::{ErrorCounts, PoolStats, WaitTimes};

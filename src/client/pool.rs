@@ -12,7 +12,7 @@ use super::builder::PoolBuilder;
 use super::future::Acquire;
 use super::guard::PooledConnection;
 use super::retry::RetryConfig;
-use super::retrying;
+use super::retrying::{self, AcquireRetry};
 use super::shared::Shared;
 use crate::lease::Want;
 
@@ -300,6 +300,31 @@ impl<B: Backend> Pool<B> {
     #[track_caller]
     pub fn acquire_retry(&self, retry: &RetryConfig) -> Leased<B> {
         retrying::acquire(self.shared(), retry, Location::caller())
+    }
+
+    /// The same as a future, for any executor and for none: the pool itself knows when a pause is over, and wakes the
+    /// task. With a pool that is [driven by hand](PoolBuilder::driven_by_hand), [`tick`](Self::tick) does.
+    ///
+    /// # Errors
+    ///
+    /// As of [`acquire_retry`](Self::acquire_retry).
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, RetryConfig, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// let runtime = tokio::runtime::Builder::new_current_thread().build()?; // without its timers
+    /// assert_eq!(*runtime.block_on(pool.acquire_retry_async(&RetryConfig::for_production()))?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[track_caller]
+    pub fn acquire_retry_async(&self, retry: &RetryConfig) -> AcquireRetry<B> {
+        AcquireRetry::new(self.shared(), retry, Location::caller())
     }
 
     pub(super) fn of(shared: Arc<Shared<B>>) -> Self {

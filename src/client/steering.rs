@@ -196,6 +196,7 @@ impl<B: Backend> Pool<B> {
         let mut inner = shared.visit();
         inner.core.begin_drain(deadline, now);
         shared.leave(inner);
+        shared.tell_all();
         let is_over = |state: State| (state == State::Drained).then_some(state);
         if let Some(state) = shared.wait_until(deadline, |inner| is_over(inner.core.drain_state().state())) {
             return state;
@@ -276,7 +277,7 @@ impl<B: Backend> Pool<B> {
         if let Drive::Hand = shared.driver() {
             shared.do_jobs();
         }
-        let next = shared.lock().core.next_deadline();
+        let next = shared.lock().next_deadline();
         (next != Nanos::MAX).then(|| next.since(shared.now()))
     }
 
@@ -394,6 +395,7 @@ impl<B: Backend> Shared<B> {
         let mut inner = self.visit();
         inner.core.close_all(now);
         self.leave(inner);
+        self.tell_all();
         if let Drive::Hand = self.driver() {
             self.do_jobs();
         }
