@@ -32,6 +32,8 @@ mod retrying;
 mod seeds;
 #[path = "pool/stranded.rs"]
 mod stranded;
+#[path = "pool/times.rs"]
+mod times;
 #[path = "pool/upkeep.rs"]
 mod upkeep;
 #[path = "pool/wakes.rs"]

@@ -102,7 +102,7 @@ impl<B: Backend> Request<B> {
         let result = match broken.and_then(PooledConnection::into_lent) {
             Some(lent) => {
                 let slot = lent.slot;
-                inner.store(lent);
+                inner.store(lent, now);
                 inner.core.acquire_again(slot, claim, asked, now)
             }
             None => inner.core.acquire(pool.key, claim, now),

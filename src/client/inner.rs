@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::backend::{Backend, WorksIn, tell};
 use super::error::{ConnectError, ConnectPhase, ErrorKind};
+use super::facts::Times;
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
 use super::pauses::Pauses;
@@ -72,6 +73,8 @@ pub(super) struct Record<C> {
     pub(super) task: Task,
     pub(super) work: WorkIs,
     pub(super) recorded: ConnectionStats,
+    /// Up to date while the right to its place in the stack is here.
+    pub(super) times: Times,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,16 +200,25 @@ impl<B: Backend> Inner<B> {
     fn take(&mut self, slot: SlotId) -> Lent<B::Connection> {
         let connection = self.record(slot).connection.take().expect("an idle slot has its connection");
         let right = self.rights.get_mut(slot.index()).and_then(Option::take);
+        let known = self.core.known(slot);
+        let times = &mut self.records[slot.index()].times;
+        times.lend(known.since);
         if right.is_some() {
-            self.slots.facts(slot.index()).note(slot.generation(), self.core.known(slot));
+            let facts = self.slots.facts(slot.index());
+            facts.note(slot.generation(), known);
+            facts.note_times(times);
         }
         Lent { slot, connection, right }
     }
 
     /// Puts back what was lent, to where the core's commands find it. The core learns how often it was lent meanwhile.
-    pub(super) fn store(&mut self, lent: Lent<B::Connection>) {
+    pub(super) fn store(&mut self, lent: Lent<B::Connection>, now: Nanos) {
         let Lent { slot, connection, right } = lent;
-        self.record(slot).connection = Some(connection);
+        let times = self.times(slot, right.as_ref());
+        let record = self.record(slot);
+        record.connection = Some(connection);
+        record.times = times;
+        record.times.take_back(now);
         if let Some(right) = right {
             self.core.catch_up(right.index(), self.slots.facts(right.index() as usize).known());
             self.rights[slot.index()] = Some(right);
@@ -225,7 +237,9 @@ impl<B: Backend> Inner<B> {
         while let Some((right, connection)) = self.returning.pop() {
             let index = right.index();
             self.core.get_back(index, self.slots.facts(right.index() as usize).known());
-            self.records[index as usize].connection = Some(connection);
+            let record = &mut self.records[index as usize];
+            record.connection = Some(connection);
+            record.times = self.slots.facts(index as usize).times(record.times);
             self.rights[index as usize] = Some(right);
         }
     }
@@ -263,7 +277,9 @@ impl<B: Backend> Inner<B> {
             let right = rights[slot.index()].take().expect("idle ones are with the core");
             let connection =
                 records[slot.index()].connection.take().expect("an idle slot has its connection");
-            slots.facts(slot.index()).note(slot.generation(), known);
+            let facts = slots.facts(slot.index());
+            facts.note(slot.generation(), known);
+            facts.note_times(&records[slot.index()].times);
             slots.fill(right, connection);
         });
         if self.lending == Lending::Apart {
@@ -280,6 +296,12 @@ impl<B: Backend> Inner<B> {
         let recorded = &mut self.record(slot).recorded;
         recorded.ops += 1;
         recorded.op_time = recorded.op_time.saturating_add(elapsed);
+    }
+
+    /// The times of what whoever asks has on lease, by this right if there is one.
+    pub(super) fn times(&mut self, slot: SlotId, right: Option<&Place>) -> Times {
+        let times = self.record(slot).times;
+        right.map_or(times, |right| self.slots.facts(right.index() as usize).times(times))
     }
 
     pub(super) fn record(&mut self, slot: SlotId) -> &mut Record<B::Connection> {
@@ -483,7 +505,14 @@ impl<B: Backend> Inner<B> {
 impl<C> Record<C> {
     const fn new() -> Self {
         let recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
-        Self { connection: None, taken_at: None, task: Task::Connect, work: WorkIs::NotBegun, recorded }
+        Self {
+            connection: None,
+            taken_at: None,
+            task: Task::Connect,
+            work: WorkIs::NotBegun,
+            recorded,
+            times: Times::NONE,
+        }
     }
 }
 

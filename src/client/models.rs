@@ -413,7 +413,7 @@ impl Stack {
     fn push(&self, held: Held) -> Option<Held> {
         let Held(place, value) = held;
         self.held[value as usize].store(false, Ordering::Relaxed);
-        let reuse = Reuse { fresh_for: Span::from(None), max_uses: u64::MAX };
+        let reuse = Reuse::new(Span::from(None), u64::MAX);
         let (place, back) = self.slots.push(place, value, &reuse, Nanos::ZERO).err()?;
         assert_eq!(back, value);
         self.held[value as usize].store(true, Ordering::Relaxed);

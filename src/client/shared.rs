@@ -96,10 +96,7 @@ impl<B: Backend> Shared<B> {
         Self {
             inner: Mutex::new(Inner::new(core, Arc::clone(&slots), rights, means, config.min_size as usize)),
             slots,
-            reuse: Reuse {
-                fresh_for: Span::from(config.validate_after),
-                max_uses: config.max_uses.unwrap_or(u64::MAX),
-            },
+            reuse: Reuse::new(Span::from(config.validate_after), config.max_uses.unwrap_or(u64::MAX)),
             settled: Condvar::new(),
             backend,
             key,

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 
 use super::facts::{Facts, Reuse};
 use super::sync::Ordering::{Acquire, Relaxed, Release};
-use super::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+use super::sync::{AtomicU64, Ordering, UnsafeCell};
 use super::word::{NONE, SHUT, Word};
 use crate::clock::Nanos;
 
@@ -32,9 +32,8 @@ pub(super) struct Place {
 }
 
 struct Entry<T> {
-    /// The place below, while this one is in the stack.
-    below: AtomicU32,
-    /// What stands beside the value. Written by whoever has the place, read by everybody.
+    /// What stands beside the value, and which place is below while this one is in the stack. Written by whoever has the
+    /// place, read by everybody.
     facts: Facts,
     /// Full exactly while the place is in the stack.
     value: UnsafeCell<MaybeUninit<T>>,
@@ -46,11 +45,7 @@ unsafe impl<T: Send> Sync for Slots<T> {}
 impl<T> Slots<T> {
     /// A stack of so many places that is shut, and the rights to them.
     pub(super) fn new(places: usize) -> (Self, Vec<Place>) {
-        let entry = |_| Entry {
-            below: AtomicU32::new(NONE),
-            facts: Facts::new(),
-            value: UnsafeCell::new(MaybeUninit::uninit()),
-        };
+        let entry = |_| Entry { facts: Facts::new(), value: UnsafeCell::new(MaybeUninit::uninit()) };
         let places = places.min(NONE as usize) as u32;
         let stack = Self { word: AtomicU64::new(Word::NEW.bits()), places: (0..places).map(entry).collect() };
         let rights = (0..places).map(|index| stack.right(index)).collect();
@@ -71,7 +66,7 @@ impl<T> Slots<T> {
                 return None;
             }
             // As it was pushed, for the word was acquired; whoever took the top meanwhile has moved the tag on.
-            let below = entry.below.load(Relaxed);
+            let below = entry.facts.below.load(Relaxed);
             match self.change(word, word.with_top(below), Acquire, Acquire) {
                 Ok(()) => {
                     let generation = entry.facts.lend(now);
@@ -86,22 +81,29 @@ impl<T> Slots<T> {
     #[inline(always)]
     pub(super) fn push(&self, place: Place, value: T, reuse: &Reuse, now: Nanos) -> Result<(), (Place, T)> {
         let entry = self.entry_of(&place);
-        let word = Word::from_bits(self.word.load(Relaxed));
+        let mut word = Word::from_bits(self.word.load(Relaxed));
         if word.is_shut() || !entry.facts.take_back(reuse, now) {
             return Err((place, value));
         }
         Self::write(entry, value);
-        if self.put_on(word, entry, place.index(), |word| !word.is_shut()) {
-            return Ok(());
+        while let Err(changed) = self.put_on(word, entry, place.index()) {
+            if changed.is_shut() {
+                entry.facts.go_on(now);
+                return Err((place, Self::read(entry)));
+            }
+            word = changed;
         }
-        Err((place, Self::read(entry)))
+        Ok(())
     }
 
     /// Puts a value on top of a stack that is shut, for whoever comes when it is opened.
     pub(super) fn fill(&self, place: Place, value: T) {
         let entry = self.entry_of(&place);
         Self::write(entry, value);
-        self.put_on(Word::from_bits(self.word.load(Relaxed)), entry, place.index(), |_| true);
+        let mut word = Word::from_bits(self.word.load(Relaxed));
+        while let Err(changed) = self.put_on(word, entry, place.index()) {
+            word = changed;
+        }
     }
 
     /// Shuts the stack and takes out all that is in it, the top first.
@@ -119,7 +121,7 @@ impl<T> Slots<T> {
         while top != NONE {
             // Nobody else can reach what is below: it was all taken at once.
             let entry = &self.places[top as usize];
-            let index = std::mem::replace(&mut top, entry.below.load(Relaxed));
+            let index = std::mem::replace(&mut top, entry.facts.below.load(Relaxed));
             each(self.right(index), Self::read(entry));
         }
     }
@@ -134,17 +136,11 @@ impl<T> Slots<T> {
         &self.places[index].facts
     }
 
-    /// Puts a place that is full on top and says so, unless the word does not let it in.
+    /// Puts a place that is full on top, or says what the word is now.
     #[inline(always)]
-    fn put_on(&self, mut word: Word, entry: &Entry<T>, index: u32, lets_in: impl Fn(Word) -> bool) -> bool {
-        while lets_in(word) {
-            entry.below.store(word.top(), Relaxed);
-            match self.change(word, word.with_top(index), Release, Relaxed) {
-                Ok(()) => return true,
-                Err(changed) => word = changed,
-            }
-        }
-        false
+    fn put_on(&self, word: Word, entry: &Entry<T>, index: u32) -> Result<(), Word> {
+        entry.facts.below.store(word.top(), Relaxed);
+        self.change(word, word.with_top(index), Release, Relaxed)
     }
 
     /// Changes the word, or says what it is now; may also fail for no reason.
