@@ -351,12 +351,7 @@ impl<B: Backend> Inner<B> {
             pool_hits: counts.acquisitions - counts.misses,
             pool_misses: counts.misses,
             total_wait: Duration::from_nanos(counts.waited_ns),
-            waits: WaitTimes {
-                p50: micros(waits.at_quantile(0.5)),
-                p99: micros(waits.at_quantile(0.99)),
-                max: micros(waits.max()),
-                count: waits.len(),
-            },
+            waits: WaitTimes::of(waits),
             retries: self.retries,
             connection_errors: self.errors,
         }
@@ -557,10 +552,6 @@ impl<B: Backend> Woken<B> {
         }
         self.len = 0;
     }
-}
-
-fn micros(micros: Option<u64>) -> Duration {
-    Duration::from_micros(micros.unwrap_or(0))
 }
 
 /// Idle ones that are handed over at one time. More stay with the core, until these are lent.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::client::ErrorKind;
+use crate::lease::Waits;
 
 /// How a pool stands, and what it has done since it was made.
 ///
@@ -264,6 +265,33 @@ impl PoolStats {
         writeln!(out, "# EOF")
     }
 
+    /// Of two pools together. Whose waits are which cannot be told from their quantiles: these come from elsewhere.
+    pub(super) fn and(self, other: Self, waits: WaitTimes) -> Self {
+        let count = u32::saturating_add;
+        let sum = u64::saturating_add;
+        Self {
+            total_connections: count(self.total_connections, other.total_connections),
+            active_connections: count(self.active_connections, other.active_connections),
+            idle_connections: count(self.idle_connections, other.idle_connections),
+            connecting_connections: count(self.connecting_connections, other.connecting_connections),
+            validating_connections: count(self.validating_connections, other.validating_connections),
+            closing_connections: count(self.closing_connections, other.closing_connections),
+            pending_requests: count(self.pending_requests, other.pending_requests),
+            total_acquisitions: sum(self.total_acquisitions, other.total_acquisitions),
+            total_releases: sum(self.total_releases, other.total_releases),
+            timeouts: sum(self.timeouts, other.timeouts),
+            errors: sum(self.errors, other.errors),
+            connections_created: sum(self.connections_created, other.connections_created),
+            connections_destroyed: sum(self.connections_destroyed, other.connections_destroyed),
+            pool_hits: sum(self.pool_hits, other.pool_hits),
+            pool_misses: sum(self.pool_misses, other.pool_misses),
+            total_wait: self.total_wait.saturating_add(other.total_wait),
+            waits,
+            retries: self.retries.and(other.retries),
+            connection_errors: self.connection_errors.and(other.connection_errors),
+        }
+    }
+
     const fn gauges(&self) -> [(&'static str, &'static str, u32); 7] {
         [
             ("pool_connections", "Connections, those being made or closed included.", self.total_connections),
@@ -338,6 +366,18 @@ pub struct WaitTimes {
     pub count: u64,
 }
 
+impl WaitTimes {
+    pub(super) fn of(waits: &Waits) -> Self {
+        let micros = |micros: Option<u64>| Duration::from_micros(micros.unwrap_or(0));
+        Self {
+            p50: micros(waits.at_quantile(0.5)),
+            p99: micros(waits.at_quantile(0.99)),
+            max: micros(waits.max()),
+            count: waits.len(),
+        }
+    }
+}
+
 /// A counter for each [`ErrorKind`].
 ///
 /// ```
@@ -396,6 +436,17 @@ impl ErrorCounts {
     #[must_use]
     pub fn total(&self) -> u64 {
         ErrorKind::ALL.into_iter().fold(0, |sum, kind| self.of(kind).saturating_add(sum))
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            resolve: self.resolve.saturating_add(other.resolve),
+            connect: self.connect.saturating_add(other.connect),
+            timeout: self.timeout.saturating_add(other.timeout),
+            tls: self.tls.saturating_add(other.tls),
+            validate: self.validate.saturating_add(other.validate),
+            closed: self.closed.saturating_add(other.closed),
+        }
     }
 
     /// One more of a kind.

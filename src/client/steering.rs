@@ -14,6 +14,7 @@ use crate::breaker::BreakerState;
 use crate::clock::Nanos;
 use crate::drain::State;
 use crate::error::ConfigError;
+use crate::lease::Waits;
 
 impl<B: Backend> Pool<B> {
     /// The program has started: from now on [`acquire_retry`](Self::acquire_retry) gives up when its time is over. The
@@ -187,16 +188,31 @@ impl<B: Backend> Pool<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn drain(&self, deadline: Duration) -> State {
+        let deadline = self.begin_drain(deadline);
+        self.end_drain(deadline)
+    }
+
+    /// The first half of [`drain`](Self::drain), which waits for nothing; says when its time is over.
+    pub(super) fn begin_drain(&self, within: Duration) -> Nanos {
         let shared = self.shared();
         if shared.is_inherited() {
-            return State::Drained;
+            return Nanos::ZERO;
         }
         let now = shared.now();
-        let deadline = now + deadline;
+        let deadline = now + within;
         let mut inner = shared.visit();
         inner.core.begin_drain(deadline, now);
         shared.leave(inner);
         shared.tell_all();
+        deadline
+    }
+
+    /// The second half.
+    pub(super) fn end_drain(&self, deadline: Nanos) -> State {
+        let shared = self.shared();
+        if shared.is_inherited() {
+            return State::Drained;
+        }
         let is_over = |state: State| (state == State::Drained).then_some(state);
         if let Some(state) = shared.wait_until(deadline, |inner| is_over(inner.core.drain_state().state())) {
             return state;
@@ -386,6 +402,19 @@ impl<B: Backend> Pool<B> {
 }
 
 impl<B: Backend> Shared<B> {
+    /// What [`Pool::stats`] says, and all waits that are in it.
+    pub(super) fn stats_and_waits(self: &Arc<Self>) -> (PoolStats, Waits) {
+        if self.is_inherited() {
+            return (PoolStats::default(), Waits::default());
+        }
+        let mut inner = self.visit();
+        inner.catch_up(self.now());
+        let stats = inner.stats(self.key);
+        let waits = inner.core.counts(self.key).map(|(_, waits)| waits.clone()).unwrap_or_default();
+        self.leave(inner);
+        (stats, waits)
+    }
+
     /// See [`Pool::close`].
     pub(super) fn close(self: &Arc<Self>) {
         if self.is_inherited() {

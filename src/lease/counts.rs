@@ -56,6 +56,16 @@ impl Waits {
     pub(crate) fn len(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::len)
     }
+
+    /// Counts what was counted elsewhere as well.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Some(other) = &other.0 else { return };
+        match &mut self.0 {
+            // Both have the same bounds, so there is room for whatever the other has.
+            Some(waits) => waits.add(other).expect("of the same bounds"),
+            None => self.0 = Some(other.clone()),
+        }
+    }
 }
 
 /// Longer waits are recorded as this long: an hour.

@@ -231,3 +231,40 @@ fn what_the_writer_says_is_passed_on_wherever_it_says_it() {
     }
     assert!(at_rest().write_metrics(&mut Short(page.len()), "db").is_ok());
 }
+
+#[test]
+fn every_number_of_two_pools_is_added() {
+    let times = |factor: u32| {
+        let [one, two, three] = [1, 2, 3].map(|number: u64| number * u64::from(factor));
+        let counts = ErrorCounts {
+            resolve: one,
+            connect: two,
+            timeout: three,
+            tls: one,
+            validate: two,
+            closed: three,
+        };
+        PoolStats {
+            total_connections: factor,
+            active_connections: 2 * factor,
+            idle_connections: 3 * factor,
+            connecting_connections: 4 * factor,
+            validating_connections: 5 * factor,
+            closing_connections: 6 * factor,
+            pending_requests: 7 * factor,
+            total_acquisitions: one,
+            total_releases: two,
+            timeouts: three,
+            errors: one,
+            connections_created: two,
+            connections_destroyed: three,
+            pool_hits: one,
+            pool_misses: two,
+            total_wait: Duration::from_secs(three),
+            waits: WaitTimes::default(),
+            retries: counts,
+            connection_errors: counts,
+        }
+    };
+    assert_eq!(times(10).and(times(7), WaitTimes::default()), times(17));
+}
