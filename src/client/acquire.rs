@@ -93,8 +93,10 @@ impl<B: Backend> Request<B> {
         let now = pool.now();
         let asked = *self.asked.get_or_insert(now);
         let patience = match self.patience {
-            None => Patience::Endless,
             Some(Duration::ZERO) => Patience::None,
+            // Else nobody would ever have a first connection made.
+            _ if pool.config.max_waiters == 0 => Patience::None,
+            None => Patience::Endless,
             Some(span) => Patience::Until(asked + span),
         };
         let claim = Claim { want: self.want, patience };
