@@ -335,6 +335,7 @@ impl<B: Backend> Inner<B> {
             return PoolStats::default();
         };
         PoolStats {
+            max_connections: gauges.max,
             total_connections: gauges.total,
             active_connections: gauges.active,
             idle_connections: gauges.idle,

@@ -28,6 +28,8 @@ use crate::lease::Waits;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
+    /// The most connections there may be now: `max_size`, or what a resize or the adaptive size has made of it.
+    pub max_connections: u32,
     /// Connections now, those included that are being made or closed.
     pub total_connections: u32,
     /// Those that somebody holds.
@@ -270,6 +272,7 @@ impl PoolStats {
         let count = u32::saturating_add;
         let sum = u64::saturating_add;
         Self {
+            max_connections: count(self.max_connections, other.max_connections),
             total_connections: count(self.total_connections, other.total_connections),
             active_connections: count(self.active_connections, other.active_connections),
             idle_connections: count(self.idle_connections, other.idle_connections),
@@ -292,8 +295,9 @@ impl PoolStats {
         }
     }
 
-    const fn gauges(&self) -> [(&'static str, &'static str, u32); 7] {
+    const fn gauges(&self) -> [(&'static str, &'static str, u32); 8] {
         [
+            ("pool_connections_max", "The most connections there may be.", self.max_connections),
             ("pool_connections", "Connections, those being made or closed included.", self.total_connections),
             ("pool_connections_active", "Connections that somebody holds.", self.active_connections),
             ("pool_connections_idle", "Connections ready to be handed out.", self.idle_connections),

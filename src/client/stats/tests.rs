@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 /// A pool at rest, every number of which is another.
 fn at_rest() -> PoolStats {
     PoolStats {
+        max_connections: 40,
         total_connections: 31,
         active_connections: 16,
         idle_connections: 8,
@@ -162,6 +163,7 @@ fn metrics_have_the_published_names_and_the_numbers_of_the_pool() {
     at_rest().write_metrics(&mut page, "db").unwrap();
     let (samples, types) = read(&page);
     let expected = [
+        ("db_pool_connections_max", 40.0),
         ("db_pool_connections", 31.0),
         ("db_pool_connections_active", 16.0),
         ("db_pool_connections_idle", 8.0),
@@ -245,6 +247,7 @@ fn every_number_of_two_pools_is_added() {
             closed: three,
         };
         PoolStats {
+            max_connections: 8 * factor,
             total_connections: factor,
             active_connections: 2 * factor,
             idle_connections: 3 * factor,
