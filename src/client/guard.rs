@@ -38,6 +38,7 @@ use crate::lease::{Return, SlotId};
 /// assert_eq!(*pool.acquire()?, 8, "the same connection again");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "a connection that nobody holds goes back at once"]
 pub struct PooledConnection<B: Backend> {
     /// `None` only while it goes back.
     connection: Option<B::Connection>,
@@ -135,7 +136,8 @@ impl<B: Backend> PooledConnection<B> {
         self.fate = Fate::Discarded;
     }
 
-    /// The connection's name: no other connection of the pool ever has it.
+    /// The connection's name: no other connection of the pool ever has it. The log writes it as `slot.generation`, which
+    /// are the lower and the upper 32 bits of this number.
     ///
     /// ```
     /// # use socketpool::{Manager, Pool, Timeouts};

@@ -172,6 +172,7 @@ impl<B: Backend> Pool<B> {
     /// assert!(pool.try_acquire().is_some());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[must_use = "a connection that nobody holds goes back at once"]
     #[track_caller]
     pub fn try_acquire(&self) -> Option<PooledConnection<B>> {
         self.acquire_timeout(Duration::ZERO).ok()

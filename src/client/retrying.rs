@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use super::acquire::{self, Leased};
 use super::backend::Backend;
-use super::error::PoolError;
+use super::error::{PoolError, in_millis};
 use super::future::{Acquire, AcquireOwned};
 use super::pauses::Pause;
 use super::retry::{Next, Retries, RetryConfig};
@@ -108,7 +108,7 @@ impl Attempts {
         let Next::Sleep(delay) = next else {
             return Err(PoolError::RetriesExhausted { attempts, elapsed, last: Box::new(error) });
         };
-        log::warn!("Connection attempt {attempts} failed: {error}, retrying in {delay:?}");
+        log::warn!("Connection attempt {attempts} failed: {error}, retrying in {:?}", in_millis(delay));
         if let Some(kind) = error.kind() {
             pool.lock().count_retry(kind);
         }
