@@ -418,6 +418,11 @@ mod tests {
             (4, longest),
             "the first of each waited for its connect"
         );
+        assert_eq!(
+            stats.waits.buckets,
+            [2, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0],
+            "10 ms are no more than 10 ms"
+        );
         assert!(stats.waits.p50 < Duration::from_millis(11), "{:?}", stats.waits);
         let none: [(For, Pool<Database>); 0] = [];
         let none = PoolSet::new(none).unwrap();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::client::ErrorKind;
-use crate::lease::Waits;
+use crate::lease::{WAIT_BOUNDS_MS, Waits};
 
 /// How a pool stands, and what it has done since it was made.
 ///
@@ -211,7 +211,8 @@ impl PoolStats {
     }
 
     /// Everything as metrics, in the text format of Prometheus (version 0.0.4), with names that begin with `prefix`;
-    /// `db` is the usual one. Waits are gauges: they are quantiles that come and go.
+    /// `db` is the usual one. Waits are a histogram,
+    /// and their quantiles since the pool was made are gauges.
     ///
     /// ```
     /// use std::fmt::Write;
@@ -259,11 +260,11 @@ impl PoolStats {
                 writeln!(out, "{prefix}_{name}{{{label}=\"{kind}\"}} {}", counts.of(kind))?;
             }
         }
-        for (name, help, value) in self.spans() {
-            writeln!(out, "# HELP {prefix}_{name} {help}")?;
-            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-            writeln!(out, "# TYPE {prefix}_{name} {kind}\n{prefix}_{name} {}", value.as_secs_f64())?;
+        for (name, help, value) in self.quantiles() {
+            writeln!(out, "# HELP {prefix}_{name} {help}\n# TYPE {prefix}_{name} gauge")?;
+            writeln!(out, "{prefix}_{name} {}", value.as_secs_f64())?;
         }
+        self.write_waits(out, prefix)?;
         writeln!(out, "# EOF")
     }
 
@@ -325,9 +326,22 @@ impl PoolStats {
         ]
     }
 
-    const fn spans(&self) -> [(&'static str, &'static str, Duration); 4] {
+    fn write_waits(&self, out: &mut impl fmt::Write, prefix: &str) -> fmt::Result {
+        let name = "pool_wait_seconds";
+        writeln!(out, "# HELP {prefix}_{name} How long those have waited who had to, and got a connection.")?;
+        writeln!(out, "# TYPE {prefix}_{name} histogram")?;
+        let mut sum = 0_u64;
+        for (bound, count) in WaitTimes::BOUNDS.iter().zip(self.waits.buckets) {
+            sum = sum.saturating_add(count);
+            writeln!(out, "{prefix}_{name}_bucket{{le=\"{}\"}} {sum}", bound.as_secs_f64())?;
+        }
+        writeln!(out, "{prefix}_{name}_bucket{{le=\"+Inf\"}} {}", self.waits.count)?;
+        writeln!(out, "{prefix}_{name}_sum {}", self.total_wait.as_secs_f64())?;
+        writeln!(out, "{prefix}_{name}_count {}", self.waits.count)
+    }
+
+    const fn quantiles(&self) -> [(&'static str, &'static str, Duration); 3] {
         [
-            ("pool_wait_seconds_total", "What all acquisitions have waited.", self.total_wait),
             ("pool_wait_p50_seconds", "Half of those that waited took no longer.", self.waits.p50),
             ("pool_wait_p99_seconds", "99 % of those that waited took no longer.", self.waits.p99),
             ("pool_wait_max_seconds", "The longest wait.", self.waits.max),
@@ -368,9 +382,31 @@ pub struct WaitTimes {
     pub max: Duration,
     /// How many there were.
     pub count: u64,
+    /// How many were no longer than each of [`BOUNDS`](Self::BOUNDS), but longer than the one before; the last, longer
+    /// than all. These never fall, and those of many pools can be added.
+    pub buckets: [u64; 13],
 }
 
 impl WaitTimes {
+    /// Up to how long the waits are that are counted in each of the `buckets`.
+    ///
+    /// ```
+    /// use socketpool::{PoolStats, WaitTimes};
+    ///
+    /// let waits = PoolStats::default().waits;
+    /// let slow = WaitTimes::BOUNDS.iter().position(|bound| bound.as_millis() == 100).unwrap();
+    /// assert_eq!(waits.buckets[slow + 1..].iter().sum::<u64>(), 0, "none has waited for more than 100 ms");
+    /// ```
+    pub const BOUNDS: [Duration; 12] = {
+        let mut bounds = [Duration::ZERO; WAIT_BOUNDS_MS.len()];
+        let mut at = 0;
+        while at < bounds.len() {
+            bounds[at] = Duration::from_millis(WAIT_BOUNDS_MS[at]);
+            at += 1;
+        }
+        bounds
+    };
+
     pub(super) fn of(waits: &Waits) -> Self {
         let micros = |micros: Option<u64>| Duration::from_micros(micros.unwrap_or(0));
         Self {
@@ -378,6 +414,7 @@ impl WaitTimes {
             p99: micros(waits.at_quantile(0.99)),
             max: micros(waits.max()),
             count: waits.len(),
+            buckets: waits.buckets(),
         }
     }
 }

@@ -28,6 +28,7 @@ fn at_rest() -> PoolStats {
             p99: Duration::from_millis(99),
             max: Duration::from_millis(150),
             count: 200,
+            buckets: [90, 60, 20, 15, 5, 4, 5, 0, 0, 0, 0, 0, 1],
         },
         retries: ErrorCounts { resolve: 21, connect: 22, timeout: 23, tls: 24, validate: 25, closed: 26 },
         connection_errors: ErrorCounts {
@@ -150,7 +151,10 @@ fn read(page: &str) -> (BTreeMap<&str, f64>, BTreeMap<&str, &str>) {
             current = name;
         } else {
             let (sample, value) = line.rsplit_once(' ').expect("a value");
-            assert_eq!(sample.split('{').next(), Some(current), "{line}");
+            let name = sample.split('{').next().expect("a name");
+            let parts = ["_bucket", "_sum", "_count"].map(|part| name.strip_suffix(part));
+            let is_part = types[current] == "histogram" && parts.contains(&Some(current));
+            assert!(name == current || is_part, "{line}");
             assert!(samples.insert(sample, value.parse().expect("a number")).is_none(), "{line}: twice");
         }
     }
@@ -191,14 +195,33 @@ fn metrics_have_the_published_names_and_the_numbers_of_the_pool() {
         ("db_connection_errors_total{type=\"tls\"}", 44.0),
         ("db_connection_errors_total{type=\"validate\"}", 45.0),
         ("db_connection_errors_total{type=\"closed\"}", 46.0),
-        ("db_pool_wait_seconds_total", 12.345),
+        ("db_pool_wait_seconds_bucket{le=\"0.001\"}", 90.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.005\"}", 150.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.01\"}", 170.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.025\"}", 185.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.05\"}", 190.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.1\"}", 194.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.25\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.5\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"1\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"2.5\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"5\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"10\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"+Inf\"}", 200.0),
+        ("db_pool_wait_seconds_sum", 12.345),
+        ("db_pool_wait_seconds_count", 200.0),
         ("db_pool_wait_p50_seconds", 0.007),
         ("db_pool_wait_p99_seconds", 0.099),
         ("db_pool_wait_max_seconds", 0.15),
     ];
     assert_eq!(samples, BTreeMap::from(expected));
     for (name, kind) in types {
-        assert_eq!(kind, if name.ends_with("_total") { "counter" } else { "gauge" }, "{name}");
+        let expected = match name {
+            "db_pool_wait_seconds" => "histogram",
+            _ if name.ends_with("_total") => "counter",
+            _ => "gauge",
+        };
+        assert_eq!(kind, expected, "{name}");
     }
 }
 
