@@ -93,9 +93,10 @@ pub use breaker::{BreakerConfig, BreakerState, Went};
 pub use bucket::{ByteRate, Rate};
 pub use bytes::Bytes;
 pub use client::{
-    Acquire, AcquireOwned, AdaptiveConfig, Async, AsyncManager, Backend, BoxFuture, ConnectError,
-    ConnectPhase, ConnectionStats, ErrorCounts, ErrorKind, Executor, Health, Manager, Pool, PoolBuilder,
-    PoolConfig, PoolError, PoolSet, PoolStats, PooledConnection, RetryConfig, Timeouts, WaitTimes,
+    Acquire, AcquireOwned, AcquireRetry, AdaptiveConfig, Async, AsyncManager, Backend, BoxFuture,
+    ConnectError, ConnectPhase, ConnectionStats, ErrorCounts, ErrorKind, Executor, Health, Manager, Pool,
+    PoolBuilder, PoolConfig, PoolError, PoolSet, PoolStats, PooledConnection, RetryConfig, Timeouts,
+    WaitTimes,
 };
 pub use clock::{Clock, Hand, Nanos};
 pub use drain::State;

@@ -26,10 +26,14 @@ mod leaks;
 mod order;
 #[path = "pool/panics.rs"]
 mod panics;
+#[path = "pool/retrying.rs"]
+mod retrying;
 #[path = "pool/seeds.rs"]
 mod seeds;
 #[path = "pool/stranded.rs"]
 mod stranded;
+#[path = "pool/times.rs"]
+mod times;
 #[path = "pool/upkeep.rs"]
 mod upkeep;
 #[path = "pool/wakes.rs"]

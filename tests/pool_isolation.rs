@@ -17,6 +17,8 @@ use waiters::{ByHand, Kind, Waiter};
 const THREADS: u32 = 8;
 /// Of them, those that one pool keeps at work.
 const OF_ONE: u32 = 4;
+/// Those of them that close.
+const CLOSES_OF_ONE: u32 = 2;
 
 fn alone() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -190,7 +192,7 @@ fn a_release_does_not_wait_for_a_close() {
     world.set(Call::Close, Does::Hang);
     // Would never return if a close were waited for.
     leases.into_iter().for_each(socketpool::PooledConnection::discard);
-    until("they hang", || world.hanging() == OF_ONE);
+    until("they hang", || world.hanging() == CLOSES_OF_ONE);
     let (other_world, other) = pool(1, PATIENCE);
     drop(other.acquire().unwrap());
     end(&other_world, other);

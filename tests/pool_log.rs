@@ -72,7 +72,7 @@ fn a_thread_that_asks_is_logged_before_and_after() {
     let lease = pool.acquire().unwrap();
     assert!(pool.try_acquire().is_none());
     drop(lease);
-    pool.acquire().unwrap();
+    drop(pool.acquire().unwrap());
     let lines = [
         "DEBUG Acquiring connection: available=0 in_use=0",
         "DEBUG Connection acquire complete: success=true",

@@ -94,8 +94,10 @@ impl<B: Backend> Request<B> {
         let now = pool.now();
         let asked = *self.asked.get_or_insert(now);
         let patience = match self.patience {
-            None => Patience::Endless,
             Some(Duration::ZERO) => Patience::None,
+            // Else nobody would ever have a first connection made.
+            _ if pool.config.max_waiters == 0 => Patience::None,
+            None => Patience::Endless,
             Some(span) => Patience::Until(asked + span),
         };
         let claim = Claim { want: self.want, patience };
@@ -103,7 +105,7 @@ impl<B: Backend> Request<B> {
         let result = match broken.and_then(PooledConnection::into_lent) {
             Some(lent) => {
                 let slot = lent.slot;
-                inner.store(lent);
+                inner.store(lent, now);
                 inner.core.acquire_again(slot, claim, asked, now)
             }
             None => inner.core.acquire(pool.key, claim, now),
@@ -130,7 +132,7 @@ impl<B: Backend> Request<B> {
             let now = self.pool.now();
             let mut due = self.deadline();
             if let Drive::Hand = self.pool.driver() {
-                due = due.min(inner.core.next_deadline());
+                due = due.min(inner.next_deadline());
             }
             if due <= now {
                 // Fails this one, unless he has been given something.

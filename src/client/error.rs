@@ -25,8 +25,9 @@ use crate::error::ConfigError;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PoolError<E> {
-    /// Every connection is in use, and there is no waiting: by an `acquire_timeout` of zero, or as
-    /// [`max_waiters`](crate::PoolConfig#structfield.max_waiters) wait already. Come back later, or do with less.
+    /// No connection is idle, and there is no waiting: by an `acquire_timeout` of zero, or as
+    /// [`max_waiters`](crate::PoolConfig#structfield.max_waiters) wait already. Come back later, or do with less. With fewer
+    /// `in_use` than `max`, one is being made meanwhile.
     Exhausted {
         /// Connections in use.
         in_use: u32,
@@ -60,7 +61,8 @@ pub enum PoolError<E> {
         /// How the last attempt ended.
         last: Box<Self>,
     },
-    /// The pool cannot be made, or changed, as asked. No acquire ends so.
+    /// A setting cannot hold, or a key has no pool. Only an acquire ends so that is given one: by
+    /// [`acquire_retry`](crate::Pool::acquire_retry), or of a [`PoolSet`](crate::PoolSet).
     Config(ConfigError),
 }
 
@@ -112,23 +114,35 @@ impl<E: fmt::Display> fmt::Display for PoolError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exhausted { in_use, max, waiters } => {
-                write!(f, "no connection is free: {in_use} of {max} in use, {waiters} waiting")
+                write!(
+                    f,
+                    "no connection is idle and nobody else may wait: {in_use} of {max} in use, {waiters} waiting"
+                )
             }
-            Self::Timeout { waited } => write!(f, "no connection came free within {waited:?}"),
+            Self::Timeout { waited } => {
+                write!(f, "no connection came free within {:?}", in_millis(*waited))
+            }
             Self::Closed => f.write_str("the pool is closed"),
             Self::Connect(error) => write!(f, "no connection could be made: {error}"),
             Self::Unavailable { until, last: None } => {
-                write!(f, "no connection is made for another {until:?}")
+                write!(f, "no connection is made for another {:?}", in_millis(*until))
             }
             Self::Unavailable { until, last: Some(error) } => {
-                write!(f, "no connection is made for another {until:?}: {error}")
+                write!(f, "no connection is made for another {:?}: {error}", in_millis(*until))
             }
             Self::RetriesExhausted { attempts, elapsed, last } => {
+                let elapsed = in_millis(*elapsed);
                 write!(f, "gave up after {attempts} attempts in {elapsed:?}: {last}")
             }
             Self::Config(error) => error.fmt(f),
         }
     }
+}
+
+/// For a text: what is less than a millisecond tells nobody anything, unless it is all there is.
+pub(super) fn in_millis(span: Duration) -> Duration {
+    let whole = Duration::new(span.as_secs(), span.subsec_millis() * 1_000_000);
+    if whole.is_zero() { span } else { whole }
 }
 
 impl<E: StdError + 'static> StdError for PoolError<E> {
@@ -438,7 +452,7 @@ mod tests {
         [
             (
                 PoolError::Exhausted { in_use: 9, max: 10, waiters: 1_024 },
-                "no connection is free: 9 of 10 in use, 1024 waiting",
+                "no connection is idle and nobody else may wait: 9 of 10 in use, 1024 waiting",
                 Some(ErrorKind::Timeout),
             ),
             (
@@ -538,6 +552,18 @@ mod tests {
             let panicked = Refused::panicked(phase, &"no");
             assert_eq!((panicked.kind().to_string(), panicked.phase()), (phase.to_string(), phase));
         }
+    }
+
+    #[test]
+    fn spans_are_told_in_milliseconds_as_far_as_they_have_any() {
+        let nanos = |nanos| format!("{:?}", in_millis(Duration::from_nanos(nanos)));
+        assert_eq!(
+            [nanos(29_999_977_272), nanos(1_999_999), nanos(999), nanos(0)],
+            ["29.999s", "1ms", "999ns", "0ns"]
+        );
+        let open =
+            PoolError::<io::Error>::Unavailable { until: Duration::from_nanos(5_000_000_001), last: None };
+        assert_eq!(open.to_string(), "no connection is made for another 5s");
     }
 
     #[test]

@@ -9,10 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use super::backend::{Backend, tell};
+use super::facts::Times;
 use super::inner::Lent;
 use super::shared::{Held, Shared};
 use super::slots::{Parked, Place};
 use crate::breaker::Went;
+use crate::clock::Nanos;
 use crate::lease::{Return, SlotId};
 
 /// A connection that was lent. It goes back to the pool when this is dropped.
@@ -36,6 +38,7 @@ use crate::lease::{Return, SlotId};
 /// assert_eq!(*pool.acquire()?, 8, "the same connection again");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "a connection that nobody holds goes back at once"]
 pub struct PooledConnection<B: Backend> {
     /// `None` only while it goes back.
     held: Option<Held<B>>,
@@ -131,7 +134,8 @@ impl<B: Backend> PooledConnection<B> {
         self.fate = Fate::Discarded;
     }
 
-    /// The connection's name: no other connection of the pool ever has it.
+    /// The connection's name: no other connection of the pool ever has it. The log writes it as `slot.generation`, which
+    /// are the lower and the upper 32 bits of this number.
     ///
     /// ```
     /// # use socketpool::{Manager, Pool, Timeouts};
@@ -219,6 +223,91 @@ impl<B: Backend> PooledConnection<B> {
         uses.unwrap_or(0)
     }
 
+    /// How long ago the connection was made.
+    ///
+    /// Like all times of a lease it is that of the pool's clock, also of one that is turned by hand. In a child process
+    /// of a fork all of them are zero.
+    ///
+    /// ```
+    /// # use socketpool::{Clock, Manager, Pool, Timeouts};
+    /// # use std::time::Duration;
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let (clock, hand) = Clock::manual();
+    /// let pool = Pool::builder(Numbers).clock(clock).driven_by_hand().build()?;
+    /// let number = pool.acquire()?;
+    /// hand.advance(Duration::from_secs(3));
+    /// assert_eq!(number.age(), Duration::from_secs(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.times(Times::age)
+    }
+
+    /// How long the connection had been idle when this lease began: since it was given back before, or was made if this
+    /// is its first. Zero for one that had been waited for, and exact to some milliseconds otherwise: a lease is not
+    /// worth a look at an exact clock.
+    ///
+    /// A server may close what was silent for long. Whoever knows how long that is can tell here whether to begin with
+    /// a request that may be sent twice.
+    ///
+    /// ```
+    /// # use socketpool::{Clock, Manager, Pool, Timeouts};
+    /// # use std::time::Duration;
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let (clock, hand) = Clock::manual();
+    /// let pool = Pool::builder(Numbers).clock(clock).driven_by_hand().build()?;
+    /// drop(pool.acquire()?);
+    /// hand.advance(Duration::from_secs(3));
+    /// let number = pool.acquire()?;
+    /// hand.advance(Duration::from_secs(1));
+    /// assert_eq!(number.idle_before(), Duration::from_secs(3), "however long it is held");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn idle_before(&self) -> Duration {
+        self.times(|times, _| times.idle_before())
+    }
+
+    /// How long the connection has been on lease, in this lease so far and in all before: with [`age`](Self::age), how
+    /// busy it is. Each lease counts to some milliseconds, as in [`idle_before`](Self::idle_before), and what is
+    /// shorter than that may count as nothing.
+    ///
+    /// ```
+    /// # use socketpool::{Clock, Manager, Pool, Timeouts};
+    /// # use std::time::Duration;
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let (clock, hand) = Clock::manual();
+    /// let pool = Pool::builder(Numbers).clock(clock).driven_by_hand().build()?;
+    /// let number = pool.acquire()?;
+    /// hand.advance(Duration::from_secs(3));
+    /// drop(number);
+    /// hand.advance(Duration::from_secs(6)); // idle
+    /// let number = pool.acquire()?;
+    /// hand.advance(Duration::from_secs(1));
+    /// assert_eq!((number.held_total().as_secs(), number.age().as_secs()), (4, 10));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn held_total(&self) -> Duration {
+        self.times(Times::held_total)
+    }
+
     /// Says how it goes with the other side: what went ill counts for the breaker as a failed connect does.
     ///
     /// The example of [`Went`] does this.
@@ -256,6 +345,15 @@ impl<B: Backend> PooledConnection<B> {
         let (slot, right) = (self.slot, self.right.take());
         self.held.take().map(|held| Lent { slot, connection: held.connection, right })
     }
+
+    fn times(&self, look: impl FnOnce(Times, Nanos) -> Duration) -> Duration {
+        let pool = self.pool();
+        if pool.is_inherited() {
+            return Duration::ZERO;
+        }
+        let times = pool.lock().times(self.slot, self.right.as_ref());
+        look(times, pool.now())
+    }
 }
 
 /// Whether a connection is known not to work; a manager that panics here has said so.
@@ -275,7 +373,7 @@ pub(super) fn looks_broken<B: Backend>(held: &mut Held<B>) -> bool {
 fn end_slowly<B: Backend>(pool: &Arc<Shared<B>>, lent: Lent<B::Connection>, what: Return) {
     let (slot, now) = (lent.slot, pool.now());
     let mut inner = pool.visit();
-    inner.store(lent);
+    inner.store(lent, now);
     let known = inner.core.release(slot, what, now);
     debug_assert!(known.is_ok(), "{slot:?} was lent");
     pool.leave(inner);

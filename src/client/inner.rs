@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use super::backend::{Backend, WorksIn, tell};
 use super::error::{ConnectError, ConnectPhase, ErrorKind};
+use super::facts::Times;
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
+use super::pauses::Pauses;
 use super::queue::{Job, Queue};
 use super::shared::{Drive, Shared, Stack};
 use super::slots::{Parked, Place};
@@ -17,6 +19,7 @@ use super::stats::{ErrorCounts, PoolStats, WaitTimes};
 use super::sync::thread::Thread;
 use super::watch::{Warning, Watch};
 use crate::clock::Nanos;
+use crate::drain::DrainState;
 use crate::lease::{
     Acquired, CloseReason, Command, Core, Failure, KeyId, Lending, Phase, Refusal, SlotId, WaiterId,
 };
@@ -34,6 +37,8 @@ pub(super) struct Inner<B: Backend> {
     pub(super) returning: Vec<(Place, B::Connection)>,
     /// By waiter: who is to be woken.
     pub(super) wakes: Vec<Wake<B>>,
+    /// Who is to be woken at a time, without standing in line.
+    pub(super) pauses: Pauses,
     pub(super) queue: Queue,
     pub(super) enlisted: Enlisted,
     /// When the deadline thread will call `tick`, at the latest.
@@ -66,6 +71,8 @@ pub(super) struct Record<C> {
     pub(super) task: Task,
     pub(super) work: WorkIs,
     pub(super) recorded: ConnectionStats,
+    /// Up to date while the right to its place in the stack is here.
+    pub(super) times: Times,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +149,7 @@ impl<B: Backend> Inner<B> {
             rights: rights.into_iter().map(Some).collect(),
             lending: Lending::ByCore,
             wakes: Vec::new(),
+            pauses: Pauses::default(),
             queue: Queue::new(JOBS + min_size),
             enlisted: Enlisted::No,
             armed: Nanos::MAX,
@@ -180,16 +188,25 @@ impl<B: Backend> Inner<B> {
     fn take(&mut self, slot: SlotId) -> Lent<B::Connection> {
         let connection = self.record(slot).connection.take().expect("an idle slot has its connection");
         let right = self.rights.get_mut(slot.index()).and_then(Option::take);
+        let known = self.core.known(slot);
+        let times = &mut self.records[slot.index()].times;
+        times.lend(known.since);
         if right.is_some() {
-            self.slots.facts(slot.index()).note(slot.generation(), self.core.known(slot));
+            let facts = self.slots.facts(slot.index());
+            facts.note(slot.generation(), known);
+            facts.note_times(times);
         }
         Lent { slot, connection, right }
     }
 
     /// Puts back what was lent, to where the core's commands find it. The core learns how often it was lent meanwhile.
-    pub(super) fn store(&mut self, lent: Lent<B::Connection>) {
+    pub(super) fn store(&mut self, lent: Lent<B::Connection>, now: Nanos) {
         let Lent { slot, connection, right } = lent;
-        self.record(slot).connection = Some(connection);
+        let times = self.times(slot, right.as_ref());
+        let record = self.record(slot);
+        record.connection = Some(connection);
+        record.times = times;
+        record.times.take_back(now);
         if let Some(right) = right {
             self.core.catch_up(right.index(), self.slots.facts(right.index() as usize).known());
             self.rights[slot.index()] = Some(right);
@@ -208,7 +225,9 @@ impl<B: Backend> Inner<B> {
         while let Some((right, connection)) = self.returning.pop() {
             let index = right.index();
             self.core.get_back(index, self.slots.facts(right.index() as usize).known());
-            self.records[index as usize].connection = Some(connection);
+            let record = &mut self.records[index as usize];
+            record.connection = Some(connection);
+            record.times = self.slots.facts(index as usize).times(record.times);
             self.rights[index as usize] = Some(right);
         }
     }
@@ -227,6 +246,12 @@ impl<B: Backend> Inner<B> {
         self.gather();
         self.catch_up(now);
         self.core.tick(now);
+        self.pauses.expire(now);
+    }
+
+    /// When [`tick`](Self::tick) is to be called next.
+    pub(super) fn next_deadline(&self) -> Nanos {
+        self.core.next_deadline().min(self.pauses.next_end())
     }
 
     /// Puts what is idle into the stack of `pool` without a lock, as long as nothing is to be decided.
@@ -240,7 +265,9 @@ impl<B: Backend> Inner<B> {
             let right = rights[slot.index()].take().expect("idle ones are with the core");
             let connection =
                 records[slot.index()].connection.take().expect("an idle slot has its connection");
-            slots.facts(slot.index()).note(slot.generation(), known);
+            let facts = slots.facts(slot.index());
+            facts.note(slot.generation(), known);
+            facts.note_times(&records[slot.index()].times);
             slots.fill(right, Parked { connection, home: Arc::clone(pool) });
         });
         if self.lending == Lending::Apart {
@@ -257,6 +284,12 @@ impl<B: Backend> Inner<B> {
         let recorded = &mut self.record(slot).recorded;
         recorded.ops += 1;
         recorded.op_time = recorded.op_time.saturating_add(elapsed);
+    }
+
+    /// The times of what whoever asks has on lease, by this right if there is one.
+    pub(super) fn times(&mut self, slot: SlotId, right: Option<&Place>) -> Times {
+        let times = self.record(slot).times;
+        right.map_or(times, |right| self.slots.facts(right.index() as usize).times(times))
     }
 
     pub(super) fn record(&mut self, slot: SlotId) -> &mut Record<B::Connection> {
@@ -290,6 +323,7 @@ impl<B: Backend> Inner<B> {
             return PoolStats::default();
         };
         PoolStats {
+            max_connections: gauges.max,
             total_connections: gauges.total,
             active_connections: gauges.active,
             idle_connections: gauges.idle,
@@ -306,12 +340,7 @@ impl<B: Backend> Inner<B> {
             pool_hits: counts.acquisitions - counts.misses,
             pool_misses: counts.misses,
             total_wait: Duration::from_nanos(counts.waited_ns),
-            waits: WaitTimes {
-                p50: micros(waits.at_quantile(0.5)),
-                p99: micros(waits.at_quantile(0.99)),
-                max: micros(waits.max()),
-                count: waits.len(),
-            },
+            waits: WaitTimes::of(waits),
             retries: self.retries,
             connection_errors: self.errors,
         }
@@ -394,7 +423,23 @@ impl<B: Backend> Inner<B> {
                 }
             }
         }
-        false
+        self.fetch_pauses(woken) == Room::Full
+    }
+
+    /// Takes up whose pause is over; in a pool that is closed none goes on.
+    fn fetch_pauses(&mut self, woken: &mut Woken<B>) -> Room {
+        if self.pauses.is_empty() {
+            return Room::More;
+        }
+        if self.core.drain_state() != DrainState::Active {
+            self.pauses.expire(Nanos::MAX);
+        }
+        while let Some(waker) = self.pauses.next_over() {
+            if woken.push(Wake::Waker(waker)) == Room::Full {
+                return Room::Full;
+            }
+        }
+        Room::More
     }
 
     /// Makes now what a release must not have to make.
@@ -441,7 +486,7 @@ impl<B: Backend> Inner<B> {
 
     /// When `tick` is to be called, if that is earlier than it would be.
     pub(super) fn rearm(&mut self) -> Option<Nanos> {
-        let due = self.core.next_deadline();
+        let due = self.next_deadline();
         (due < self.armed).then(|| {
             self.armed = due;
             due
@@ -463,7 +508,14 @@ impl Task {
 impl<C> Record<C> {
     const fn new() -> Self {
         let recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
-        Self { connection: None, taken_at: None, task: Task::Connect, work: WorkIs::NotBegun, recorded }
+        Self {
+            connection: None,
+            taken_at: None,
+            task: Task::Connect,
+            work: WorkIs::NotBegun,
+            recorded,
+            times: Times::NONE,
+        }
     }
 }
 
@@ -508,10 +560,6 @@ impl<B: Backend> Woken<B> {
         }
         self.len = 0;
     }
-}
-
-fn micros(micros: Option<u64>) -> Duration {
-    Duration::from_micros(micros.unwrap_or(0))
 }
 
 /// Idle ones that are handed over at one time. More stay with the core, until these are lent.

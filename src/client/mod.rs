@@ -3,6 +3,7 @@
 
 mod acquire;
 mod backend;
+mod builder;
 mod config;
 mod connectors;
 mod deadlines;
@@ -15,6 +16,7 @@ mod inner;
 mod manager;
 #[cfg(all(test, loom))]
 mod models;
+mod pauses;
 mod pool;
 mod presets;
 mod queue;
@@ -25,6 +27,7 @@ mod shared;
 #[allow(unsafe_code, reason = "a stack without a lock")]
 mod slots;
 mod stats;
+mod steering;
 mod sync;
 mod terms;
 mod watch;
@@ -32,13 +35,15 @@ mod word;
 mod work;
 
 pub use backend::Backend;
+pub use builder::PoolBuilder;
 pub use config::{AdaptiveConfig, PoolConfig};
 pub use error::{ConnectError, ConnectPhase, ErrorKind, PoolError};
 pub use future::{Acquire, AcquireOwned};
 pub use guard::{ConnectionStats, PooledConnection};
 pub use health::Health;
 pub use manager::{Async, AsyncManager, BoxFuture, Executor, Manager, Timeouts};
-pub use pool::{Pool, PoolBuilder};
+pub use pool::Pool;
 pub use retry::RetryConfig;
+pub use retrying::AcquireRetry;
 pub use set::PoolSet;
 pub use stats::{ErrorCounts, PoolStats, WaitTimes};

@@ -423,7 +423,7 @@ impl Stack {
         let Out(place, parked) = out;
         let value = parked.connection;
         self.held[value as usize].store(false, Ordering::Relaxed);
-        let reuse = Reuse { fresh_for: Span::from(None), max_uses: u64::MAX };
+        let reuse = Reuse::new(Span::from(None), u64::MAX);
         let (place, back) = Slots::push(place, parked, reuse, Nanos::ZERO).err()?;
         assert_eq!(back.connection, value);
         self.held[value as usize].store(true, Ordering::Relaxed);

@@ -102,10 +102,7 @@ impl<B: Backend> Shared<B> {
         Self {
             inner: Mutex::new(Inner::new(core, Arc::clone(&slots), rights, means, config.min_size as usize)),
             slots,
-            reuse: Reuse {
-                fresh_for: Span::from(config.validate_after),
-                max_uses: config.max_uses.unwrap_or(u64::MAX),
-            },
+            reuse: Reuse::new(Span::from(config.validate_after), config.max_uses.unwrap_or(u64::MAX)),
             settled: Condvar::new(),
             backend,
             key,
@@ -239,7 +236,7 @@ impl<B: Backend> Shared<B> {
                 inner = self.lock();
                 continue;
             }
-            let span = deadline.min(inner.core.next_deadline()).since(now).min(LONGEST_WAIT);
+            let span = deadline.min(inner.next_deadline()).since(now).min(LONGEST_WAIT);
             inner = self.settled.wait_timeout(inner, span).unwrap_or_else(PoisonError::into_inner).0;
             if matches!(self.driver, Drive::Hand) {
                 inner.tick(self.now());
@@ -261,7 +258,12 @@ impl<B: Backend> Shared<B> {
         for warning in warnings.into_iter().flatten() {
             log::warn!("{warning}");
         }
-        self.lock().core.next_deadline()
+        self.lock().next_deadline()
+    }
+
+    /// Has everybody look who [waits](Self::wait_until) for a state of the pool.
+    pub(super) fn tell_all(&self) {
+        self.settled.notify_all();
     }
 }
 

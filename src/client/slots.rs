@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::facts::{Facts, Reuse};
 use super::sync::Ordering::{Acquire, Relaxed, Release};
-use super::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+use super::sync::{AtomicU64, Ordering, UnsafeCell};
 use super::word::{NONE, SHUT, Word};
 use crate::clock::Nanos;
 
@@ -49,9 +49,8 @@ pub(super) struct Place {
 }
 
 struct Entry<C, P> {
-    /// The place below, while this one is in the stack.
-    below: AtomicU32,
-    /// What stands beside the value. Written by whoever has the place, read by everybody.
+    /// What stands beside the value, and which place is below while this one is in the stack. Written by whoever has the
+    /// place, read by everybody.
     facts: Facts,
     /// Full exactly while the place is in the stack.
     value: UnsafeCell<MaybeUninit<Parked<C, P>>>,
@@ -63,11 +62,7 @@ unsafe impl<C, P> Sync for Slots<C, P> where Parked<C, P>: Send {}
 impl<C, P: Home<Connection = C>> Slots<C, P> {
     /// A stack of so many places that is shut, and the rights to them.
     pub(super) fn new(places: usize) -> (Self, Vec<Place>) {
-        let entry = |_| Entry {
-            below: AtomicU32::new(NONE),
-            facts: Facts::new(),
-            value: UnsafeCell::new(MaybeUninit::uninit()),
-        };
+        let entry = |_| Entry { facts: Facts::new(), value: UnsafeCell::new(MaybeUninit::uninit()) };
         let places = places.min(NONE as usize) as u32;
         let stack = Self { word: AtomicU64::new(Word::NEW.bits()), places: (0..places).map(entry).collect() };
         let rights = (0..places).map(|index| stack.right(index)).collect();
@@ -88,7 +83,7 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
                 return None;
             }
             // As it was pushed, for the word was acquired; whoever took the top meanwhile has moved the tag on.
-            let below = entry.below.load(Relaxed);
+            let below = entry.facts.below.load(Relaxed);
             match change(&self.word, word, word.with_top(below), Acquire, Acquire) {
                 Ok(()) => {
                     let generation = entry.facts.lend(now);
@@ -111,23 +106,30 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
         // SAFETY: what is pushed has a share in the home of the stack. It may be the last, and gone with whoever pops it: so
         // nothing of the stack is touched once others see it, and `put_on` has references to nothing but cells of it.
         let stack = unsafe { &*stack };
-        let entry = stack.entry_of(&place);
-        let word = Word::from_bits(stack.word.load(Relaxed));
+        let (entry, top) = (stack.entry_of(&place), &stack.word);
+        let mut word = Word::from_bits(top.load(Relaxed));
         if word.is_shut() || !entry.facts.take_back(reuse, now) {
             return Err((place, parked));
         }
         Self::write(entry, parked);
-        if put_on(&stack.word, word, entry, place.index(), |word| !word.is_shut()) {
-            return Ok(());
+        while let Err(changed) = put_on(top, word, entry, place.index()) {
+            if changed.is_shut() {
+                entry.facts.go_on(now);
+                return Err((place, Self::read(entry)));
+            }
+            word = changed;
         }
-        Err((place, Self::read(entry)))
+        Ok(())
     }
 
     /// Puts a connection on top of a stack that is shut, for whoever comes when it is opened.
     pub(super) fn fill(&self, place: Place, parked: Parked<C, P>) {
         let entry = self.entry_of(&place);
         Self::write(entry, parked);
-        put_on(&self.word, Word::from_bits(self.word.load(Relaxed)), entry, place.index(), |_| true);
+        let mut word = Word::from_bits(self.word.load(Relaxed));
+        while let Err(changed) = put_on(&self.word, word, entry, place.index()) {
+            word = changed;
+        }
     }
 
     /// Shuts the stack and takes out all that is in it, the top first.
@@ -145,7 +147,7 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
         while top != NONE {
             // Nobody else can reach what is below: it was all taken at once.
             let entry = &self.places[top as usize];
-            let index = std::mem::replace(&mut top, entry.below.load(Relaxed));
+            let index = std::mem::replace(&mut top, entry.facts.below.load(Relaxed));
             each(self.right(index), Self::read(entry));
         }
     }
@@ -191,23 +193,11 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
     }
 }
 
-/// Puts a place that is full on top and says so, unless the word does not let it in.
+/// Puts a place that is full on top, or says what the word is now.
 #[inline(always)]
-fn put_on<C, P>(
-    top: &AtomicU64,
-    mut word: Word,
-    entry: &Entry<C, P>,
-    index: u32,
-    lets_in: impl Fn(Word) -> bool,
-) -> bool {
-    while lets_in(word) {
-        entry.below.store(word.top(), Relaxed);
-        match change(top, word, word.with_top(index), Release, Relaxed) {
-            Ok(()) => return true,
-            Err(changed) => word = changed,
-        }
-    }
-    false
+fn put_on<C, P>(top: &AtomicU64, word: Word, entry: &Entry<C, P>, index: u32) -> Result<(), Word> {
+    entry.facts.below.store(word.top(), Relaxed);
+    change(top, word, word.with_top(index), Release, Relaxed)
 }
 
 /// Changes the word, or says what it is now; may also fail for no reason.

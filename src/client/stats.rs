@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::client::ErrorKind;
+use crate::lease::{WAIT_BOUNDS_MS, Waits};
 
 /// How a pool stands, and what it has done since it was made.
 ///
@@ -27,6 +28,8 @@ use crate::client::ErrorKind;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
+    /// The most connections there may be now: `max_size`, or what a resize or the adaptive size has made of it.
+    pub max_connections: u32,
     /// Connections now, those included that are being made or closed.
     pub total_connections: u32,
     /// Those that somebody holds.
@@ -208,7 +211,8 @@ impl PoolStats {
     }
 
     /// Everything as metrics, in the text format of Prometheus (version 0.0.4), with names that begin with `prefix`;
-    /// `db` is the usual one. Waits are gauges: they are quantiles that come and go.
+    /// `db` is the usual one. Waits are a histogram,
+    /// and their quantiles since the pool was made are gauges.
     ///
     /// ```
     /// use std::fmt::Write;
@@ -256,16 +260,45 @@ impl PoolStats {
                 writeln!(out, "{prefix}_{name}{{{label}=\"{kind}\"}} {}", counts.of(kind))?;
             }
         }
-        for (name, help, value) in self.spans() {
-            writeln!(out, "# HELP {prefix}_{name} {help}")?;
-            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-            writeln!(out, "# TYPE {prefix}_{name} {kind}\n{prefix}_{name} {}", value.as_secs_f64())?;
+        for (name, help, value) in self.quantiles() {
+            writeln!(out, "# HELP {prefix}_{name} {help}\n# TYPE {prefix}_{name} gauge")?;
+            writeln!(out, "{prefix}_{name} {}", value.as_secs_f64())?;
         }
+        self.write_waits(out, prefix)?;
         writeln!(out, "# EOF")
     }
 
-    const fn gauges(&self) -> [(&'static str, &'static str, u32); 7] {
+    /// Of two pools together. Whose waits are which cannot be told from their quantiles: these come from elsewhere.
+    pub(super) fn and(self, other: Self, waits: WaitTimes) -> Self {
+        let count = u32::saturating_add;
+        let sum = u64::saturating_add;
+        Self {
+            max_connections: count(self.max_connections, other.max_connections),
+            total_connections: count(self.total_connections, other.total_connections),
+            active_connections: count(self.active_connections, other.active_connections),
+            idle_connections: count(self.idle_connections, other.idle_connections),
+            connecting_connections: count(self.connecting_connections, other.connecting_connections),
+            validating_connections: count(self.validating_connections, other.validating_connections),
+            closing_connections: count(self.closing_connections, other.closing_connections),
+            pending_requests: count(self.pending_requests, other.pending_requests),
+            total_acquisitions: sum(self.total_acquisitions, other.total_acquisitions),
+            total_releases: sum(self.total_releases, other.total_releases),
+            timeouts: sum(self.timeouts, other.timeouts),
+            errors: sum(self.errors, other.errors),
+            connections_created: sum(self.connections_created, other.connections_created),
+            connections_destroyed: sum(self.connections_destroyed, other.connections_destroyed),
+            pool_hits: sum(self.pool_hits, other.pool_hits),
+            pool_misses: sum(self.pool_misses, other.pool_misses),
+            total_wait: self.total_wait.saturating_add(other.total_wait),
+            waits,
+            retries: self.retries.and(other.retries),
+            connection_errors: self.connection_errors.and(other.connection_errors),
+        }
+    }
+
+    const fn gauges(&self) -> [(&'static str, &'static str, u32); 8] {
         [
+            ("pool_connections_max", "The most connections there may be.", self.max_connections),
             ("pool_connections", "Connections, those being made or closed included.", self.total_connections),
             ("pool_connections_active", "Connections that somebody holds.", self.active_connections),
             ("pool_connections_idle", "Connections ready to be handed out.", self.idle_connections),
@@ -293,9 +326,22 @@ impl PoolStats {
         ]
     }
 
-    const fn spans(&self) -> [(&'static str, &'static str, Duration); 4] {
+    fn write_waits(&self, out: &mut impl fmt::Write, prefix: &str) -> fmt::Result {
+        let name = "pool_wait_seconds";
+        writeln!(out, "# HELP {prefix}_{name} How long those have waited who had to, and got a connection.")?;
+        writeln!(out, "# TYPE {prefix}_{name} histogram")?;
+        let mut sum = 0_u64;
+        for (bound, count) in WaitTimes::BOUNDS.iter().zip(self.waits.buckets) {
+            sum = sum.saturating_add(count);
+            writeln!(out, "{prefix}_{name}_bucket{{le=\"{}\"}} {sum}", bound.as_secs_f64())?;
+        }
+        writeln!(out, "{prefix}_{name}_bucket{{le=\"+Inf\"}} {}", self.waits.count)?;
+        writeln!(out, "{prefix}_{name}_sum {}", self.total_wait.as_secs_f64())?;
+        writeln!(out, "{prefix}_{name}_count {}", self.waits.count)
+    }
+
+    const fn quantiles(&self) -> [(&'static str, &'static str, Duration); 3] {
         [
-            ("pool_wait_seconds_total", "What all acquisitions have waited.", self.total_wait),
             ("pool_wait_p50_seconds", "Half of those that waited took no longer.", self.waits.p50),
             ("pool_wait_p99_seconds", "99 % of those that waited took no longer.", self.waits.p99),
             ("pool_wait_max_seconds", "The longest wait.", self.waits.max),
@@ -336,6 +382,41 @@ pub struct WaitTimes {
     pub max: Duration,
     /// How many there were.
     pub count: u64,
+    /// How many were no longer than each of [`BOUNDS`](Self::BOUNDS), but longer than the one before; the last, longer
+    /// than all. These never fall, and those of many pools can be added.
+    pub buckets: [u64; 13],
+}
+
+impl WaitTimes {
+    /// Up to how long the waits are that are counted in each of the `buckets`.
+    ///
+    /// ```
+    /// use socketpool::{PoolStats, WaitTimes};
+    ///
+    /// let waits = PoolStats::default().waits;
+    /// let slow = WaitTimes::BOUNDS.iter().position(|bound| bound.as_millis() == 100).unwrap();
+    /// assert_eq!(waits.buckets[slow + 1..].iter().sum::<u64>(), 0, "none has waited for more than 100 ms");
+    /// ```
+    pub const BOUNDS: [Duration; 12] = {
+        let mut bounds = [Duration::ZERO; WAIT_BOUNDS_MS.len()];
+        let mut at = 0;
+        while at < bounds.len() {
+            bounds[at] = Duration::from_millis(WAIT_BOUNDS_MS[at]);
+            at += 1;
+        }
+        bounds
+    };
+
+    pub(super) fn of(waits: &Waits) -> Self {
+        let micros = |micros: Option<u64>| Duration::from_micros(micros.unwrap_or(0));
+        Self {
+            p50: micros(waits.at_quantile(0.5)),
+            p99: micros(waits.at_quantile(0.99)),
+            max: micros(waits.max()),
+            count: waits.len(),
+            buckets: waits.buckets(),
+        }
+    }
 }
 
 /// A counter for each [`ErrorKind`].
@@ -396,6 +477,17 @@ impl ErrorCounts {
     #[must_use]
     pub fn total(&self) -> u64 {
         ErrorKind::ALL.into_iter().fold(0, |sum, kind| self.of(kind).saturating_add(sum))
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            resolve: self.resolve.saturating_add(other.resolve),
+            connect: self.connect.saturating_add(other.connect),
+            timeout: self.timeout.saturating_add(other.timeout),
+            tls: self.tls.saturating_add(other.tls),
+            validate: self.validate.saturating_add(other.validate),
+            closed: self.closed.saturating_add(other.closed),
+        }
     }
 
     /// One more of a kind.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::backend::{Backend, Connected, tell};
 use super::connectors::Jobs;
 use super::error::{ConnectError, ConnectPhase};
+use super::facts::Times;
 use super::inner::{Enlisted, Wake};
 use super::queue::Job;
 use super::shared::{Drive, Shared};
@@ -97,7 +98,9 @@ impl<B: Backend> Shared<B> {
         let now = self.now();
         let old = match result {
             Ok(connection) => {
-                inner.record(slot).connection = Some(connection);
+                let record = inner.record(slot);
+                record.connection = Some(connection);
+                record.times = Times::made(now);
                 // A name that the core does not know any more would be a fault of ours.
                 let known = inner.core.connected(slot, Ok(()), now);
                 debug_assert!(known.is_ok(), "{slot:?} was not being connected");

@@ -1,5 +1,7 @@
 //! What has happened under a key, counted at the place where it happens, and how long its waiters waited.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 
 use crate::clock::Nanos;
@@ -25,33 +27,60 @@ pub(crate) struct Counts {
 
 /// How long those who stood in line and were served have waited, in microseconds, with two digits.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Waits(Option<Histogram<u64>>);
+pub(crate) struct Waits {
+    times: Option<Histogram<u64>>,
+    /// How many were no longer than each of [`WAIT_BOUNDS_MS`] and longer than the one before; at the end, than all.
+    buckets: [u64; WAIT_BOUNDS_MS.len() + 1],
+}
+
+/// In which steps waits are counted for those who add them up over many pools.
+pub(crate) const WAIT_BOUNDS_MS: [u64; 12] = [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
 
 impl Waits {
     /// Allocates what recording needs, for this must not happen while somebody gives something back.
     pub(super) fn prepare(&mut self) {
-        if self.0.is_none() {
-            self.0 = Histogram::new_with_bounds(1, LONGEST_US, 2).ok();
+        if self.times.is_none() {
+            self.times = Histogram::new_with_bounds(1, LONGEST_US, 2).ok();
         }
     }
 
     pub(super) fn record(&mut self, asked: Nanos, now: Nanos) {
-        if let Some(waits) = &mut self.0 {
-            waits.saturating_record(u64::try_from(now.since(asked).as_micros()).unwrap_or(LONGEST_US));
+        let waited = now.since(asked);
+        if let Some(times) = &mut self.times {
+            times.saturating_record(u64::try_from(waited.as_micros()).unwrap_or(LONGEST_US));
+            let is_longer = |bound: &u64| waited > Duration::from_millis(*bound);
+            self.buckets[WAIT_BOUNDS_MS.partition_point(is_longer)] += 1;
         }
     }
 
     /// The wait, in microseconds, that a share of `quantile` of all did not exceed; `None` when nobody has waited.
     pub(crate) fn at_quantile(&self, quantile: f64) -> Option<u64> {
-        self.0.as_ref().filter(|waits| !waits.is_empty()).map(|waits| waits.value_at_quantile(quantile))
+        self.times.as_ref().filter(|waits| !waits.is_empty()).map(|waits| waits.value_at_quantile(quantile))
     }
 
     pub(crate) fn max(&self) -> Option<u64> {
-        self.0.as_ref().filter(|waits| !waits.is_empty()).map(Histogram::max)
+        self.times.as_ref().filter(|waits| !waits.is_empty()).map(Histogram::max)
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.0.as_ref().map_or(0, Histogram::len)
+        self.times.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// Counts what was counted elsewhere as well.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Some(times) = &other.times else { return };
+        match &mut self.times {
+            // Both have the same bounds, so there is room for whatever the other has.
+            Some(all) => all.add(times).expect("of the same bounds"),
+            None => self.times = Some(times.clone()),
+        }
+        for (sum, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *sum += more;
+        }
+    }
+
+    pub(crate) const fn buckets(&self) -> [u64; WAIT_BOUNDS_MS.len() + 1] {
+        self.buckets
     }
 }
 

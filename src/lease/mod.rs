@@ -92,6 +92,7 @@ mod tests;
 pub(crate) use self::core::Core;
 pub(crate) use adaptive::AdaptiveTerms;
 pub(crate) use apart::Lending;
+pub(crate) use counts::{WAIT_BOUNDS_MS, Waits};
 pub(crate) use ids::{KeyId, SlotId, WaiterId};
 pub(crate) use line::{Failure, Want};
 #[cfg(feature = "sim")]

@@ -9,7 +9,7 @@ use socketpool::{Pool, PoolConfig, PooledConnection};
 
 use crate::closing::threaded;
 use crate::fake::{Call, Does, Fake, PATIENCE, World, until};
-use crate::scene::{Scene, ms, quiet, secs};
+use crate::scene::{Scene, assert_identities, ms, quiet, secs};
 use crate::waiters::{ByHand, Kind, Waiter};
 
 /// Where a future is when it is dropped.
@@ -264,6 +264,7 @@ async fn turns(pool: Pool<Fake>, seed: u64) -> u64 {
 
 fn assert_all_back(pool: Pool<Fake>, world: &World, served: u64) {
     until("all are back", || pool.stats().active_connections == 0);
+    assert_identities(&pool.stats());
     let leases: Vec<_> = (0..3).map(|_| pool.acquire().unwrap()).collect();
     assert!(pool.try_acquire().is_none(), "there are three");
     drop(leases);

@@ -8,7 +8,7 @@ use socketpool::{Pool, PoolConfig};
 
 use crate::closing::threaded;
 use crate::fake::{PATIENCE, until};
-use crate::scene::{ms, quiet};
+use crate::scene::{assert_identities, ms, quiet};
 
 #[test]
 fn eight_threads_share_three_connections_and_each_count_is_exact() {
@@ -26,6 +26,7 @@ fn eight_threads_share_three_connections_and_each_count_is_exact() {
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     let stats = pool.stats();
+    assert_identities(&stats);
     assert_eq!((stats.active_connections, stats.idle_connections), (0, stats.total_connections));
     assert!(stats.total_connections <= 3);
     drop(pool);
@@ -52,6 +53,7 @@ fn thousands_of_discards_from_many_threads_lose_nobody() {
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_identities(&pool.stats());
     drop(pool);
     world.assert_all_closed();
     assert_eq!(world.ops(), 4 * TURNS);
@@ -81,6 +83,7 @@ fn patience_that_ends_among_grants_loses_no_connection() {
     assert_eq!(served.load(Ordering::Relaxed) + late.load(Ordering::Relaxed), 12_000);
     until("all are back", || pool.stats().active_connections == 0);
     let stats = pool.stats();
+    assert_identities(&stats);
     let leases: Vec<_> = (0..2).map(|_| pool.acquire_timeout(PATIENCE).unwrap()).collect();
     drop((leases, stats, pool));
     world.assert_all_closed();

@@ -116,3 +116,21 @@ fn a_connection_serves_who_is_first_and_not_him_for_whom_it_was_made() {
     drop(pool);
     world.assert_all_closed();
 }
+
+#[test]
+fn where_nobody_may_wait_connections_are_made_for_those_who_come_later() {
+    for patience in [None, Some(crate::scene::secs(5))] {
+        let config = socketpool::PoolConfig { max_waiters: 0, acquire_timeout: patience, ..quiet(1) };
+        let scene = Scene::new(config);
+        let error = scene.pool.acquire().unwrap_err();
+        assert!(
+            matches!(error, socketpool::PoolError::Exhausted { in_use: 0, max: 1, waiters: 0 }),
+            "{error}"
+        );
+        scene.tick();
+        let held = scene.acquire();
+        assert!(scene.pool.acquire().is_err());
+        scene.release(held);
+        assert_eq!(scene.acquire().number, 1);
+    }
+}

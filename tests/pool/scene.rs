@@ -95,7 +95,9 @@ impl Scene {
 /// What is true of a pool's numbers whenever nobody is at work in it.
 #[track_caller]
 pub(crate) fn assert_identities(stats: &PoolStats) {
-    assert!(stats.idle_connections + stats.active_connections <= stats.total_connections, "{stats:?}");
+    if let Some(identity) = stats.broken_identity() {
+        panic!("not so: {identity}, of {stats:?}");
+    }
 }
 
 pub(crate) fn secs(seconds: u64) -> Duration {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use socketpool::{Pool, PoolConfig, PoolError, State};
 
 use crate::fake::{PATIENCE, World};
-use crate::scene::{Scene, ms, quiet, secs};
+use crate::scene::{Scene, assert_identities, ms, quiet, secs};
 
 #[test]
 fn five_of_five_are_given_and_the_sixth_still_waits_after_100_ms() {
@@ -63,6 +63,7 @@ fn a_hundred_tasks_of_ten_turns_all_finish() {
     // The seed's bound, which ten times as slow a machine would still keep.
     assert!(waited / 1_000 < secs(1), "mean wait of {:?}", waited / 1_000);
     assert_eq!(pool.stats().active_connections, 0);
+    assert_identities(&pool.stats());
     drop(pool);
     world.assert_all_closed();
     assert_eq!(world.ops(), 1_000);
@@ -160,6 +161,7 @@ fn a_hundred_threads_on_twenty_connections_all_get_one() {
     let got = threads.into_iter().filter(|_| true).map(|thread| thread.join().unwrap().is_ok());
     assert_eq!(got.filter(|got| *got).count(), 100);
     assert!(pool.stats().total_connections <= 20);
+    assert_identities(&pool.stats());
     drop(pool);
     world.assert_all_closed();
     assert_eq!(world.ops(), 100);

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use socketpool::{AcquireOwned, Backend, Pool, PoolError, PooledConnection};
+use socketpool::{Backend, Pool, PoolError, PooledConnection};
 
 use crate::fake::{PATIENCE, until};
 
@@ -20,7 +20,7 @@ pub(crate) type Got<B> = Result<PooledConnection<B>, PoolError<<B as Backend>::E
 
 /// A future of a connection that is polled by hand.
 pub(crate) struct ByHand<B: Backend> {
-    future: Option<Pin<Box<AcquireOwned<B>>>>,
+    future: Option<Pin<Box<dyn Future<Output = Got<B>> + Send>>>,
     pub(crate) bell: Arc<Bell>,
 }
 
@@ -53,13 +53,13 @@ impl Wake for Bell {
 }
 
 impl<B: Backend> ByHand<B> {
-    pub(crate) fn new(future: AcquireOwned<B>) -> Self {
+    pub(crate) fn new(future: impl Future<Output = Got<B>> + Send + 'static) -> Self {
         Self { future: Some(Box::pin(future)), bell: Arc::new(Bell::default()) }
     }
 
     /// One that has been polled once and stands in line.
     #[track_caller]
-    pub(crate) fn in_line(future: AcquireOwned<B>) -> Self {
+    pub(crate) fn in_line(future: impl Future<Output = Got<B>> + Send + 'static) -> Self {
         let mut this = Self::new(future);
         assert!(this.poll().is_none(), "it has to wait");
         this
@@ -130,19 +130,22 @@ impl<B: Backend> Waiter<B> {
                     let _ = give.send(got);
                 });
             }
-            Kind::Future => {
-                thread::spawn(move || {
-                    let future = of.acquire_async().into_owned();
-                    drop(of);
-                    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-                    let _ = give.send(runtime.block_on(future));
-                });
-            }
+            Kind::Future => return Self::ask_for(of.acquire_async().into_owned()),
             Kind::Callback => pool.acquire_with(move |got| {
                 let _ = give.send(got);
             }),
         }
         Self { kind, answer }
+    }
+
+    /// One by a future of any kind, in a thread with an executor that has no timers.
+    pub(crate) fn ask_for(future: impl Future<Output = Got<B>> + Send + 'static) -> Self {
+        let (give, answer) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let _ = give.send(runtime.block_on(future));
+        });
+        Self { kind: Kind::Future, answer }
     }
 
     /// What it got; a test in which it waits for ever fails.

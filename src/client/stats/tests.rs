@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 /// A pool at rest, every number of which is another.
 fn at_rest() -> PoolStats {
     PoolStats {
+        max_connections: 40,
         total_connections: 31,
         active_connections: 16,
         idle_connections: 8,
@@ -27,6 +28,7 @@ fn at_rest() -> PoolStats {
             p99: Duration::from_millis(99),
             max: Duration::from_millis(150),
             count: 200,
+            buckets: [90, 60, 20, 15, 5, 4, 5, 0, 0, 0, 0, 0, 1],
         },
         retries: ErrorCounts { resolve: 21, connect: 22, timeout: 23, tls: 24, validate: 25, closed: 26 },
         connection_errors: ErrorCounts {
@@ -149,7 +151,10 @@ fn read(page: &str) -> (BTreeMap<&str, f64>, BTreeMap<&str, &str>) {
             current = name;
         } else {
             let (sample, value) = line.rsplit_once(' ').expect("a value");
-            assert_eq!(sample.split('{').next(), Some(current), "{line}");
+            let name = sample.split('{').next().expect("a name");
+            let parts = ["_bucket", "_sum", "_count"].map(|part| name.strip_suffix(part));
+            let is_part = types[current] == "histogram" && parts.contains(&Some(current));
+            assert!(name == current || is_part, "{line}");
             assert!(samples.insert(sample, value.parse().expect("a number")).is_none(), "{line}: twice");
         }
     }
@@ -162,6 +167,7 @@ fn metrics_have_the_published_names_and_the_numbers_of_the_pool() {
     at_rest().write_metrics(&mut page, "db").unwrap();
     let (samples, types) = read(&page);
     let expected = [
+        ("db_pool_connections_max", 40.0),
         ("db_pool_connections", 31.0),
         ("db_pool_connections_active", 16.0),
         ("db_pool_connections_idle", 8.0),
@@ -189,14 +195,33 @@ fn metrics_have_the_published_names_and_the_numbers_of_the_pool() {
         ("db_connection_errors_total{type=\"tls\"}", 44.0),
         ("db_connection_errors_total{type=\"validate\"}", 45.0),
         ("db_connection_errors_total{type=\"closed\"}", 46.0),
-        ("db_pool_wait_seconds_total", 12.345),
+        ("db_pool_wait_seconds_bucket{le=\"0.001\"}", 90.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.005\"}", 150.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.01\"}", 170.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.025\"}", 185.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.05\"}", 190.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.1\"}", 194.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.25\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"0.5\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"1\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"2.5\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"5\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"10\"}", 199.0),
+        ("db_pool_wait_seconds_bucket{le=\"+Inf\"}", 200.0),
+        ("db_pool_wait_seconds_sum", 12.345),
+        ("db_pool_wait_seconds_count", 200.0),
         ("db_pool_wait_p50_seconds", 0.007),
         ("db_pool_wait_p99_seconds", 0.099),
         ("db_pool_wait_max_seconds", 0.15),
     ];
     assert_eq!(samples, BTreeMap::from(expected));
     for (name, kind) in types {
-        assert_eq!(kind, if name.ends_with("_total") { "counter" } else { "gauge" }, "{name}");
+        let expected = match name {
+            "db_pool_wait_seconds" => "histogram",
+            _ if name.ends_with("_total") => "counter",
+            _ => "gauge",
+        };
+        assert_eq!(kind, expected, "{name}");
     }
 }
 
@@ -230,4 +255,42 @@ fn what_the_writer_says_is_passed_on_wherever_it_says_it() {
         assert!(at_rest().write_metrics(&mut Short(room), "db").is_err(), "after {room} bytes");
     }
     assert!(at_rest().write_metrics(&mut Short(page.len()), "db").is_ok());
+}
+
+#[test]
+fn every_number_of_two_pools_is_added() {
+    let times = |factor: u32| {
+        let [one, two, three] = [1, 2, 3].map(|number: u64| number * u64::from(factor));
+        let counts = ErrorCounts {
+            resolve: one,
+            connect: two,
+            timeout: three,
+            tls: one,
+            validate: two,
+            closed: three,
+        };
+        PoolStats {
+            max_connections: 8 * factor,
+            total_connections: factor,
+            active_connections: 2 * factor,
+            idle_connections: 3 * factor,
+            connecting_connections: 4 * factor,
+            validating_connections: 5 * factor,
+            closing_connections: 6 * factor,
+            pending_requests: 7 * factor,
+            total_acquisitions: one,
+            total_releases: two,
+            timeouts: three,
+            errors: one,
+            connections_created: two,
+            connections_destroyed: three,
+            pool_hits: one,
+            pool_misses: two,
+            total_wait: Duration::from_secs(three),
+            waits: WaitTimes::default(),
+            retries: counts,
+            connection_errors: counts,
+        }
+    };
+    assert_eq!(times(10).and(times(7), WaitTimes::default()), times(17));
 }
