@@ -399,7 +399,7 @@ struct Out(Place, Parked<u32, Stack>);
 impl Stack {
     /// Of so many places, all full, the first one on top.
     fn holding(places: usize) -> Arc<Self> {
-        let (slots, rights) = Slots::new(places);
+        let (slots, rights) = Slots::new(places, Reuse::new(Span::from(None), u64::MAX));
         let stack = Arc::new(Self { slots, held: Default::default() });
         for place in rights.into_iter().rev() {
             let (index, known) = (place.index(), Known { uses: 0, ..FRESH });
@@ -423,8 +423,7 @@ impl Stack {
         let Out(place, parked) = out;
         let value = parked.connection;
         self.held[value as usize].store(false, Ordering::Relaxed);
-        let reuse = Reuse::new(Span::from(None), u64::MAX);
-        let (place, back) = Slots::push(place, parked, reuse, Nanos::ZERO).err()?;
+        let (place, back) = Slots::push(place, parked, Nanos::ZERO).err()?;
         assert_eq!(back.connection, value);
         self.held[value as usize].store(true, Ordering::Relaxed);
         Some(Out(place, back))

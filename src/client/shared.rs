@@ -27,7 +27,6 @@ pub(super) struct Shared<B: Backend> {
     inner: Mutex<Inner<B>>,
     /// What is idle and can be lent without the lock.
     slots: Arc<Stack<B>>,
-    reuse: Reuse,
     /// For those who wait until a warm-up, a round of checks or a drain is over.
     settled: Condvar,
     pub(super) backend: B,
@@ -96,13 +95,13 @@ impl<B: Backend> Shared<B> {
         };
         let mut core = Core::new(None, seed);
         let key = core.add_key(config.terms(), clock.now());
-        let (slots, rights) = Slots::new(config.places());
+        let reuse = Reuse::new(Span::from(config.validate_after), config.max_uses.unwrap_or(u64::MAX));
+        let (slots, rights) = Slots::new(config.places(), reuse);
         let slots = Arc::new(slots);
         let means = Means { key, driver, works_in: backend.works_in(), limits: Timeouts::from(&config) };
         Self {
             inner: Mutex::new(Inner::new(core, Arc::clone(&slots), rights, means, config.min_size as usize)),
             slots,
-            reuse: Reuse::new(Span::from(config.validate_after), config.max_uses.unwrap_or(u64::MAX)),
             settled: Condvar::new(),
             backend,
             key,
@@ -157,8 +156,8 @@ impl<B: Backend> Shared<B> {
     /// Puts back what may simply become idle; gives it back when there is more to it.
     #[inline(always)]
     pub(super) fn put_back(right: Place, held: Held<B>) -> Result<(), (Place, Held<B>)> {
-        let (reuse, now) = (held.home.reuse, held.home.coarse.now());
-        Slots::push(right, held, reuse, now)
+        let now = held.home.coarse.now();
+        Slots::push(right, held, now)
     }
 
     /// Lets go of what is idle, in a child of the process that it belongs to: dropping it here might say goodbye in the

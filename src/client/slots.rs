@@ -23,6 +23,7 @@ pub(super) struct Slots<C, P> {
     /// A [`Word`].
     word: AtomicU64,
     places: Box<[Entry<C, P>]>,
+    reuse: Reuse,
 }
 
 /// A connection, and a share in the home of the stack that it comes back to.
@@ -61,10 +62,11 @@ unsafe impl<C, P> Sync for Slots<C, P> where Parked<C, P>: Send {}
 
 impl<C, P: Home<Connection = C>> Slots<C, P> {
     /// A stack of so many places that is shut, and the rights to them.
-    pub(super) fn new(places: usize) -> (Self, Vec<Place>) {
+    pub(super) fn new(places: usize, reuse: Reuse) -> (Self, Vec<Place>) {
         let entry = |_| Entry { facts: Facts::new(), value: UnsafeCell::new(MaybeUninit::uninit()) };
         let places = places.min(NONE as usize) as u32;
-        let stack = Self { word: AtomicU64::new(Word::NEW.bits()), places: (0..places).map(entry).collect() };
+        let word = AtomicU64::new(Word::NEW.bits());
+        let stack = Self { word, places: (0..places).map(entry).collect(), reuse };
         let rights = (0..places).map(|index| stack.right(index)).collect();
         (stack, rights)
     }
@@ -96,19 +98,14 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
 
     /// Puts a connection on top of the stack of its home; gives it back when that is shut, or when it must not be used again.
     #[inline(always)]
-    pub(super) fn push(
-        place: Place,
-        parked: Parked<C, P>,
-        reuse: Reuse,
-        now: Nanos,
-    ) -> Result<(), (Place, Parked<C, P>)> {
+    pub(super) fn push(place: Place, parked: Parked<C, P>, now: Nanos) -> Result<(), (Place, Parked<C, P>)> {
         let stack: *const Self = parked.home.slots();
         // SAFETY: what is pushed has a share in the home of the stack. It may be the last, and gone with whoever pops it: so
         // nothing of the stack is touched once others see it, and `put_on` has references to nothing but cells of it.
         let stack = unsafe { &*stack };
         let (entry, top) = (stack.entry_of(&place), &stack.word);
         let mut word = Word::from_bits(top.load(Relaxed));
-        if word.is_shut() || !entry.facts.take_back(reuse, now) {
+        if word.is_shut() || !entry.facts.take_back(stack.reuse, now) {
             return Err((place, parked));
         }
         Self::write(entry, parked);
