@@ -11,7 +11,7 @@ use super::protocol::{
     Acquired, Cancelled, Claim, CloseReason, Command, Gauges, Patience, Refusal, Return, Stale,
 };
 use super::provide::{Placed, lend};
-use super::slots::{NONE, Phase, Slots, Work};
+use super::slots::{Phase, Slots, Work};
 use super::terms::Terms;
 use crate::breaker::{BreakerState, Jitter, Went};
 use crate::clock::Nanos;
@@ -101,11 +101,8 @@ impl Core {
     pub(crate) fn acquire_idle(&mut self, id: KeyId, now: Nanos) -> Option<SlotId> {
         let key = self.keys.get_mut(id.index()).filter(|key| key.generation == id.generation)?;
         let newest = key.idle.newest;
-        if newest == NONE || key.waiting != 0 {
-            return None;
-        }
-        let slot = &mut self.slots[newest];
-        if now >= slot.fresh_until {
+        let slot = self.slots.get_mut(newest)?;
+        if key.waiting != 0 || now >= slot.fresh_until {
             return None;
         }
         slot.leave_top(&mut key.idle);

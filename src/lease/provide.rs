@@ -34,9 +34,11 @@ pub(super) enum Placed {
 pub(super) fn lend(slot: &mut Slot, counts: &mut Counts, index: u32, now: Nanos) -> SlotId {
     slot.phase = Phase::InUse;
     slot.since = now;
+    if slot.uses == 0 {
+        counts.misses += 1;
+    }
     slot.uses += 1;
     counts.acquisitions += 1;
-    counts.misses += u64::from(slot.uses == 1);
     SlotId { index, generation: slot.generation }
 }
 

@@ -98,9 +98,10 @@ impl Slot {
     #[inline(always)]
     pub(super) fn become_newest(&mut self, stack: &mut IdleStack, index: u32) -> u32 {
         self.phase = Phase::Idle;
-        self.older = std::mem::replace(&mut stack.newest, index);
+        let below = std::mem::replace(&mut stack.newest, index);
+        self.older = below;
         stack.len += 1;
-        self.older
+        below
     }
 
     /// Leaves the stack, whose newest this must be. The one below keeps the index of what was above it: nobody asks
@@ -169,6 +170,11 @@ impl Slots {
         while self.slots.len() < wanted {
             self.grow();
         }
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(index as usize)
     }
 
     #[inline]
