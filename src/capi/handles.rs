@@ -18,7 +18,6 @@ use slots::{Slot, free_slots, give_back_slot, slot, take_slot};
 use super::alone;
 pub(super) use held::{HeldSocket, closes_descriptor, free_socket, give_up, hold_socket};
 
-use crate::connection::Driver;
 use crate::peer::Peer;
 
 /// What a handle names. A slot is of one kind; some kinds of handle are other views of the same slot.
@@ -169,30 +168,6 @@ fn name_with_origin(fd: OwnedFd, listener: u64, peer: Option<Peer>) -> Result<u6
         place.store(word, Ordering::Relaxed);
     }
     Ok(publish(place, slot, Kind::Socket, true))
-}
-
-/// Makes a socket that is in no pool a connection of one, whose descriptor is closed by its driver. Its name as a connection
-/// is another view of its slot.
-#[inline]
-pub(super) fn join(socket: u64, owner: u64, id: u64, now_ms: u64, driver: Driver) -> Result<u64, Bad> {
-    // Of two who do this with one socket, one comes after the other.
-    let _one_at_a_time = (!alone::is_alone()).then(free_slots);
-    let (slot, state) = find_with_state(socket, Kind::Socket)?;
-    let alone = view(socket, Kind::Socket) & !u64::from(PLACE_MASK);
-    if state & !PINS_MASK != alone {
-        return Err(Bad::Kind);
-    }
-    // Its peer is written over: whoever has read that meanwhile, to add the socket as well, finds it gone afterwards.
-    slot.accepted.store(false, Ordering::Relaxed);
-    fence(Ordering::Release);
-    slot.belong(owner, id, now_ms);
-    let joined = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-        (state & !PINS_MASK == alone).then_some(view(state, Kind::Connection))
-    });
-    if joined.is_ok() && driver == Driver::Pool {
-        slot.closes.store(false, Ordering::Relaxed);
-    }
-    joined.map(|_| view(socket, Kind::Connection)).map_err(|_| Bad::Stale)
 }
 
 impl Slot {
@@ -388,7 +363,22 @@ pub(super) fn pin<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
     Ok(Pinned { slot, place: handle as u32 & PLACE_MASK, object: PhantomData })
 }
 
-/// The same by a handle of another view of the slot.
+/// What was pinned by this handle and forgotten. `None` in a process that was forked off since.
+///
+/// # Safety
+/// It was, and is taken up again once.
+pub(super) unsafe fn pinned_before<T: Object>(handle: u64) -> Option<Pinned<T>> {
+    let place = handle as u32 & PLACE_MASK;
+    Some(Pinned { slot: slot(place)?, place, object: PhantomData })
+}
+
+/// Where that is which a handle names. It stays there until its name is freed, and the caller has to know that nobody does that.
+#[inline(always)]
+pub(super) fn object<T: Object>(handle: u64) -> Result<*const T, Bad> {
+    Ok(find(handle, T::KIND)?.object.load(Ordering::Relaxed).cast_const().cast())
+}
+
+/// The same as [`pin`] by a handle of another view of the slot.
 pub(super) fn pin_view<T: Object>(handle: u64, kind: Kind) -> Result<Pinned<T>, Bad> {
     find(handle, kind)?;
     pin(view(handle, T::KIND))
@@ -454,16 +444,17 @@ pub(super) fn check_both(pool: u64, socket: u64) -> Result<(), (Kind, Bad)> {
     check(pool, Kind::Pool).map_err(|bad| (Kind::Pool, bad))
 }
 
-/// A connection and what owns it, for one call.
-#[derive(Debug)]
-pub(super) struct Member<T: Object> {
+/// A connection, as its slot had it at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
     slot: &'static Slot,
-    pub(super) owner: Pinned<T>,
-    /// What its owner knows it by.
+    /// The handle of the pool to which it belongs.
+    pub(super) owner: u64,
+    /// What that knows it by.
     pub(super) id: u64,
 }
 
-impl<T: Object> Member<T> {
+impl Member {
     /// What its slot says now.
     pub(super) fn fd(&self) -> RawFd {
         self.slot.fd.load(Ordering::Relaxed)
@@ -488,21 +479,13 @@ impl<T: Object> Member<T> {
     }
 }
 
-/// Takes hold of the owner of a connection.
+/// To which pool a connection belongs, and what that knows it by.
 #[inline(always)]
-pub(super) fn member<T: Object>(connection: u64) -> Result<Member<T>, Bad> {
-    let (slot, owner, id) = read(connection, Kind::Connection, |slot| {
-        (slot, slot.owner.load(Ordering::Relaxed), slot.id.load(Ordering::Relaxed))
-    })?;
-    Ok(Member { slot, owner: pin(owner)?, id })
-}
-
-/// Takes hold of the owner of a connection, if it is this one.
-#[inline(always)]
-pub(super) fn member_of<T: Object>(owner: u64, connection: u64) -> Result<Option<Member<T>>, Bad> {
-    let member = member::<T>(connection)?;
-    let is_the_owner = member.slot.owner.load(Ordering::Relaxed) == owner;
-    Ok(is_the_owner.then_some(member))
+pub(super) fn member(connection: u64) -> Result<Member, Bad> {
+    read(connection, Kind::Connection, |slot| {
+        let (owner, id) = (slot.owner.load(Ordering::Relaxed), slot.id.load(Ordering::Relaxed));
+        Member { slot, owner, id }
+    })
 }
 
 #[inline]

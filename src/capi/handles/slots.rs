@@ -139,6 +139,7 @@ pub(super) fn give_back_slot(slot: &Slot, place: u32) {
         // Places are below 2^28.
         slot.fd.store(free.last, Ordering::Relaxed);
         free.last = place.cast_signed();
+        free.release();
     }
 }
 
