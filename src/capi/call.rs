@@ -21,17 +21,29 @@ impl Call {
         if !alone::is_alone() {
             return Self::among_threads(pool);
         }
-        let shared = handles::object::<Shared>(pool).map_err(NoCall::NoPool)?;
-        // SAFETY: its name answers, and there is nobody who could have it end until it is locked. A function of the program's
-        // that runs meanwhile, as its logger, has to wait for the lock then, and so have threads that it makes.
-        let guard = unsafe { &*shared }.lock_alone().map_err(NoCall::NoLock)?;
-        Ok(Self(ManuallyDrop::new(guard)))
+        // SAFETY: its name answers, and nobody else is there who could end it.
+        unsafe { Self::alone(handles::object(pool)) }
     }
 
     /// On the pool of a connection.
     #[inline(always)]
     pub(super) fn with(member: Member) -> Result<Self, NoCall> {
-        Self::on(member.owner)
+        if !alone::is_alone() {
+            return Self::among_threads(member.owner);
+        }
+        // SAFETY: as above.
+        unsafe { Self::alone(handles::owner_of(member)) }
+    }
+
+    /// # Safety
+    /// The pool is there, and this is the one thread of the process.
+    #[inline(always)]
+    unsafe fn alone(shared: Result<*const Shared, Bad>) -> Result<Self, NoCall> {
+        let shared = shared.map_err(NoCall::NoPool)?;
+        // SAFETY: it is there, and stays until it is let go of: a function of the program's that runs meanwhile, as its logger,
+        // cannot free it without the lock, and neither can threads that it makes.
+        let guard = unsafe { &*shared }.lock_alone().map_err(NoCall::NoLock)?;
+        Ok(Self(ManuallyDrop::new(guard)))
     }
 
     /// Not inlined, for it would make every call larger.
@@ -50,17 +62,19 @@ impl Call {
     #[inline(always)]
     pub(super) fn leave(self) {
         let mut call = ManuallyDrop::new(self);
-        let pool = call.own_name;
         // SAFETY: it is not used any more.
         let guard = unsafe { ManuallyDrop::take(&mut call.0) };
-        if guard.release() {
-            leave_among_threads(pool);
+        match guard.is_in_turn() {
+            true => leave_among_threads(guard),
+            false => guard.release(),
         }
     }
 }
 
 #[inline(never)]
-fn leave_among_threads(pool: u64) {
+fn leave_among_threads(guard: Guard<'static, Inner>) {
+    let pool = guard.own_name;
+    guard.release();
     // SAFETY: `among_threads` has pinned it.
     if let Some(pinned) = unsafe { handles::pinned_before::<Shared>(pool) } {
         pinned.hurry();
@@ -69,10 +83,10 @@ fn leave_among_threads(pool: u64) {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let pool = self.own_name;
+        let (pool, is_pinned) = (self.own_name, self.0.is_in_turn());
         // SAFETY: it is not used any more.
-        let guard = unsafe { ManuallyDrop::take(&mut self.0) };
-        if guard.give_up() {
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+        if is_pinned {
             // SAFETY: `among_threads` has pinned it.
             drop(unsafe { handles::pinned_before::<Shared>(pool) });
         }

@@ -99,7 +99,7 @@ fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Fai
         return Err(Failure::state("the pool is being freed"));
     }
     let origin = held.origin();
-    let listener = origin.and_then(|(listener, _)| listener);
+    let listener = origin.map(|(listener, _)| listener);
     let (stream, peer) = stream_of(held, origin.map(|(_, peer)| peer))?;
     let stream = ManuallyDrop::into_inner(stream);
     let name = Name::new(handles::view(socket, Kind::Connection)).expect("its kind is not 0");
@@ -109,7 +109,8 @@ fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Fai
     };
     let id = admitted.map_err(|refused| {
         std::mem::forget(refused.stream);
-        if let (Refusal::Full, Some(listener)) = (&refused.reason, listener) {
+        if let (Refusal::Full, Some(listener)) = (&refused.reason, listener.filter(|it| handles::lives(*it)))
+        {
             waiting::refused(listener, inner.own_name);
         }
         Failure::refused(refused.reason)
@@ -132,9 +133,12 @@ fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Fai
 }
 
 impl Inner {
-    /// Notes that a listener feeds this pool.
+    /// Notes that a listener feeds this pool, if it still listens.
     #[cold]
     fn is_fed_by(&mut self, listener: u64) {
+        if !handles::lives(listener) {
+            return;
+        }
         self.listeners.retain(|listener| handles::hold_socket(*listener, Kind::Socket).is_ok());
         self.listeners.push(listener);
         if handles::fed_by(listener).is_some_and(|other| other != self.own_name) {
@@ -157,22 +161,12 @@ pub(super) fn with_member<T>(
     connection: u64,
     run: impl FnOnce(Option<&mut Conn<'_>>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    match Call::with(member) {
-        Ok(call) => with_call(call, member, connection, run),
+    let mut inner = match Call::with(member) {
+        Ok(call) => call,
         // A pool that is gone has ended it, and its name answers until that is told.
-        Err(NoCall::NoPool(_)) if handles::check(connection, Kind::Connection).is_ok() => run(None),
-        Err(why) => Err(why.told(bad)),
-    }
-}
-
-/// The same in a call that has begun.
-#[inline(always)]
-fn with_call<T>(
-    mut inner: Call,
-    member: Member,
-    connection: u64,
-    run: impl FnOnce(Option<&mut Conn<'_>>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+        Err(NoCall::NoPool(_)) if handles::check(connection, Kind::Connection).is_ok() => return run(None),
+        Err(why) => return Err(why.told(bad)),
+    };
     // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
     if let Some(id) = ConnId::from_u64(member.id) {
         if let Some(mut conn) = inner.pool.driven(id) {
@@ -195,8 +189,10 @@ fn with_call<T>(
 pub(super) fn ask<T>(connection: u64, ask: impl FnOnce(&mut Conn<'_>) -> T) -> Option<T> {
     let member = handles::member(connection).ok()?;
     let mut inner = Call::with(member).ok()?;
-    let mut conn = inner.pool.driven(ConnId::from_u64(member.id)?)?;
-    Some(ask(&mut conn))
+    let id = ConnId::from_u64(member.id);
+    let answer = id.and_then(|id| inner.pool.driven(id)).map(|mut conn| ask(&mut conn));
+    inner.leave();
+    answer
 }
 
 /// Why a connection cannot be driven, unless the pool has ended it.
@@ -222,19 +218,23 @@ pub(super) fn with<T>(
     })
 }
 
-/// The same for one that must be of this pool, and live.
-#[inline]
+/// The same for one that must be of this pool, and live, and what is no activity.
+#[inline(always)] // It is all that a function of C's is.
 pub(super) fn of<T>(
     pool: *mut sp_pool,
     connection: u64,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let member = member_of(pool, connection)?;
-    let call = Call::with(member).map_err(|why| why.told(bad))?;
-    with_call(call, member, connection, |conn| match conn {
-        Some(conn) => run(conn),
-        None => Err(Failure::state("the pool has ended the connection")),
-    })
+    let mut inner = Call::with(member).map_err(|why| why.told(bad))?;
+    let id = ConnId::from_u64(member.id);
+    if let Some(mut conn) = id.and_then(|id| inner.pool.driven(id)) {
+        let answer = run(&mut conn);
+        inner.leave();
+        return answer;
+    }
+    id.map_or(Ok(()), |id| is_gone(&inner, id, connection))?;
+    Err(Failure::state("the pool has ended the connection"))
 }
 
 /// A connection that must be of this pool.

@@ -179,6 +179,8 @@ impl Slot {
     #[inline]
     fn belong(&self, owner: u64, id: u64, created_ms: u64) {
         self.owner.store(owner, Ordering::Relaxed);
+        let place = slot(owner as u32 & PLACE_MASK).map_or(ptr::null(), ptr::from_ref);
+        self.object.store(place.cast_mut().cast(), Ordering::Relaxed);
         self.id.store(id, Ordering::Relaxed);
         self.created_ms.store(created_ms, Ordering::Relaxed);
         self.active_ms.store(created_ms, Ordering::Relaxed);
@@ -372,6 +374,18 @@ pub(super) unsafe fn pinned_before<T: Object>(handle: u64) -> Option<Pinned<T>> 
     Some(Pinned { slot: slot(place)?, place, object: PhantomData })
 }
 
+/// Where the owner of a connection is, if it has not been freed. As [`object`].
+#[inline(always)]
+pub(super) fn owner_of<T: Object>(member: Member) -> Result<*const T, Bad> {
+    // SAFETY: it is null, or the slot of the owner as `belong` has found it; slots stay.
+    match unsafe { member.owner_slot.as_ref() } {
+        Some(slot) if (slot.state.load(Ordering::Acquire) ^ member.owner) >> KIND_SHIFT == 0 => {
+            Ok(slot.object.load(Ordering::Relaxed).cast_const().cast())
+        }
+        _ => Err(why_not(member.owner, T::KIND)),
+    }
+}
+
 /// Where that is which a handle names. It stays there until its name is freed, and the caller has to know that nobody does that.
 #[inline(always)]
 pub(super) fn object<T: Object>(handle: u64) -> Result<*const T, Bad> {
@@ -448,8 +462,9 @@ pub(super) fn check_both(pool: u64, socket: u64) -> Result<(), (Kind, Bad)> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
     slot: &'static Slot,
-    /// The handle of the pool to which it belongs.
+    /// The handle of the pool to which it belongs, and the slot of that.
     pub(super) owner: u64,
+    owner_slot: *const Slot,
     /// What that knows it by.
     pub(super) id: u64,
 }
@@ -483,8 +498,9 @@ impl Member {
 #[inline(always)]
 pub(super) fn member(connection: u64) -> Result<Member, Bad> {
     read(connection, Kind::Connection, |slot| {
+        let owner_slot = slot.object.load(Ordering::Relaxed).cast_const().cast();
         let (owner, id) = (slot.owner.load(Ordering::Relaxed), slot.id.load(Ordering::Relaxed));
-        Member { slot, owner, id }
+        Member { slot, owner, owner_slot, id }
     })
 }
 

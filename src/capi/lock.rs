@@ -107,16 +107,13 @@ impl<T> Lock<T> {
         }
     }
 
-    /// Whoever uses it does not any more. Returns whether it was taken among threads.
+    /// Whoever uses it does not any more.
     #[inline]
-    fn let_go(&self, left: u8) -> bool {
-        let has_turn = self.state.load(Ordering::Relaxed) == TAKEN_IN_TURN;
-        if has_turn {
-            self.pass_on(left);
-        } else {
-            self.state.store(left, Ordering::Release);
+    fn let_go(&self, left: u8) {
+        match self.state.load(Ordering::Relaxed) {
+            TAKEN_IN_TURN => self.pass_on(left),
+            _ => self.state.store(left, Ordering::Release),
         }
-        has_turn
     }
 
     /// The next one in the queue may use it.
@@ -138,25 +135,16 @@ pub(super) struct Guard<'a, T> {
 }
 
 impl<T> Guard<'_, T> {
-    /// Lets go of it at the end of a call. No panic of that call passes here, so nobody need ask whether one does. Returns
-    /// whether it was taken among threads.
+    /// Whether it was taken among threads.
     #[inline]
-    pub(super) fn release(self) -> bool {
-        ManuallyDrop::new(self).lock.let_go(FREE)
-    }
-}
-
-impl<T> Guard<'_, T> {
-    /// The same where a panic may pass.
-    pub(super) fn give_up(self) -> bool {
-        let guard = ManuallyDrop::new(self);
-        guard.lock.let_go(guard.left())
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.lock.state.load(Ordering::Relaxed) == TAKEN_IN_TURN
     }
 
-    /// What it is when it is let go of here.
+    /// Lets go of it at the end of a call. No panic of that call passes here, so nobody need ask whether one does.
     #[inline]
-    fn left(&self) -> u8 {
-        if self.lock.breaks && thread::panicking() { BROKEN } else { FREE }
+    pub(super) fn release(self) {
+        ManuallyDrop::new(self).lock.let_go(FREE);
     }
 }
 
@@ -181,7 +169,8 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.let_go(self.left());
+        let left = if self.lock.breaks && thread::panicking() { BROKEN } else { FREE };
+        self.lock.let_go(left);
     }
 }
 

@@ -483,6 +483,7 @@ impl Inner {
     }
 
     /// The event as C has it; `None` for one that C does not hear of.
+    #[inline(always)] // As its caller.
     fn event(&mut self, event: Event<Name>) -> Option<sp_event> {
         let (kind, id) = match event {
             Event::Opened(id) => {

@@ -5,8 +5,8 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::super::alone;
 use super::{
-    Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PINS_MASK, PLACE_MASK, Slot, USERS_MASK, find,
-    find_with_state, free_slots, give_back_slot, hold, read, retire, view,
+    Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PINS_MASK, PLACE_MASK, Slot, USERS_MASK, find_with_state,
+    free_slots, give_back_slot, hold, read, retire, view,
 };
 use crate::connection::Driver;
 use crate::peer::Peer;
@@ -106,10 +106,10 @@ impl HeldSocket {
         Some(view(socket, Kind::Connection))
     }
 
-    /// Where a socket comes from that is in no pool: at which listener it was accepted, if that still listens, and who is on
-    /// the other side. `None`: we have not accepted it.
+    /// Where a socket comes from that is in no pool: at which listener it was accepted, which may be gone, and who is on the
+    /// other side. `None`: we have not accepted it.
     #[inline]
-    pub(in super::super) fn origin(&self) -> Option<(Option<u64>, Peer)> {
+    pub(in super::super) fn origin(&self) -> Option<(u64, Peer)> {
         if !self.slot.accepted.load(Ordering::Relaxed) {
             return None;
         }
@@ -119,7 +119,6 @@ impl HeldSocket {
         // If a pool is taking it meanwhile, what was read may be something else.
         let kind = self.slot.state.load(Ordering::Relaxed) >> KIND_SHIFT & KIND_MASK;
         let is_still_so = kind == Kind::Socket as u64 && self.slot.accepted.load(Ordering::Relaxed);
-        let listener = find(listener, Kind::Socket).is_ok().then_some(listener);
         is_still_so.then_some((listener, peer))
     }
 }

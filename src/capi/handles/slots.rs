@@ -18,7 +18,7 @@ use super::GENERATION_SHIFT;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) state: AtomicU64,
-    /// What it owns, if its kind is one of an [`Object`](super::Object).
+    /// What it owns, if its kind is one of an [`Object`](super::Object). Of a connection, the slot of the pool to which it belongs.
     pub(super) object: AtomicPtr<c_void>,
     /// The handle of the pool to which a connection belongs.
     pub(super) owner: AtomicU64,
