@@ -49,7 +49,7 @@ impl Call {
     /// Not inlined, for it would make every call larger.
     #[inline(never)]
     fn among_threads(pool: u64) -> Result<Self, NoCall> {
-        let pinned = handles::pin::<Shared>(pool).map_err(NoCall::NoPool)?;
+        let pinned = handles::pin_among_threads::<Shared>(pool).map_err(NoCall::NoPool)?;
         let shared: *const Shared = &raw const *pinned;
         // SAFETY: it is pinned for longer than the guard is there.
         let guard = unsafe { &*shared }.lock_among_threads().map_err(NoCall::NoLock)?;
@@ -66,7 +66,7 @@ impl Call {
         let guard = unsafe { ManuallyDrop::take(&mut call.0) };
         match guard.is_in_turn() {
             true => leave_among_threads(guard),
-            false => guard.release(),
+            false => guard.release_alone(),
         }
     }
 }
@@ -74,10 +74,11 @@ impl Call {
 #[inline(never)]
 fn leave_among_threads(guard: Guard<'static, Inner>) {
     let pool = guard.own_name;
-    guard.release();
+    guard.release_in_turn();
     // SAFETY: `among_threads` has pinned it.
     if let Some(pinned) = unsafe { handles::pinned_before::<Shared>(pool) } {
         pinned.hurry();
+        pinned.let_go_among_threads();
     }
 }
 
@@ -127,5 +128,60 @@ impl NoCall {
             }
             Self::NoLock(NoLock::Own) => Failure::busy("a call is in this pool already"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::ptr::null_mut;
+    use std::thread;
+
+    use super::super::guide::{SocketPool_free, SocketPool_new};
+    use super::*;
+
+    #[test]
+    fn whoever_frees_a_pool_waits_for_the_call_that_uses_it() {
+        let pool = SocketPool_new(null_mut(), 8, 4096).addr();
+        let call = Call::on(pool as u64).unwrap();
+        thread::scope(|scope| {
+            let frees = scope.spawn(move || {
+                let mut pool = std::ptr::without_provenance_mut(pool);
+                // SAFETY: it points at a local.
+                unsafe { SocketPool_free(&raw mut pool) };
+            });
+            thread::yield_now();
+            assert_eq!(call.pool.len(), 0, "it is there");
+            call.leave();
+            frees.join().unwrap();
+        });
+        assert_eq!(Call::on(pool as u64).err(), Some(NoCall::NoPool(Bad::Stale)));
+    }
+
+    #[test]
+    fn a_pool_is_of_no_use_after_a_panic_in_a_call_with_it() {
+        let pool = SocketPool_new(null_mut(), 8, 4096).addr() as u64;
+        let left = catch_unwind(AssertUnwindSafe(|| {
+            let _call = Call::on(pool).unwrap();
+            panic!("half way");
+        }));
+        assert!(left.is_err());
+        assert_eq!(Call::on(pool).err(), Some(NoCall::NoLock(NoLock::Broken)));
+        assert!(handles::free::<Shared>(pool).is_ok(), "it has its name");
+    }
+
+    #[test]
+    fn a_thread_that_is_alone_has_a_pool_once_and_finds_it_gone_when_it_is() {
+        let mut pool = SocketPool_new(null_mut(), 8, 4096);
+        let name = pool.addr() as u64;
+        // SAFETY: nobody else knows of it.
+        let alone = || unsafe { Call::alone(handles::object(name)) };
+        let call = alone().unwrap();
+        assert_eq!(alone().err(), Some(NoCall::NoLock(NoLock::Own)));
+        drop(call);
+        alone().unwrap().leave();
+        // SAFETY: it points at a local.
+        unsafe { SocketPool_free(&raw mut pool) };
+        assert_eq!(alone().err(), Some(NoCall::NoPool(Bad::Stale)));
     }
 }

@@ -109,8 +109,8 @@ fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Fai
     };
     let id = admitted.map_err(|refused| {
         std::mem::forget(refused.stream);
-        if let (Refusal::Full, Some(listener)) = (&refused.reason, listener.filter(|it| handles::lives(*it)))
-        {
+        let listener = listener.filter(|listener| handles::lives(*listener));
+        if let (Refusal::Full, Some(listener)) = (&refused.reason, listener) {
             waiting::refused(listener, inner.own_name);
         }
         Failure::refused(refused.reason)
@@ -218,7 +218,7 @@ pub(super) fn with<T>(
     })
 }
 
-/// The same for one that must be of this pool, and live, and what is no activity.
+/// The same for one that must be of this pool, and live, and for what is no activity.
 #[inline(always)] // It is all that a function of C's is.
 pub(super) fn of<T>(
     pool: *mut sp_pool,

@@ -9,6 +9,7 @@ mod slots;
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -290,6 +291,11 @@ fn hold(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
 /// Not inlined, for it would make every call larger.
 #[inline(never)]
 fn hold_among_threads(slot: &'static Slot, handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
+    raise(slot, handle, kind)
+}
+
+#[inline(always)]
+fn raise(slot: &'static Slot, handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
     let held = slot.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
         (is_named(state, handle, kind) && state & USERS_MASK < USERS_MASK).then_some(state + 1)
     });
@@ -318,7 +324,13 @@ fn let_go(slot: &Slot) -> bool {
         }
         false => slot.state.fetch_sub(1, Ordering::AcqRel),
     };
-    before & PINS_MASK == 1 && before >> KIND_SHIFT & KIND_MASK == 0
+    was_last(before)
+}
+
+/// Whether a slot in this state has been retired and had one user.
+#[inline]
+const fn was_last(state: u64) -> bool {
+    state & PINS_MASK == 1 && state >> KIND_SHIFT & KIND_MASK == 0
 }
 
 /// Something that is not freed before this is dropped.
@@ -349,6 +361,15 @@ impl<T: Object> Drop for Pinned<T> {
 }
 
 impl<T: Object> Pinned<T> {
+    /// Lets go of one that was taken hold of among threads.
+    #[inline(always)]
+    pub(super) fn let_go_among_threads(self) {
+        let pinned = ManuallyDrop::new(self);
+        if was_last(pinned.slot.state.fetch_sub(1, Ordering::AcqRel)) {
+            pinned.drop_object();
+        }
+    }
+
     #[cold]
     fn drop_object(&self) {
         let object = self.slot.object.swap(ptr::null_mut(), Ordering::AcqRel);
@@ -362,6 +383,13 @@ impl<T: Object> Pinned<T> {
 #[inline(always)]
 pub(super) fn pin<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
     let slot = hold(handle, T::KIND)?;
+    Ok(Pinned { slot, place: handle as u32 & PLACE_MASK, object: PhantomData })
+}
+
+/// The same in a process with several threads, for one that is not inlined itself.
+#[inline(always)]
+pub(super) fn pin_among_threads<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
+    let slot = raise(find(handle, T::KIND)?, handle, T::KIND)?;
     Ok(Pinned { slot, place: handle as u32 & PLACE_MASK, object: PhantomData })
 }
 

@@ -67,7 +67,13 @@ impl<T> Lock<T> {
     /// Waits until nobody else uses it.
     #[inline]
     pub(super) fn lock(&self) -> Result<Guard<'_, T>, NoLock> {
-        if alone::is_alone() { self.lock_alone() } else { self.lock_among_threads() }
+        if alone::is_alone() { self.lock_alone() } else { self.wait() }
+    }
+
+    /// Not inlined, for it would make every caller larger.
+    #[inline(never)]
+    fn wait(&self) -> Result<Guard<'_, T>, NoLock> {
+        self.lock_among_threads()
     }
 
     /// The same for the one thread of a process.
@@ -80,7 +86,8 @@ impl<T> Lock<T> {
         Ok(Guard { lock: self, stays: PhantomData })
     }
 
-    /// The same for one of several.
+    /// The same for one of several, who is not inlined himself.
+    #[inline(always)]
     pub(super) fn lock_among_threads(&self) -> Result<Guard<'_, T>, NoLock> {
         let queue: *const Mutex<()> = &raw const self.queue;
         // SAFETY: whoever has the guard has the lock, which is there as long.
@@ -116,9 +123,15 @@ impl<T> Lock<T> {
         }
     }
 
-    /// The next one in the queue may use it.
+    /// Not inlined, as `wait`.
     #[inline(never)]
     fn pass_on(&self, left: u8) {
+        self.end_turn(left);
+    }
+
+    /// The next one in the queue may use it.
+    #[inline(always)]
+    fn end_turn(&self, left: u8) {
         // SAFETY: the caller has the lock, until the state says otherwise.
         let turn = unsafe { (*self.turn.get()).take() };
         self.state.store(left, Ordering::Release);
@@ -139,6 +152,19 @@ impl<T> Guard<'_, T> {
     #[inline]
     pub(super) fn is_in_turn(&self) -> bool {
         self.lock.state.load(Ordering::Relaxed) == TAKEN_IN_TURN
+    }
+
+    /// Lets go of one that was not. As [`release`](Self::release).
+    #[inline]
+    pub(super) fn release_alone(self) {
+        debug_assert!(!self.is_in_turn(), "its turn would never end");
+        ManuallyDrop::new(self).lock.state.store(FREE, Ordering::Release);
+    }
+
+    /// Lets go of one that was. As [`release`](Self::release).
+    #[inline(always)]
+    pub(super) fn release_in_turn(self) {
+        ManuallyDrop::new(self).lock.end_turn(FREE);
     }
 
     /// Lets go of it at the end of a call. No panic of that call passes here, so nobody need ask whether one does.

@@ -163,7 +163,7 @@ impl Shared {
     }
 
     /// The same for one of several.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock_among_threads(&self) -> Result<Guard<'_, Inner>, NoLock> {
         self.inner.lock_among_threads()
     }
@@ -305,7 +305,7 @@ impl Inner {
 
     /// Takes a connection out that the program removes, and whose id it has just been. One whose end is still to come as an
     /// event goes with that.
-    #[inline]
+    #[inline(always)] // As its caller.
     pub(super) fn remove(&mut self, member: Member, name: Name, mut id: u64) -> Result<(), Bad> {
         if self.stage == Stage::Called && self.pool.has_ends() {
             // It may have ended without anybody having taken note of it.
