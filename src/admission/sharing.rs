@@ -94,7 +94,7 @@ impl Gate {
 
     /// What the shared protection makes of a newcomer whom the pool's own limits let in; `None` if it is gone. The order is
     /// that of the gate's own protection, but for the blacklist, which comes with the score.
-    #[inline(never)] // Gates that share nothing are smaller without it.
+    #[cold]
     pub(super) fn judge_by_shared(
         &mut self,
         address: Address,
@@ -168,7 +168,7 @@ impl Gate {
     }
 
     /// A connection that the shared protection counts proved itself.
-    #[inline(never)] // Gates that share nothing are smaller without it.
+    #[cold]
     pub(super) fn proven_in_shared(&mut self, permit: &Permit, peer: &Peer, now: Nanos) {
         if let (Some(shared), Some(address), Some(attempt)) =
             (&self.shared, Address::of(peer), permit.attempt)
@@ -178,7 +178,7 @@ impl Gate {
     }
 
     /// A connection that the shared protection counts is not its business any more.
-    #[inline(never)] // Gates that share nothing are smaller without it.
+    #[cold]
     pub(super) fn leave_shared(&mut self, permit: &mut Permit, peer: &Peer, proof: Proof, now: Nanos) {
         if let (Some(shared), Some(address)) = (&self.shared, Address::of(peer)) {
             shared.with(now, |protection, now| protection.close(address, proof, now));
