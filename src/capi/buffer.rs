@@ -86,12 +86,8 @@ fn with_buffer<T>(
         match handles::kind(handle) {
             Some(kind @ (Kind::Input | Kind::Output)) => {
                 let connection = handles::view(handle, Kind::Connection);
-                match handles::member(connection) {
-                    Ok(member) => sides::with_side(&member, connection, kind, run),
-                    // A pool that is gone has ended it, and its name answers until that is told.
-                    Err(_) if handles::check(handle, kind).is_ok() => run(&mut sides::Nothing),
-                    Err(reason) => Err(bad(reason)),
-                }
+                let member = handles::member(connection).map_err(bad)?;
+                sides::with_side(member, connection, kind, run)
             }
             _ => run(&mut *handles::pin::<Buffer>(handle).map_err(bad)?.lock()?),
         }

@@ -2,9 +2,10 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
+use super::call::Call;
 use super::handed;
 use super::handles::{self, Bad, Kind};
-use super::shared::{Name, Shared};
+use super::shared::Name;
 use super::status::{Failure, SP_OK, call, found, store};
 use crate::id::ConnId;
 use crate::net::Os;
@@ -20,25 +21,25 @@ fn bad(reason: Bad) -> Failure {
 }
 
 /// Runs a call on a connection that the pool drives, alone with its pool.
-#[inline]
+#[inline(always)] // It is all that a function of C's is.
 fn on_connection<T>(
     connection: *mut sp_connection,
     run: impl FnOnce(&mut Connection<'_, Name, Os>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let member = handles::member::<Shared>(connection.addr() as u64).map_err(bad)?;
-    let mut inner = member.owner.lock()?;
+    let member = handles::member(connection.addr() as u64).map_err(bad)?;
+    let mut inner = Call::with(member).map_err(|why| why.told(bad))?;
     // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
     let id = ConnId::from_u64(member.id);
     let answer = match id.and_then(|id| inner.pool.get(id)) {
         Some(mut connection) => run(&mut connection),
         None => Err(bad(Bad::Stale)),
     };
-    inner.release();
-    member.owner.hurry();
+    inner.leave();
     answer
 }
 
 /// The same, for a function that answers a status.
+#[inline(always)]
 fn with_connection(
     function: &str,
     connection: *mut sp_connection,
@@ -47,25 +48,48 @@ fn with_connection(
     call(function, || on_connection(connection, run))
 }
 
-/// Receives what has arrived, and tells how many bytes came.
-#[inline]
-pub(super) fn receive(connection: *mut sp_connection) -> Result<usize, Failure> {
-    on_connection(connection, |connection| Ok(connection.receive()))
-}
-
-/// Where the input is, and how long.
-#[inline]
-pub(super) fn input(connection: *mut sp_connection) -> Result<(*const c_void, usize), Failure> {
-    on_connection(connection, |connection| {
-        let input = connection.show_input();
-        Ok((input.as_ptr().cast::<c_void>(), input.len()))
+/// Receives what has arrived and stores how many bytes came, for `function`.
+///
+/// # Safety
+/// `count` is NULL or may be written through.
+#[inline(never)] // Two functions of C's are this.
+pub(super) unsafe fn receive(function: &str, connection: *mut sp_connection, count: *mut usize) -> c_int {
+    with_connection(function, connection, |connection| {
+        let received = connection.receive();
+        if !count.is_null() {
+            // SAFETY: not NULL, so the caller promises the rest.
+            unsafe { count.write(received) };
+        }
+        Ok(SP_OK)
     })
 }
 
-/// Uses up bytes of the input.
-#[inline]
-pub(super) fn consume(connection: *mut sp_connection, length: usize) -> Result<c_int, Failure> {
-    on_connection(connection, |connection| {
+/// Stores where the input is, and how long, for `function`.
+///
+/// # Safety
+/// `data` and `length` are NULL or may be written through.
+#[inline(never)]
+pub(super) unsafe fn input(
+    function: &str,
+    connection: *mut sp_connection,
+    data: *mut *const c_void,
+    length: *mut usize,
+) -> c_int {
+    with_connection(function, connection, |connection| {
+        let input = connection.show_input();
+        // SAFETY: as the caller promises of both.
+        unsafe {
+            store("data", data, input.as_ptr().cast::<c_void>())?;
+            store("length", length, input.len())?;
+        }
+        Ok(SP_OK)
+    })
+}
+
+/// Uses up bytes of the input, for `function`.
+#[inline(never)]
+pub(super) fn consume(function: &str, connection: *mut sp_connection, length: usize) -> c_int {
+    with_connection(function, connection, |connection| {
         let there = connection.input_len();
         if length > there {
             let what = format_args!("is {length}, must be at most the {there} bytes that are there");
@@ -76,17 +100,18 @@ pub(super) fn consume(connection: *mut sp_connection, length: usize) -> Result<c
     })
 }
 
-/// Sends bytes.
+/// Sends bytes, for `function`.
 ///
 /// # Safety
 /// So many of them may be read, unless `data` is NULL.
-#[inline]
+#[inline(never)]
 pub(super) unsafe fn send(
+    function: &str,
     connection: *mut sp_connection,
     data: *const c_void,
     length: usize,
-) -> Result<c_int, Failure> {
-    on_connection(connection, |connection| {
+) -> c_int {
+    with_connection(function, connection, |connection| {
         // SAFETY: the caller promises the same.
         let bytes = unsafe { handed::bytes("data", data, length) }?;
         Ok(match connection.send(bytes) {
@@ -104,14 +129,8 @@ pub(super) unsafe fn send(
 /// see `sp_connection_input`. `count` may be NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sp_connection_receive(connection: *mut sp_connection, count: *mut usize) -> c_int {
-    call("sp_connection_receive", || {
-        let received = receive(connection)?;
-        if !count.is_null() {
-            // SAFETY: not NULL, and the caller promises that it may be written through.
-            unsafe { count.write(received) };
-        }
-        Ok(SP_OK)
-    })
+    // SAFETY: the caller promises the same.
+    unsafe { receive("sp_connection_receive", connection, count) }
 }
 
 /// Stores where the bytes are that have been received and not consumed, in one piece, and how many. They stay there until
@@ -122,21 +141,14 @@ pub unsafe extern "C" fn sp_connection_input(
     data: *mut *const c_void,
     length: *mut usize,
 ) -> c_int {
-    call("sp_connection_input", || {
-        let (start, count) = input(connection)?;
-        // SAFETY: as the caller promises of both.
-        unsafe {
-            store("data", data, start)?;
-            store("length", length, count)?;
-        }
-        Ok(SP_OK)
-    })
+    // SAFETY: the caller promises the same.
+    unsafe { input("sp_connection_input", connection, data, length) }
 }
 
 /// Says that so many bytes from the front of the input are used up. More than there are is an error, and uses up none.
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_connection_consume(connection: *mut sp_connection, length: usize) -> c_int {
-    call("sp_connection_consume", || consume(connection, length))
+    consume("sp_connection_consume", connection, length)
 }
 
 /// The kernel has taken it all.
@@ -158,7 +170,7 @@ pub unsafe extern "C" fn sp_connection_send(
     length: usize,
 ) -> c_int {
     // SAFETY: the caller promises the same.
-    call("sp_connection_send", || unsafe { send(connection, data, length) })
+    unsafe { send("sp_connection_send", connection, data, length) }
 }
 
 /// Ends a connection now. Output that waits is dropped. `SP_EVENT_CLOSED` follows.
@@ -183,8 +195,8 @@ pub extern "C" fn sp_connection_close_when_done(connection: *mut sp_connection) 
 #[unsafe(no_mangle)]
 pub extern "C" fn sp_connection_set_userdata(connection: *mut sp_connection, userdata: *mut c_void) -> c_int {
     call("sp_connection_set_userdata", || {
-        let member = handles::member::<Shared>(connection.addr() as u64).map_err(bad)?;
-        let _alone = member.owner.lock()?;
+        let member = handles::member(connection.addr() as u64).map_err(bad)?;
+        let _alone = Call::with(member).map_err(|why| why.told(bad))?;
         handles::set_userdata(connection.addr() as u64, userdata).map_err(bad)?;
         Ok(SP_OK)
     })

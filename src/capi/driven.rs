@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use socket2::SockRef;
 
+use super::call::{Call, NoCall};
 use super::common::Common;
 use super::handles::{self, HeldSocket, Kind, Member};
 use super::pool::sp_pool;
@@ -98,28 +99,32 @@ fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Fai
         return Err(Failure::state("the pool is being freed"));
     }
     let origin = held.origin();
-    let listener = origin.and_then(|(listener, _)| listener);
+    let listener = origin.map(|(listener, _)| listener);
     let (stream, peer) = stream_of(held, origin.map(|(_, peer)| peer))?;
     let stream = ManuallyDrop::into_inner(stream);
+    let name = Name::new(handles::view(socket, Kind::Connection)).expect("its kind is not 0");
     let (driver, admitted) = match inner.stage {
         Stage::Turned => (Driver::Pool, inner.pool.add_stream(stream, peer)),
-        _ => (Driver::Application, inner.pool.lend(stream, peer)),
+        _ => (Driver::Application, inner.pool.lend(stream, peer, name)),
     };
     let id = admitted.map_err(|refused| {
         std::mem::forget(refused.stream);
+        let listener = listener.filter(|listener| handles::lives(*listener));
         if let (Refusal::Full, Some(listener)) = (&refused.reason, listener) {
             waiting::refused(listener, inner.own_name);
         }
         Failure::refused(refused.reason)
     })?;
     let now = inner.pool.time_of_tick().as_millis();
-    let name = handles::join(socket, inner.own_name, id.as_u64(), now, driver).ok().and_then(Name::new);
-    let Some(name) = name else {
+    if held.join(socket, inner.own_name, id.as_u64(), now, driver).is_none() {
         inner.pool.withdraw(id);
         return Err(in_a_pool());
-    };
-    inner.pool.hang(id, name);
+    }
+    if driver == Driver::Pool {
+        inner.pool.hang(id, name);
+    }
     if let Some(listener) = listener
+        && inner.listeners.last() != Some(&listener)
         && !inner.listeners.contains(&listener)
     {
         inner.is_fed_by(listener);
@@ -128,9 +133,12 @@ fn take_in(inner: &mut Inner, socket: u64, held: &HeldSocket) -> Result<u64, Fai
 }
 
 impl Inner {
-    /// Notes that a listener feeds this pool.
+    /// Notes that a listener feeds this pool, if it still listens.
     #[cold]
     fn is_fed_by(&mut self, listener: u64) {
+        if !handles::lives(listener) {
+            return;
+        }
         self.listeners.retain(|listener| handles::hold_socket(*listener, Kind::Socket).is_ok());
         self.listeners.push(listener);
         if handles::fed_by(listener).is_some_and(|other| other != self.own_name) {
@@ -145,15 +153,20 @@ fn bad(reason: handles::Bad) -> Failure {
     Failure::handle("connection", Kind::Connection, reason)
 }
 
-/// Runs a call on a connection that the program drives, alone with its pool. The pool may have ended it, and the program not
-/// have removed it yet: then there is `None`.
+/// Runs a call on a connection that the program drives, alone with its pool. The pool, which may be gone, may have ended it, and
+/// the program not have removed it yet: then there is `None`.
 #[inline(always)]
 pub(super) fn with_member<T>(
-    member: &Member<Shared>,
+    member: Member,
     connection: u64,
     run: impl FnOnce(Option<&mut Conn<'_>>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let mut inner = member.owner.lock()?;
+    let mut inner = match Call::with(member) {
+        Ok(call) => call,
+        // A pool that is gone has ended it, and its name answers until that is told.
+        Err(NoCall::NoPool(_)) if handles::check(connection, Kind::Connection).is_ok() => return run(None),
+        Err(why) => return Err(why.told(bad)),
+    };
     // Its id is good in this pool for ever or never again, so what was read before the lock was taken will do.
     if let Some(id) = ConnId::from_u64(member.id) {
         if let Some(mut conn) = inner.pool.driven(id) {
@@ -162,8 +175,7 @@ pub(super) fn with_member<T>(
             if conn.last_active() != was_active {
                 member.set_active_ms(conn.last_active().as_millis());
             }
-            inner.release();
-            member.owner.hurry();
+            inner.leave();
             return answer;
         }
         is_gone(&inner, id, connection)?;
@@ -175,10 +187,12 @@ pub(super) fn with_member<T>(
 /// none.
 #[inline(always)]
 pub(super) fn ask<T>(connection: u64, ask: impl FnOnce(&mut Conn<'_>) -> T) -> Option<T> {
-    let member = handles::member::<Shared>(connection).ok()?;
-    let mut inner = member.owner.lock().ok()?;
-    let mut conn = inner.pool.driven(ConnId::from_u64(member.id)?)?;
-    Some(ask(&mut conn))
+    let member = handles::member(connection).ok()?;
+    let mut inner = Call::with(member).ok()?;
+    let id = ConnId::from_u64(member.id);
+    let answer = id.and_then(|id| inner.pool.driven(id)).map(|mut conn| ask(&mut conn));
+    inner.leave();
+    answer
 }
 
 /// Why a connection cannot be driven, unless the pool has ended it.
@@ -197,40 +211,48 @@ pub(super) fn with<T>(
     ended: impl FnOnce() -> Result<T, Failure>,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let member = match handles::member(connection) {
-        Ok(member) => member,
-        // A pool that is gone has ended it, and its name answers until that is told.
-        Err(_) if handles::check(connection, Kind::Connection).is_ok() => return ended(),
-        Err(reason) => return Err(bad(reason)),
-    };
-    with_member(&member, connection, |conn| match conn {
+    let member = handles::member(connection).map_err(bad)?;
+    with_member(member, connection, |conn| match conn {
         Some(conn) => run(conn),
         None => ended(),
     })
 }
 
-/// The same for one that must be of this pool, and live.
-#[inline]
+/// The same for one that must be of this pool, and live, and for what is no activity.
+#[inline(always)] // It is all that a function of C's is.
 pub(super) fn of<T>(
     pool: *mut sp_pool,
     connection: u64,
     run: impl FnOnce(&mut Conn<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let member = member_of(pool, connection)?;
-    with_member(&member, connection, |conn| match conn {
-        Some(conn) => run(conn),
-        None => Err(Failure::state("the pool has ended the connection")),
-    })
+    let mut inner = Call::with(member).map_err(|why| why.told(bad))?;
+    let id = ConnId::from_u64(member.id);
+    if let Some(mut conn) = id.and_then(|id| inner.pool.driven(id)) {
+        let answer = run(&mut conn);
+        inner.leave();
+        return answer;
+    }
+    id.map_or(Ok(()), |id| is_gone(&inner, id, connection))?;
+    Err(Failure::state("the pool has ended the connection"))
 }
 
 /// A connection that must be of this pool.
 #[inline(always)]
-fn member_of(pool: *mut sp_pool, connection: u64) -> Result<Member<Shared>, Failure> {
-    if let Some(member) = handles::member_of(pool.addr() as u64, connection).map_err(bad)? {
-        return Ok(member);
+fn member_of(pool: *mut sp_pool, connection: u64) -> Result<Member, Failure> {
+    let member = handles::member(connection).map_err(bad)?;
+    if member.owner == pool.addr() as u64 { Ok(member) } else { Err(is_of_another(pool, member)) }
+}
+
+#[cold]
+fn is_of_another(pool: *mut sp_pool, member: Member) -> Failure {
+    if let Err(reason) = handles::check(member.owner, Kind::Pool) {
+        return bad(reason);
     }
-    shared::pin(pool)?;
-    Err(Failure::argument("connection", "is another pool's"))
+    match shared::pin(pool) {
+        Ok(_) => Failure::argument("connection", "is another pool's"),
+        Err(failure) => failure,
+    }
 }
 
 /// The connection that a socket is, which must be in a pool.
@@ -355,13 +377,13 @@ pub(super) fn tick(pools: &[u64]) {
 }
 
 /// Removes a connection from the pool that it must be of, if one is named, and closes it. Its end may be to be told.
-#[inline]
+#[inline(always)] // It is all that two functions of C's are.
 pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends, Failure> {
     let member = match pool {
         Some(pool) => member_of(pool, connection)?,
         None => handles::member(connection).map_err(bad)?,
     };
-    let mut inner = member.owner.lock()?;
+    let mut inner = Call::with(member).map_err(|why| why.told(bad))?;
     let id = member.id_now(connection).map_err(bad)?;
     // Only now: what was good before the lock was taken may be a newcomer's descriptor, and so may be the number of one that
     // the pool has closed itself.
@@ -371,9 +393,9 @@ pub(super) fn remove(pool: Option<*mut sp_pool>, connection: u64) -> Result<Ends
         super::poll::forget_everywhere(held.fd);
     }
     let name = Name::new(connection).ok_or_else(|| bad(handles::Bad::Null))?;
-    inner.remove(&member, name, id).map_err(bad)?;
+    inner.remove(member, name, id).map_err(bad)?;
     let ends = inner.ends_to_tell();
-    inner.release();
+    inner.leave();
     Ok(ends)
 }
 

@@ -9,6 +9,7 @@ mod slots;
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -18,7 +19,6 @@ use slots::{Slot, free_slots, give_back_slot, slot, take_slot};
 use super::alone;
 pub(super) use held::{HeldSocket, closes_descriptor, free_socket, give_up, hold_socket};
 
-use crate::connection::Driver;
 use crate::peer::Peer;
 
 /// What a handle names. A slot is of one kind; some kinds of handle are other views of the same slot.
@@ -171,30 +171,6 @@ fn name_with_origin(fd: OwnedFd, listener: u64, peer: Option<Peer>) -> Result<u6
     Ok(publish(place, slot, Kind::Socket, true))
 }
 
-/// Makes a socket that is in no pool a connection of one, whose descriptor is closed by its driver. Its name as a connection
-/// is another view of its slot.
-#[inline]
-pub(super) fn join(socket: u64, owner: u64, id: u64, now_ms: u64, driver: Driver) -> Result<u64, Bad> {
-    // Of two who do this with one socket, one comes after the other.
-    let _one_at_a_time = (!alone::is_alone()).then(free_slots);
-    let (slot, state) = find_with_state(socket, Kind::Socket)?;
-    let alone = view(socket, Kind::Socket) & !u64::from(PLACE_MASK);
-    if state & !PINS_MASK != alone {
-        return Err(Bad::Kind);
-    }
-    // Its peer is written over: whoever has read that meanwhile, to add the socket as well, finds it gone afterwards.
-    slot.accepted.store(false, Ordering::Relaxed);
-    fence(Ordering::Release);
-    slot.belong(owner, id, now_ms);
-    let joined = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-        (state & !PINS_MASK == alone).then_some(view(state, Kind::Connection))
-    });
-    if joined.is_ok() && driver == Driver::Pool {
-        slot.closes.store(false, Ordering::Relaxed);
-    }
-    joined.map(|_| view(socket, Kind::Connection)).map_err(|_| Bad::Stale)
-}
-
 impl Slot {
     /// Where the peer of a socket is kept that was accepted: what a connection keeps there, one that is in no pool has not.
     const fn peer(&self) -> [&AtomicU64; 3] {
@@ -204,6 +180,8 @@ impl Slot {
     #[inline]
     fn belong(&self, owner: u64, id: u64, created_ms: u64) {
         self.owner.store(owner, Ordering::Relaxed);
+        let place = slot(owner as u32 & PLACE_MASK).map_or(ptr::null(), ptr::from_ref);
+        self.object.store(place.cast_mut().cast(), Ordering::Relaxed);
         self.id.store(id, Ordering::Relaxed);
         self.created_ms.store(created_ms, Ordering::Relaxed);
         self.active_ms.store(created_ms, Ordering::Relaxed);
@@ -313,6 +291,11 @@ fn hold(handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
 /// Not inlined, for it would make every call larger.
 #[inline(never)]
 fn hold_among_threads(slot: &'static Slot, handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
+    raise(slot, handle, kind)
+}
+
+#[inline(always)]
+fn raise(slot: &'static Slot, handle: u64, kind: Kind) -> Result<&'static Slot, Bad> {
     let held = slot.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
         (is_named(state, handle, kind) && state & USERS_MASK < USERS_MASK).then_some(state + 1)
     });
@@ -341,7 +324,13 @@ fn let_go(slot: &Slot) -> bool {
         }
         false => slot.state.fetch_sub(1, Ordering::AcqRel),
     };
-    before & PINS_MASK == 1 && before >> KIND_SHIFT & KIND_MASK == 0
+    was_last(before)
+}
+
+/// Whether a slot in this state has been retired and had one user.
+#[inline]
+const fn was_last(state: u64) -> bool {
+    state & PINS_MASK == 1 && state >> KIND_SHIFT & KIND_MASK == 0
 }
 
 /// Something that is not freed before this is dropped.
@@ -372,6 +361,15 @@ impl<T: Object> Drop for Pinned<T> {
 }
 
 impl<T: Object> Pinned<T> {
+    /// Lets go of one that was taken hold of among threads.
+    #[inline(always)]
+    pub(super) fn let_go_among_threads(self) {
+        let pinned = ManuallyDrop::new(self);
+        if was_last(pinned.slot.state.fetch_sub(1, Ordering::AcqRel)) {
+            pinned.drop_object();
+        }
+    }
+
     #[cold]
     fn drop_object(&self) {
         let object = self.slot.object.swap(ptr::null_mut(), Ordering::AcqRel);
@@ -388,7 +386,41 @@ pub(super) fn pin<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
     Ok(Pinned { slot, place: handle as u32 & PLACE_MASK, object: PhantomData })
 }
 
-/// The same by a handle of another view of the slot.
+/// The same in a process with several threads, for one that is not inlined itself.
+#[inline(always)]
+pub(super) fn pin_among_threads<T: Object>(handle: u64) -> Result<Pinned<T>, Bad> {
+    let slot = raise(find(handle, T::KIND)?, handle, T::KIND)?;
+    Ok(Pinned { slot, place: handle as u32 & PLACE_MASK, object: PhantomData })
+}
+
+/// What was pinned by this handle and forgotten. `None` in a process that was forked off since.
+///
+/// # Safety
+/// It was, and is taken up again once.
+pub(super) unsafe fn pinned_before<T: Object>(handle: u64) -> Option<Pinned<T>> {
+    let place = handle as u32 & PLACE_MASK;
+    Some(Pinned { slot: slot(place)?, place, object: PhantomData })
+}
+
+/// Where the owner of a connection is, if it has not been freed. As [`object`].
+#[inline(always)]
+pub(super) fn owner_of<T: Object>(member: Member) -> Result<*const T, Bad> {
+    // SAFETY: it is null, or the slot of the owner as `belong` has found it; slots stay.
+    match unsafe { member.owner_slot.as_ref() } {
+        Some(slot) if (slot.state.load(Ordering::Acquire) ^ member.owner) >> KIND_SHIFT == 0 => {
+            Ok(slot.object.load(Ordering::Relaxed).cast_const().cast())
+        }
+        _ => Err(why_not(member.owner, T::KIND)),
+    }
+}
+
+/// Where that is which a handle names. It stays there until its name is freed, and the caller has to know that nobody does that.
+#[inline(always)]
+pub(super) fn object<T: Object>(handle: u64) -> Result<*const T, Bad> {
+    Ok(find(handle, T::KIND)?.object.load(Ordering::Relaxed).cast_const().cast())
+}
+
+/// The same as [`pin`] by a handle of another view of the slot.
 pub(super) fn pin_view<T: Object>(handle: u64, kind: Kind) -> Result<Pinned<T>, Bad> {
     find(handle, kind)?;
     pin(view(handle, T::KIND))
@@ -454,16 +486,18 @@ pub(super) fn check_both(pool: u64, socket: u64) -> Result<(), (Kind, Bad)> {
     check(pool, Kind::Pool).map_err(|bad| (Kind::Pool, bad))
 }
 
-/// A connection and what owns it, for one call.
-#[derive(Debug)]
-pub(super) struct Member<T: Object> {
+/// A connection, as its slot had it at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
     slot: &'static Slot,
-    pub(super) owner: Pinned<T>,
-    /// What its owner knows it by.
+    /// The handle of the pool to which it belongs, and the slot of that.
+    pub(super) owner: u64,
+    owner_slot: *const Slot,
+    /// What that knows it by.
     pub(super) id: u64,
 }
 
-impl<T: Object> Member<T> {
+impl Member {
     /// What its slot says now.
     pub(super) fn fd(&self) -> RawFd {
         self.slot.fd.load(Ordering::Relaxed)
@@ -488,21 +522,14 @@ impl<T: Object> Member<T> {
     }
 }
 
-/// Takes hold of the owner of a connection.
+/// To which pool a connection belongs, and what that knows it by.
 #[inline(always)]
-pub(super) fn member<T: Object>(connection: u64) -> Result<Member<T>, Bad> {
-    let (slot, owner, id) = read(connection, Kind::Connection, |slot| {
-        (slot, slot.owner.load(Ordering::Relaxed), slot.id.load(Ordering::Relaxed))
-    })?;
-    Ok(Member { slot, owner: pin(owner)?, id })
-}
-
-/// Takes hold of the owner of a connection, if it is this one.
-#[inline(always)]
-pub(super) fn member_of<T: Object>(owner: u64, connection: u64) -> Result<Option<Member<T>>, Bad> {
-    let member = member::<T>(connection)?;
-    let is_the_owner = member.slot.owner.load(Ordering::Relaxed) == owner;
-    Ok(is_the_owner.then_some(member))
+pub(super) fn member(connection: u64) -> Result<Member, Bad> {
+    read(connection, Kind::Connection, |slot| {
+        let owner_slot = slot.object.load(Ordering::Relaxed).cast_const().cast();
+        let (owner, id) = (slot.owner.load(Ordering::Relaxed), slot.id.load(Ordering::Relaxed));
+        Member { slot, owner, owner_slot, id }
+    })
 }
 
 #[inline]

@@ -1,9 +1,9 @@
 //! The lock of a pool. While the process has one thread it costs two stores; std's costs two locked instructions.
 
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
-use std::ptr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -18,6 +18,8 @@ pub(super) struct Lock<T> {
     breaks: bool,
     /// In which order threads come to use it, if there are several.
     queue: Mutex<()>,
+    /// The place in that of whoever uses it, who alone has access. Kept here, a guard is one pointer.
+    turn: UnsafeCell<Option<MutexGuard<'static, ()>>>,
     value: UnsafeCell<T>,
 }
 
@@ -25,9 +27,13 @@ const FREE: u8 = 0;
 const TAKEN: u8 = 1;
 /// A call has panicked while it was using it.
 const BROKEN: u8 = 2;
+/// Taken by one of several threads, in the order of the queue.
+const TAKEN_IN_TURN: u8 = 3;
 
-// SAFETY: `lock` lets one thread at a time have the value.
+// SAFETY: `lock` lets one thread at a time have the value, and that one puts its turn there and takes it away.
 unsafe impl<T: Send> Sync for Lock<T> {}
+// SAFETY: it is moved only while nobody uses it, and then there is no turn in it.
+unsafe impl<T: Send> Send for Lock<T> {}
 
 /// Why a lock cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,35 +55,87 @@ impl<T> Lock<T> {
     }
 
     const fn with(value: T, breaks: bool) -> Self {
-        Self { state: AtomicU8::new(FREE), breaks, queue: Mutex::new(()), value: UnsafeCell::new(value) }
+        Self {
+            state: AtomicU8::new(FREE),
+            breaks,
+            queue: Mutex::new(()),
+            turn: UnsafeCell::new(None),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Waits until nobody else uses it.
     #[inline]
     pub(super) fn lock(&self) -> Result<Guard<'_, T>, NoLock> {
-        let turn = if alone::is_alone() { None } else { Some(self.wait_for_turn()) };
+        if alone::is_alone() { self.lock_alone() } else { self.wait() }
+    }
+
+    /// Not inlined, for it would make every caller larger.
+    #[inline(never)]
+    fn wait(&self) -> Result<Guard<'_, T>, NoLock> {
+        self.lock_among_threads()
+    }
+
+    /// The same for the one thread of a process.
+    #[inline]
+    pub(super) fn lock_alone(&self) -> Result<Guard<'_, T>, NoLock> {
         if self.state.load(Ordering::Acquire) != FREE {
-            self.wait_for_whoever_was_alone(turn.is_some())?;
+            return Err(self.why_not());
         }
         self.state.store(TAKEN, Ordering::Relaxed);
-        Ok(Guard { lock: self, turn })
+        Ok(Guard { lock: self, stays: PhantomData })
     }
 
-    fn wait_for_turn(&self) -> MutexGuard<'_, ()> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whoever took it when the process had one thread stands in no queue.
-    #[cold]
-    fn wait_for_whoever_was_alone(&self, has_turn: bool) -> Result<(), NoLock> {
+    /// The same for one of several, who is not inlined himself.
+    #[inline(always)]
+    pub(super) fn lock_among_threads(&self) -> Result<Guard<'_, T>, NoLock> {
+        let queue: *const Mutex<()> = &raw const self.queue;
+        // SAFETY: whoever has the guard has the lock, which is there as long.
+        let turn = unsafe { &*queue }.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever took it when the process had one thread stands in no queue.
         loop {
             match self.state.load(Ordering::Acquire) {
-                FREE => return Ok(()),
+                FREE => break,
                 BROKEN => return Err(NoLock::Broken),
-                _ if !has_turn => return Err(NoLock::Own),
                 _ => thread::yield_now(),
             }
         }
+        self.state.store(TAKEN_IN_TURN, Ordering::Relaxed);
+        // SAFETY: it is ours.
+        unsafe { *self.turn.get() = Some(turn) };
+        Ok(Guard { lock: self, stays: PhantomData })
+    }
+
+    #[cold]
+    fn why_not(&self) -> NoLock {
+        match self.state.load(Ordering::Acquire) {
+            BROKEN => NoLock::Broken,
+            _ => NoLock::Own,
+        }
+    }
+
+    /// Whoever uses it does not any more.
+    #[inline]
+    fn let_go(&self, left: u8) {
+        match self.state.load(Ordering::Relaxed) {
+            TAKEN_IN_TURN => self.pass_on(left),
+            _ => self.state.store(left, Ordering::Release),
+        }
+    }
+
+    /// Not inlined, as `wait`.
+    #[inline(never)]
+    fn pass_on(&self, left: u8) {
+        self.end_turn(left);
+    }
+
+    /// The next one in the queue may use it.
+    #[inline(always)]
+    fn end_turn(&self, left: u8) {
+        // SAFETY: the caller has the lock, until the state says otherwise.
+        let turn = unsafe { (*self.turn.get()).take() };
+        self.state.store(left, Ordering::Release);
+        drop(turn);
     }
 }
 
@@ -85,17 +143,34 @@ impl<T> Lock<T> {
 #[derive(Debug)]
 pub(super) struct Guard<'a, T> {
     lock: &'a Lock<T>,
-    turn: Option<MutexGuard<'a, ()>>,
+    /// The thread that takes a lock lets go of it.
+    stays: PhantomData<MutexGuard<'a, ()>>,
 }
 
 impl<T> Guard<'_, T> {
+    /// Whether it was taken among threads.
+    #[inline]
+    pub(super) fn is_in_turn(&self) -> bool {
+        self.lock.state.load(Ordering::Relaxed) == TAKEN_IN_TURN
+    }
+
+    /// Lets go of one that was not. As [`release`](Self::release).
+    #[inline]
+    pub(super) fn release_alone(self) {
+        debug_assert!(!self.is_in_turn(), "its turn would never end");
+        ManuallyDrop::new(self).lock.state.store(FREE, Ordering::Release);
+    }
+
+    /// Lets go of one that was. As [`release`](Self::release).
+    #[inline(always)]
+    pub(super) fn release_in_turn(self) {
+        ManuallyDrop::new(self).lock.end_turn(FREE);
+    }
+
     /// Lets go of it at the end of a call. No panic of that call passes here, so nobody need ask whether one does.
     #[inline]
     pub(super) fn release(self) {
-        let guard = ManuallyDrop::new(self);
-        guard.lock.state.store(FREE, Ordering::Release);
-        // SAFETY: it is valid, and the guard that it is taken from is never used or dropped.
-        drop(unsafe { ptr::read(&raw const guard.turn) });
+        ManuallyDrop::new(self).lock.let_go(FREE);
     }
 }
 
@@ -121,7 +196,7 @@ impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         let left = if self.lock.breaks && thread::panicking() { BROKEN } else { FREE };
-        self.lock.state.store(left, Ordering::Release);
+        self.lock.let_go(left);
     }
 }
 
@@ -145,8 +220,7 @@ mod tests {
     #[test]
     fn a_second_thread_waits_for_whoever_was_alone() {
         let lock = Lock::new(0);
-        let mut alone = Guard { lock: &lock, turn: None };
-        lock.state.store(TAKEN, Ordering::Relaxed);
+        let mut alone = lock.lock_alone().expect("nobody has it");
         thread::scope(|scope| {
             let other = scope.spawn(|| *lock.lock().expect("it comes free"));
             *alone = 7;
@@ -154,9 +228,9 @@ mod tests {
             drop(alone);
             assert_eq!(other.join().expect("it has ended"), 7);
         });
-        assert_eq!(lock.wait_for_whoever_was_alone(false), Ok(()));
-        lock.state.store(TAKEN, Ordering::Relaxed);
-        assert_eq!(lock.wait_for_whoever_was_alone(false), Err(NoLock::Own));
+        let alone = lock.lock_alone().expect("nobody has it");
+        assert_eq!(lock.lock_alone().err(), Some(NoLock::Own));
+        drop(alone);
     }
 
     #[test]

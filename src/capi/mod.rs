@@ -15,6 +15,7 @@ mod address;
 mod alone;
 mod arena;
 mod buffer;
+mod call;
 mod callback;
 mod common;
 mod connection;

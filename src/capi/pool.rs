@@ -20,6 +20,7 @@ use crate::server::SocketPool;
 pub struct sp_pool;
 
 /// Runs a call on a pool, alone with it.
+#[inline(always)]
 fn with_pool(
     function: &str,
     pool: *mut sp_pool,
@@ -175,7 +176,7 @@ pub unsafe extern "C-unwind" fn sp_pool_next_event(pool: *mut sp_pool, event: *m
 ///
 /// # Safety
 /// `event` is NULL or may be written through.
-#[inline]
+#[inline(never)] // Two functions of C's are this.
 pub(super) unsafe fn next_event(function: &str, pool: *mut sp_pool, event: *mut sp_event) -> c_int {
     let mut ends = Ends::None;
     let status = with_pool(function, pool, |inner| {

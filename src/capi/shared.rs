@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::call::{Call, NoCall};
 use super::callback::Callback;
 use super::connection::sp_connection;
 use super::event::{self, sp_event};
@@ -152,7 +153,19 @@ impl Shared {
     /// The pool, for one call. A panic in an earlier call has left it in nobody knows which state.
     #[inline]
     pub(super) fn lock(&self) -> Result<Guard<'_, Inner>, Failure> {
-        self.inner.lock().map_err(no_lock)
+        self.inner.lock().map_err(|why| NoCall::NoLock(why).told(bad))
+    }
+
+    /// The same for the one thread of a process.
+    #[inline]
+    pub(super) fn lock_alone(&self) -> Result<Guard<'_, Inner>, NoLock> {
+        self.inner.lock_alone()
+    }
+
+    /// The same for one of several.
+    #[inline(always)]
+    pub(super) fn lock_among_threads(&self) -> Result<Guard<'_, Inner>, NoLock> {
+        self.inner.lock_among_threads()
     }
 
     /// Ends the wait of a turn in another thread, and of a `SocketPoll` if something is due sooner: they sleep by what was
@@ -181,14 +194,6 @@ impl Shared {
 }
 
 #[cold]
-fn no_lock(why: NoLock) -> Failure {
-    match why {
-        NoLock::Broken => Failure::state("the pool has failed before and does nothing any more"),
-        NoLock::Own => Failure::busy("a call is in this pool already"),
-    }
-}
-
-#[cold]
 fn bad(reason: Bad) -> Failure {
     Failure::handle("pool", Kind::Pool, reason)
 }
@@ -206,20 +211,20 @@ pub(super) fn pin(pool: *mut sp_pool) -> Result<Pinned<Shared>, Failure> {
 }
 
 /// Runs a call on a pool, alone with it.
+#[inline(always)] // It is all that a function of C's is.
 pub(super) fn with<T>(
     pool: *mut sp_pool,
     run: impl FnOnce(&mut Inner) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let pinned = pin(pool)?;
-    let mut inner = pinned.lock()?;
+    let mut inner = Call::on(pool.addr() as u64).map_err(|why| why.told(bad))?;
     let answer = run(&mut inner);
-    inner.release();
-    pinned.hurry();
+    inner.leave();
     answer
 }
 
 /// The same after what is due has been done, for a pool that nobody turns. The caller has [`tell`](super::telling::tell)
 /// called afterwards.
+#[inline(always)]
 pub(super) fn with_due<T>(
     pool: *mut sp_pool,
     run: impl FnOnce(&mut Inner) -> Result<T, Failure>,
@@ -300,8 +305,8 @@ impl Inner {
 
     /// Takes a connection out that the program removes, and whose id it has just been. One whose end is still to come as an
     /// event goes with that.
-    #[inline]
-    pub(super) fn remove(&mut self, member: &Member<Shared>, name: Name, mut id: u64) -> Result<(), Bad> {
+    #[inline(always)] // As its caller.
+    pub(super) fn remove(&mut self, member: Member, name: Name, mut id: u64) -> Result<(), Bad> {
         if self.stage == Stage::Called && self.pool.has_ends() {
             // It may have ended without anybody having taken note of it.
             self.take_ends(Parting::ByProgram);
@@ -465,6 +470,7 @@ impl Inner {
     }
 
     /// The next event of a pool that the program turns.
+    #[inline(always)] // It is all that its caller does.
     pub(super) fn next_event(&mut self) -> Option<sp_event> {
         self.forget_told();
         self.pool.end_show();
@@ -477,6 +483,7 @@ impl Inner {
     }
 
     /// The event as C has it; `None` for one that C does not hear of.
+    #[inline(always)] // As its caller.
     fn event(&mut self, event: Event<Name>) -> Option<sp_event> {
         let (kind, id) = match event {
             Event::Opened(id) => {

@@ -4,14 +4,13 @@ use super::buffer::Bytes;
 use super::driven::{self, Conn};
 use super::handles::{Kind, Member};
 use super::poll;
-use super::shared::Shared;
 use super::status::Failure;
 use crate::server::Side;
 
 /// Runs a call on a buffer of a connection, of this kind. In one that the pool has ended nothing waits, and
 /// nothing has room. What is added to the output wants to be written: every poll that watches the connection says when.
 pub(super) fn with_side<T>(
-    member: &Member<Shared>,
+    member: Member,
     connection: u64,
     kind: Kind,
     run: impl FnOnce(&mut dyn Bytes) -> Result<T, Failure>,

@@ -123,11 +123,13 @@ thread_local! {
 }
 
 /// Runs a call that answers a status: what it fails with is remembered, and no panic leaves it.
+#[inline(always)] // It is all that a function of C's is.
 pub(super) fn call(function: &str, run: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
     attempt(run).unwrap_or_else(|failure| fail(function, failure))
 }
 
 /// Runs a call that answers a value, which is `otherwise` if it fails.
+#[inline(always)]
 pub(super) fn answer<T>(function: &str, otherwise: T, run: impl FnOnce() -> Result<T, Failure>) -> T {
     concluded(function, otherwise, attempt(run))
 }
@@ -153,6 +155,7 @@ pub(super) fn found<T>(function: &str, otherwise: T, found: Result<T, Bad>, kind
     }
 }
 
+#[inline(always)]
 pub(super) fn attempt<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let panicked = |_| Err(Failure::state("an assertion of the library has failed"));
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(panicked)

@@ -218,9 +218,11 @@ pub(crate) fn coarse_nanos() -> u64 {
 
 #[inline]
 fn clock_nanos(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec that the call may write to. The call cannot fail: both clocks are always there.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the call may write a timespec there.
+    unsafe { libc::clock_gettime(clock, time.as_mut_ptr()) };
+    // SAFETY: it has. It cannot fail: both clocks are always there.
+    let time = unsafe { time.assume_init() };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 

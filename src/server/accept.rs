@@ -245,7 +245,7 @@ impl<U, N: Net> SocketPool<U, N> {
                 self.listening[place].aborted = 0;
                 self.core.exhaustion.accepted();
                 self.core.health.counters.accepted += 1;
-                if let Err(refused) = self.admit(stream, peer, Origin::Accepted, seat) {
+                if let Err(refused) = self.admit(stream, peer, Origin::Accepted, seat, None) {
                     drop(refused);
                     self.core.exhaustion.closed(self.core.now);
                 }
@@ -359,6 +359,7 @@ impl<U, N: Net> SocketPool<U, N> {
         peer: Peer,
         origin: Origin,
         seat: Seat,
+        userdata: Option<U>,
     ) -> Result<ConnId, AddError<N::Stream>> {
         if origin != Origin::Accepted {
             self.core.health.counters.adopted += 1;
@@ -378,7 +379,7 @@ impl<U, N: Net> SocketPool<U, N> {
         if let Seat::Of(id) = seat {
             self.evict(id);
         }
-        self.take_in_newcomer(stream, peer, permit, delay, origin)
+        self.take_in_newcomer(stream, peer, permit, delay, origin, userdata)
     }
 
     /// Gives an admitted newcomer its place.
@@ -389,6 +390,7 @@ impl<U, N: Net> SocketPool<U, N> {
         permit: Permit,
         delay: Option<Duration>,
         origin: Origin,
+        userdata: Option<U>,
     ) -> Result<ConnId, AddError<N::Stream>> {
         let now = self.core.now;
         let fd = stream.fd();
@@ -400,6 +402,7 @@ impl<U, N: Net> SocketPool<U, N> {
                 return Err(self.refuse(stream, Refusal::Duplicate));
             }
         };
+        record.userdata = userdata;
         if origin == Origin::Lent {
             // The application goes on to drive it: nobody watches it here, and there is nothing to tell of it.
             record.driver = Driver::Application;

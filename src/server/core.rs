@@ -36,9 +36,8 @@ pub(super) struct Core<N: Net> {
     pub(super) clock: Clock,
     /// The time of this turn: read once, after the wait.
     pub(super) now: Nanos,
-    /// The same as buckets take it, and in milliseconds, cut to 32 bits as in `ranked_ms`.
+    /// The same as buckets take it.
     pub(super) moment: Moment,
-    pub(super) now_ms: u32,
     pub(super) registry: N::Registry,
     pub(super) party: Party,
     pub(super) gate: Gate,
@@ -106,7 +105,6 @@ impl<N: Net> Core<N> {
             clock,
             now,
             moment: Moment::of(now),
-            now_ms: now.as_millis() as u32,
             registry,
             party,
             gate,
@@ -283,9 +281,9 @@ impl<N: Net> Core<N> {
     fn rank<U>(&mut self, id: ConnId, record: &mut Record<N::Stream, U>) {
         // Whoever was handled for long was active later than the turn began.
         let silent_for_ms = self.now.since(record.last_active).as_millis();
-        let was_active = silent_for_ms < u128::from(self.now_ms.wrapping_sub(record.ranked_ms));
+        let was_active = silent_for_ms < u128::from(self.now_ms().wrapping_sub(record.ranked_ms));
         if was_active && record.standing == Standing::Proven && !record.is_ending() {
-            record.ranked_ms = self.now_ms;
+            record.ranked_ms = self.now_ms();
             self.order.push_back(PROVEN, id.slot());
         }
     }
@@ -307,7 +305,7 @@ impl<N: Net> Core<N> {
             return;
         }
         record.standing = Standing::Proven;
-        record.ranked_ms = self.now_ms;
+        record.ranked_ms = self.now_ms();
         self.proven += 1;
         self.gate.proven(&record.permit, &record.peer, self.now);
         if !record.is_ending() {
@@ -400,7 +398,7 @@ impl<N: Net> Core<N> {
             self.settle_fully(id, record);
         }
         // Moving it in the order at each byte would cost more than the order is worth.
-        if self.now_ms.wrapping_sub(record.ranked_ms) > RANK_STEP_MS {
+        if self.now_ms().wrapping_sub(record.ranked_ms) > RANK_STEP_MS {
             self.rank(id, record);
         }
     }

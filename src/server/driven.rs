@@ -31,15 +31,20 @@ pub(crate) enum Side {
 }
 
 impl<U, N: Net> SocketPool<U, N> {
-    /// Takes a stream in that the application reads and writes itself. It is told of its end only, and closes the
-    /// descriptor. Comes after a [`tick`](Self::tick).
+    /// Takes a stream in that the application reads and writes itself, and hangs something on it. It is told of its end only,
+    /// and closes the descriptor. Comes after a [`tick`](Self::tick).
     ///
     /// # Errors
     /// As [`add_stream`](Self::add_stream).
     #[inline]
-    pub(crate) fn lend(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
+    pub(crate) fn lend(
+        &mut self,
+        stream: N::Stream,
+        peer: Peer,
+        userdata: U,
+    ) -> Result<ConnId, AddError<N::Stream>> {
         let seat = self.seat();
-        self.admit(stream, peer, Origin::Lent, seat)
+        self.admit(stream, peer, Origin::Lent, seat, Some(userdata))
     }
 
     /// A connection that the application drives; `None` if it is gone, or the pool drives it. The clock is read by what it
@@ -527,7 +532,7 @@ mod tests {
         let builder = SocketPool::<()>::builder().clock(clock).idle_timeout(None).max_input(64);
         let mut pool = builder.build_over(&mut reactor, world.clone()).unwrap();
         let (stream, _client) = world.pair("192.0.2.1:1");
-        let id = pool.lend(stream, Peer::UNIX).unwrap();
+        let id = pool.lend(stream, Peer::UNIX, ()).unwrap();
         (pool, id, hand, world)
     }
 

@@ -114,7 +114,7 @@ impl<U, N: Net> SocketPool<U, N> {
     }
 
     fn proven_victim(&mut self) -> Option<ConnId> {
-        let now_ms = self.core.now_ms;
+        let now_ms = self.core.now_ms();
         let idle = self.core.config().eviction_idle;
         for _ in 0..MOST_PASSED_OVER {
             let (id, record) = self.table.at(self.core.order.first(PROVEN)?)?;

@@ -266,7 +266,7 @@ impl<U, N: Net> SocketPool<U, N> {
     pub fn add_stream(&mut self, stream: N::Stream, peer: Peer) -> Result<ConnId, AddError<N::Stream>> {
         self.core.read_clock();
         let seat = self.seat();
-        self.admit(stream, peer, Origin::Added, seat)
+        self.admit(stream, peer, Origin::Added, seat, None)
     }
 
     /// The connection `id`. For the id of the event that is being handled this cannot fail, unless that is its `Closed`;

@@ -334,7 +334,7 @@ impl<N: Net> Core<N> {
     /// How long the window for the least read rate has been open.
     fn window_age<U>(&self, record: &Record<N::Stream, U>) -> Duration {
         // One that opened in this millisecond was rounded up to the next.
-        let age_ms = self.now_ms.wrapping_sub(record.window_since_ms).cast_signed().max(0);
+        let age_ms = self.now_ms().wrapping_sub(record.window_since_ms).cast_signed().max(0);
         Duration::from_millis(u64::from(age_ms.cast_unsigned()))
     }
 

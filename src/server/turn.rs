@@ -375,7 +375,12 @@ impl<N: Net> super::core::Core<N> {
     pub(super) fn read_clock(&mut self) {
         self.now = self.clock.now();
         self.moment = Moment::of(self.now);
-        self.now_ms = self.now.as_millis() as u32;
+    }
+
+    /// The time of this turn in milliseconds, cut to 32 bits as in `ranked_ms`.
+    #[inline]
+    pub(super) const fn now_ms(&self) -> u32 {
+        self.now.as_millis() as u32
     }
 
     /// What `id` has to tell, the most urgent first.

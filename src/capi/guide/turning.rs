@@ -6,7 +6,7 @@ use std::ffi::{c_char, c_int, c_void};
 use super::super::connection as conn;
 use super::super::event::sp_event;
 use super::super::pool as loops;
-use super::super::status::{answer, called_as, sp_last_error, store};
+use super::super::status::{SP_OK, called_as, sp_last_error};
 use super::pool::{Connection_T, SocketPool_T};
 
 fn or_minus_one(function: &str, status: c_int) -> c_int {
@@ -77,25 +77,30 @@ pub extern "C" fn SocketPool_last_error() -> *const c_char {
 /// Receives what has arrived on a connection that the pool's loop drives: how many bytes came; -1 on failure.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_receive(connection: Connection_T) -> isize {
-    answer("Connection_receive", -1, || Ok(conn::receive(connection)?.cast_signed()))
+    let mut count = 0;
+    // SAFETY: it points at a local.
+    match unsafe { conn::receive("Connection_receive", connection, &raw mut count) } {
+        SP_OK => count.cast_signed(),
+        _ => -1,
+    }
 }
 
 /// Where the bytes are that have been received and not consumed, in one piece, and through `length` how many; NULL on
 /// failure. They stay there until the next call with this connection, or the next event or turn of its pool.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn Connection_input(connection: Connection_T, length: *mut usize) -> *const c_void {
-    answer("Connection_input", std::ptr::null(), || {
-        let (data, count) = conn::input(connection)?;
-        // SAFETY: as the caller promises.
-        unsafe { store("length", length, count) }?;
-        Ok(data)
-    })
+    let mut data = std::ptr::null();
+    // SAFETY: the first points at a local, and the caller promises the same of the second.
+    match unsafe { conn::input("Connection_input", connection, &raw mut data, length) } {
+        SP_OK => data,
+        _ => std::ptr::null(),
+    }
 }
 
 /// Says that so many bytes from the front of the input are used up. 0 is returned; -1 if there are not so many.
 #[unsafe(no_mangle)]
 pub extern "C" fn Connection_consume(connection: Connection_T, length: usize) -> c_int {
-    answer("Connection_consume", -1, || conn::consume(connection, length))
+    conn::consume("Connection_consume", connection, length).max(-1)
 }
 
 /// Sends bytes: 0 if the kernel has taken them, 1 if some of them wait in the pool, 2 if they do not fit behind what waits
@@ -107,5 +112,5 @@ pub unsafe extern "C" fn Connection_send(
     length: usize,
 ) -> c_int {
     // SAFETY: the caller promises the same.
-    answer("Connection_send", -1, || unsafe { conn::send(connection, data, length) })
+    unsafe { conn::send("Connection_send", connection, data, length) }.max(-1)
 }

@@ -5,9 +5,10 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::super::alone;
 use super::{
-    Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PINS_MASK, PLACE_MASK, Slot, USERS_MASK, find,
-    find_with_state, give_back_slot, hold, read, retire, view,
+    Bad, GIVEN_UP, KIND_MASK, KIND_SHIFT, Kind, PINS_MASK, PLACE_MASK, Slot, USERS_MASK, find_with_state,
+    free_slots, give_back_slot, hold, read, retire, view,
 };
+use crate::connection::Driver;
 use crate::peer::Peer;
 
 /// A socket whose descriptor is not closed before this is dropped.
@@ -67,10 +68,48 @@ impl HeldSocket {
         self.slot.state.load(Ordering::Acquire) >> KIND_SHIFT & KIND_MASK == Kind::Connection as u64
     }
 
-    /// Where a socket comes from that is in no pool: at which listener it was accepted, if that still listens, and who is on
-    /// the other side. `None`: we have not accepted it.
+    /// Makes a socket that is in no pool a connection of one, whose descriptor is closed by its driver. Its name as a connection
+    /// is another view of its slot. `socket` is its name so far; `None` if that is over.
     #[inline]
-    pub(in super::super) fn origin(&self) -> Option<(Option<u64>, Peer)> {
+    pub(in super::super) fn join(
+        &self,
+        socket: u64,
+        owner: u64,
+        id: u64,
+        now_ms: u64,
+        driver: Driver,
+    ) -> Option<u64> {
+        let is_alone = alone::is_alone();
+        // Of two who do this with one socket, one comes after the other.
+        let _one_at_a_time = (!is_alone).then(free_slots);
+        let slot = self.slot;
+        let unpinned = view(socket, Kind::Socket) & !PINS_MASK;
+        let state = slot.state.load(Ordering::Acquire);
+        if state & !PINS_MASK != unpinned {
+            return None;
+        }
+        // Its peer is written over: whoever has read that meanwhile, to add the socket as well, finds it gone afterwards.
+        slot.accepted.store(false, Ordering::Relaxed);
+        fence(Ordering::Release);
+        slot.belong(owner, id, now_ms);
+        if is_alone {
+            slot.state.store(view(state, Kind::Connection), Ordering::Release);
+        } else {
+            let joined = slot.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+                (state & !PINS_MASK == unpinned).then_some(view(state, Kind::Connection))
+            });
+            joined.ok()?;
+        }
+        if driver == Driver::Pool {
+            slot.closes.store(false, Ordering::Relaxed);
+        }
+        Some(view(socket, Kind::Connection))
+    }
+
+    /// Where a socket comes from that is in no pool: at which listener it was accepted, which may be gone, and who is on the
+    /// other side. `None`: we have not accepted it.
+    #[inline]
+    pub(in super::super) fn origin(&self) -> Option<(u64, Peer)> {
         if !self.slot.accepted.load(Ordering::Relaxed) {
             return None;
         }
@@ -80,7 +119,6 @@ impl HeldSocket {
         // If a pool is taking it meanwhile, what was read may be something else.
         let kind = self.slot.state.load(Ordering::Relaxed) >> KIND_SHIFT & KIND_MASK;
         let is_still_so = kind == Kind::Socket as u64 && self.slot.accepted.load(Ordering::Relaxed);
-        let listener = find(listener, Kind::Socket).is_ok().then_some(listener);
         is_still_so.then_some((listener, peer))
     }
 }
@@ -175,17 +213,21 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::super::{
-        Facts, connection_of, join, kind, lives, name_accepted, name_connection, name_socket, view,
+        Facts, connection_of, kind, lives, name_accepted, name_connection, name_socket, view,
     };
     use super::*;
-    use crate::connection::Driver;
+
+    fn join(socket: u64) -> u64 {
+        let held = hold_socket(socket, Kind::Socket).unwrap();
+        held.join(socket, 1, 2, 3, Driver::Application).unwrap()
+    }
 
     #[test]
     fn a_socket_that_a_pool_has_taken_ends_as_its_connection() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let socket = name_socket(ours.into()).unwrap();
         assert!(lives(socket) && connection_of(socket).is_none());
-        let connection = join(socket, 1, 2, 3, Driver::Application).unwrap();
+        let connection = join(socket);
         assert_eq!(connection_of(socket), Some(connection));
         assert_eq!((kind(socket), kind(connection)), (Some(Kind::Socket), Some(Kind::Connection)));
         assert_eq!(free_socket(socket, Kind::Socket), Err(Bad::Stale), "the pool would not hear of it");
@@ -238,7 +280,7 @@ mod tests {
             for _ in 0..50_000 {
                 let accepted = name_accepted(File::open("/dev/null").unwrap().into(), 0, peer).unwrap();
                 socket.store(accepted, Ordering::Release);
-                let connection = join(accepted, 1, 2, 3, Driver::Application).unwrap();
+                let connection = join(accepted);
                 free_socket(connection, Kind::Connection).unwrap();
             }
             socket.store(u64::MAX, Ordering::Release);

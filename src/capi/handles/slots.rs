@@ -18,7 +18,7 @@ use super::GENERATION_SHIFT;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) state: AtomicU64,
-    /// What it owns, if its kind is one of an [`Object`](super::Object).
+    /// What it owns, if its kind is one of an [`Object`](super::Object). Of a connection, the slot of the pool to which it belongs.
     pub(super) object: AtomicPtr<c_void>,
     /// The handle of the pool to which a connection belongs.
     pub(super) owner: AtomicU64,
@@ -139,6 +139,7 @@ pub(super) fn give_back_slot(slot: &Slot, place: u32) {
         // Places are below 2^28.
         slot.fd.store(free.last, Ordering::Relaxed);
         free.last = place.cast_signed();
+        free.release();
     }
 }
 
