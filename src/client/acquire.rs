@@ -35,6 +35,13 @@ pub(super) enum Attempt<B: Backend> {
     Wait(WaiterId),
 }
 
+/// What one who waited has got.
+pub(super) enum Received<B: Backend> {
+    Lease(PooledConnection<B>),
+    /// He asks again.
+    Broken(Request<B>, PooledConnection<B>),
+}
+
 impl<B: Backend> Request<B> {
     pub(super) fn new(
         pool: Arc<Shared<B>>,
@@ -59,8 +66,8 @@ impl<B: Backend> Request<B> {
             };
             let given = self.park(waiter);
             match self.receive(given)? {
-                (lease, Looks::Well) => return Ok(lease),
-                (bad, Looks::Broken) => broken = Some(bad),
+                Received::Lease(lease) => return Ok(lease),
+                Received::Broken(request, bad) => (self, broken) = (request, Some(bad)),
             }
         }
     }
@@ -78,7 +85,9 @@ impl<B: Backend> Request<B> {
                 Ok(Got::Wait(waiter)) => return Ok(Attempt::Wait(waiter)),
                 Err(refusal) => return Err(self.refused(refusal)),
             };
-            match self.lease(lent) {
+            let Lent { slot, connection, right } = lent;
+            let held = Parked { connection, home: Arc::clone(&self.pool) };
+            match lease(held, slot, right, self.place) {
                 (lease, Looks::Well) => return Ok(Attempt::Leased(lease)),
                 (bad, Looks::Broken) => broken = Some(bad),
             }
@@ -90,9 +99,9 @@ impl<B: Backend> Request<B> {
         broken: Option<PooledConnection<B>>,
         wake: &mut Wake<B>,
     ) -> Result<Got<B::Connection>, Refusal> {
-        let pool = Arc::clone(&self.pool);
-        let now = pool.now();
+        let now = self.pool.now();
         let asked = *self.asked.get_or_insert(now);
+        let pool = &self.pool;
         let patience = match self.patience {
             Some(Duration::ZERO) => Patience::None,
             // Else nobody would ever have a first connection made.
@@ -152,17 +161,17 @@ impl<B: Backend> Request<B> {
         }
     }
 
-    /// What one who waited was given, and how it looks.
-    pub(super) fn receive(
-        &self,
-        given: Given<B>,
-    ) -> Result<(PooledConnection<B>, Looks), PoolError<B::Error>> {
-        given.map(|lent| self.lease(lent)).map_err(|failure| self.failed(failure))
-    }
-
-    fn lease(&self, lent: Lent<B::Connection>) -> (PooledConnection<B>, Looks) {
-        let Lent { slot, connection, right } = lent;
-        lease(Parked { connection, home: Arc::clone(&self.pool) }, slot, right, self.place)
+    /// What one who waited was given. A lease gets the share in the pool that this has.
+    pub(super) fn receive(self, given: Given<B>) -> Result<Received<B>, PoolError<B::Error>> {
+        let Lent { slot, connection, right } = given.map_err(|failure| self.failed(failure))?;
+        let Self { pool, want, patience, place, asked } = self;
+        Ok(match lease(Parked { connection, home: pool }, slot, right, place) {
+            (lease, Looks::Well) => Received::Lease(lease),
+            (bad, Looks::Broken) => {
+                let pool = Arc::clone(bad.pool());
+                Received::Broken(Self { pool, want, patience, place, asked }, bad)
+            }
+        })
     }
 
     /// Leaves the line; what had been granted goes to the next.
@@ -222,7 +231,7 @@ fn lease<B: Backend>(
 
 /// How a connection looks that was lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Looks {
+enum Looks {
     Well,
     Broken,
 }
@@ -342,8 +351,8 @@ fn go_on<B: Backend>(
         let Some(function) = function else { return };
         let request = Request { pool, want: Want::Any, patience, place, asked: Some(asked) };
         match request.receive(given) {
-            Ok((lease, Looks::Well)) => call(function, Ok(lease)),
-            Ok((bad, Looks::Broken)) => {
+            Ok(Received::Lease(lease)) => call(function, Ok(lease)),
+            Ok(Received::Broken(request, bad)) => {
                 go_on(request, Some(bad), Box::new(|result| call(function, result)));
             }
             Err(error) => call(function, Err(error)),

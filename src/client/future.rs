@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::acquire::{Attempt, Leased, Looks, Request, log_after, log_before, take_idle};
+use super::acquire::{Attempt, Leased, Received, Request, log_after, log_before, take_idle};
 use super::backend::Backend;
 use super::error::PoolError;
 use super::guard::PooledConnection;
 use super::inner::{Given, Wake};
 use super::shared::Shared;
-use crate::lease::{WaiterId, Want};
+use crate::lease::{Failure, WaiterId, Want};
 
 /// The future of a lease: see [`Pool::acquire_async`](super::Pool::acquire_async).
 ///
@@ -119,11 +119,16 @@ impl<B: Backend> Asking<B> {
     /// Polls one that stands in line, or that can have nothing.
     #[inline(never)]
     fn go_on(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
-        match std::mem::replace(&mut self.standing, Standing::Done) {
+        let given = match &self.standing {
             Standing::Done => panic!("polled after it was done"),
-            _ if pool.is_inherited() => Poll::Ready(Err(PoolError::Closed)),
-            Standing::InLine(request, waiter) => self.look(request, waiter, context),
-            Standing::NotAsked => self.ask(pool, context),
+            Standing::InLine(request, waiter) if !pool.is_inherited() => {
+                ready!(request.outcome_or_wait(*waiter, context))
+            }
+            Standing::InLine(..) | Standing::NotAsked => Err(Failure::Closed),
+        };
+        match std::mem::replace(&mut self.standing, Standing::Done) {
+            Standing::InLine(request, _) => self.receive(request, given, context),
+            Standing::NotAsked | Standing::Done => Poll::Ready(Err(PoolError::Closed)),
         }
     }
 
@@ -171,15 +176,11 @@ impl<B: Backend> Asking<B> {
         }
     }
 
-    /// Sees what has become of one who stands in line.
-    fn look(&mut self, request: Request<B>, waiter: WaiterId, context: &Context<'_>) -> Poll<Leased<B>> {
-        let Some(given) = request.outcome_or_wait(waiter, context) else {
-            self.standing = Standing::InLine(request, waiter);
-            return Poll::Pending;
-        };
+    /// Takes what one was given who stood in line.
+    fn receive(&mut self, request: Request<B>, given: Given<B>, context: &Context<'_>) -> Poll<Leased<B>> {
         match request.receive(given) {
-            Ok((lease, Looks::Well)) => Poll::Ready(Ok(lease)),
-            Ok((bad, Looks::Broken)) => self.stand_in_line(request, Some(bad), context),
+            Ok(Received::Lease(lease)) => Poll::Ready(Ok(lease)),
+            Ok(Received::Broken(request, bad)) => self.stand_in_line(request, Some(bad), context),
             Err(error) => Poll::Ready(Err(error)),
         }
     }
@@ -187,16 +188,16 @@ impl<B: Backend> Asking<B> {
 
 impl<B: Backend> Request<B> {
     /// What has become of a waiter; if nothing yet, `context` is who is woken from now on.
-    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
+    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Poll<Given<B>> {
         let mut inner = self.pool.lock();
         if let Some(given) = inner.outcome(waiter) {
             let old = std::mem::replace(inner.wake(waiter), Wake::Nobody);
             drop(inner);
             drop(old);
-            return Some(given);
+            return Poll::Ready(given);
         }
         if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
-            return None;
+            return Poll::Pending;
         }
         drop(inner);
         // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
@@ -207,7 +208,7 @@ impl<B: Backend> Request<B> {
         let old = std::mem::replace(inner.wake(waiter), waker);
         drop(inner);
         drop(old);
-        given
+        given.map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -391,6 +391,10 @@ impl Home for Stack {
     fn slots(&self) -> &Slots<u32, Self> {
         &self.slots
     }
+
+    fn now(&self) -> Nanos {
+        Nanos::ZERO
+    }
 }
 
 /// One out of the stack.
@@ -411,7 +415,7 @@ impl Stack {
     }
 
     fn pop(&self) -> Option<Out> {
-        let (place, generation, parked) = self.slots.pop(Nanos::ZERO)?;
+        let (place, generation, parked) = Slots::pop(self)?;
         let value = parked.connection;
         assert_eq!((value, generation), (place.index(), 1), "what was put there");
         assert!(!self.held[value as usize].swap(true, Ordering::Relaxed), "two have {value}");
@@ -423,7 +427,7 @@ impl Stack {
         let Out(place, parked) = out;
         let value = parked.connection;
         self.held[value as usize].store(false, Ordering::Relaxed);
-        let (place, back) = Slots::push(place, parked, Nanos::ZERO).err()?;
+        let (place, back) = Slots::push(place, parked).err()?;
         assert_eq!(back.connection, value);
         self.held[value as usize].store(true, Ordering::Relaxed);
         Some(Out(place, back))

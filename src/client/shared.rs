@@ -148,7 +148,7 @@ impl<B: Backend> Shared<B> {
     /// Something idle that may be handed out as it is. Nothing else happens.
     #[inline(always)]
     pub(super) fn take_idle(&self) -> Option<(Held<B>, SlotId, Place)> {
-        let (place, generation, held) = self.slots.pop(self.coarse.now())?;
+        let (place, generation, held) = Slots::pop(self)?;
         let slot = SlotId::of(place.index(), generation);
         Some((held, slot, place))
     }
@@ -156,8 +156,7 @@ impl<B: Backend> Shared<B> {
     /// Puts back what may simply become idle; gives it back when there is more to it.
     #[inline(always)]
     pub(super) fn put_back(right: Place, held: Held<B>) -> Result<(), (Place, Held<B>)> {
-        let now = held.home.coarse.now();
-        Slots::push(right, held, now)
+        Slots::push(right, held)
     }
 
     /// Lets go of what is idle, in a child of the process that it belongs to: dropping it here might say goodbye in the
@@ -272,6 +271,11 @@ impl<B: Backend> Home for Shared<B> {
     #[inline(always)]
     fn slots(&self) -> &Stack<B> {
         &self.slots
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Nanos {
+        self.coarse.now()
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) trait Home: Sized {
     type Connection;
 
     fn slots(&self) -> &Slots<Self::Connection, Self>;
+
+    /// May be a little late.
+    fn now(&self) -> Nanos;
 }
 
 /// The right to one place of one stack: who has it, and nobody else, may put something there. There is one for each. It
@@ -71,41 +74,48 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
         (stack, rights)
     }
 
-    /// The top, unless the stack is shut or empty or what is on top is too old at `now`.
+    /// The top, unless the stack is shut or empty or what is on top is too old.
     #[inline(always)]
-    pub(super) fn pop(&self, now: Nanos) -> Option<(Place, u32, Parked<C, P>)> {
-        let mut word = Word::from_bits(self.word.load(Acquire));
-        loop {
-            if word.is_shut_or_empty() {
-                return None;
-            }
+    pub(super) fn pop(home: &P) -> Option<(Place, u32, Parked<C, P>)> {
+        let stack = home.slots();
+        let mut word = Word::from_bits(stack.word.load(Acquire));
+        if word.is_shut_or_empty() {
+            return None;
+        }
+        let now = home.now();
+        while !word.is_shut_or_empty() {
             let top = word.top();
-            let entry = &self.places[top as usize];
+            let entry = &stack.places[top as usize];
             if !entry.facts.is_fresh(now) {
                 return None;
             }
             // As it was pushed, for the word was acquired; whoever took the top meanwhile has moved the tag on.
             let below = entry.facts.below.load(Relaxed);
-            match change(&self.word, word, word.with_top(below), Acquire, Acquire) {
+            match change(&stack.word, word, word.with_top(below), Acquire, Acquire) {
                 Ok(()) => {
                     let generation = entry.facts.lend(now);
-                    return Some((self.right(top), generation, Self::read(entry)));
+                    return Some((stack.right(top), generation, Self::read(entry)));
                 }
                 Err(changed) => word = changed,
             }
         }
+        None
     }
 
     /// Puts a connection on top of the stack of its home; gives it back when that is shut, or when it must not be used again.
     #[inline(always)]
-    pub(super) fn push(place: Place, parked: Parked<C, P>, now: Nanos) -> Result<(), (Place, Parked<C, P>)> {
+    pub(super) fn push(place: Place, parked: Parked<C, P>) -> Result<(), (Place, Parked<C, P>)> {
         let stack: *const Self = parked.home.slots();
         // SAFETY: what is pushed has a share in the home of the stack. It may be the last, and gone with whoever pops it: so
         // nothing of the stack is touched once others see it, and `put_on` has references to nothing but cells of it.
         let stack = unsafe { &*stack };
         let (entry, top) = (stack.entry_of(&place), &stack.word);
         let mut word = Word::from_bits(top.load(Relaxed));
-        if word.is_shut() || !entry.facts.take_back(stack.reuse, now) {
+        if word.is_shut() {
+            return Err((place, parked));
+        }
+        let now = parked.home.now();
+        if !entry.facts.take_back(stack.reuse, now) {
             return Err((place, parked));
         }
         Self::write(entry, parked);
