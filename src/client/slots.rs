@@ -77,12 +77,8 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
     /// The top, unless the stack is shut or empty or what is on top is too old.
     #[inline(always)]
     pub(super) fn pop(home: &P) -> Option<(Place, u32, Parked<C, P>)> {
-        let stack = home.slots();
+        let (stack, now) = (home.slots(), home.now());
         let mut word = Word::from_bits(stack.word.load(Acquire));
-        if word.is_shut_or_empty() {
-            return None;
-        }
-        let now = home.now();
         while !word.is_shut_or_empty() {
             let top = word.top();
             let entry = &stack.places[top as usize];
