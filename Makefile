@@ -36,6 +36,19 @@ FILL = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@ABI@|$
 	-e 's|@PC_LIBDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))|' \
 	-e 's|@PC_INCLUDEDIR@|$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))|'
 
+# A path with a space would be two to make, and a relative one would be another place for whoever reads the installed files.
+ifneq (,$(filter install uninstall,$(MAKECMDGOALS)))
+ifneq (1 1,$(words $(LIBDIR)) $(words $(INCLUDEDIR)))
+$(error PREFIX, LIBDIR and INCLUDEDIR must be paths without spaces: LIBDIR is "$(LIBDIR)", INCLUDEDIR is "$(INCLUDEDIR)")
+endif
+ifneq (2,$(words $(filter /%,$(LIBDIR) $(INCLUDEDIR))))
+$(error PREFIX must be a whole path, from / on: LIBDIR is "$(LIBDIR)", INCLUDEDIR is "$(INCLUDEDIR)")
+endif
+ifneq (,$(word 2,$(DESTDIR)))
+$(error DESTDIR must be a path without spaces, and is "$(DESTDIR)")
+endif
+endif
+
 all: build
 
 build:

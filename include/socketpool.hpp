@@ -7,8 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "socketpool/socketpool.h"
@@ -142,17 +145,21 @@ enum class State { active = SP_STATE_ACTIVE, draining = SP_STATE_DRAINING, drain
 class Pool {
 public:
     // At most so many connections, each with so many bytes of input and of output that wait.
-    explicit Pool(std::uint32_t max_connections, std::size_t buffer_bytes = 65536) : handle_(nullptr)
+    explicit Pool(std::size_t max_connections, std::size_t buffer_bytes = 65536) : handle_(nullptr)
     {
-        check(sp_pool_new(max_connections, buffer_bytes, &handle_));
+        // What does not fit there is beyond the bound all the same.
+        const bool fits = max_connections <= UINT32_MAX;
+        check(sp_pool_new(fits ? static_cast<std::uint32_t>(max_connections) : UINT32_MAX, buffer_bytes, &handle_));
     }
 
+    // Closes everybody, of which the function of on_close hears: what that throws here ends the program.
     ~Pool() { sp_pool_free(&handle_); }
 
-    Pool(Pool &&other) noexcept : handle_(other.handle_) { other.handle_ = nullptr; }
+    Pool(Pool &&other) noexcept : handle_(other.handle_), on_close_(std::move(other.on_close_)) { other.handle_ = nullptr; }
     Pool &operator=(Pool &&other) noexcept
     {
         std::swap(handle_, other.handle_);
+        on_close_.swap(other.on_close_);
         return *this;
     }
     Pool(const Pool &) = delete;
@@ -192,11 +199,47 @@ public:
         }
     }
 
+    // Calls `function(connection)` with every connection. It may call anything, this pool too; what it throws comes out of here.
+    template <class Function> void for_each(Function &&function)
+    {
+        typedef typename std::remove_reference<Function>::type Its;
+        // A wrong handle throws.
+        (void)size();
+        SocketPool_foreach(
+            handle_, [](sp_connection *connection, void *its) { (*static_cast<Its *>(its))(Connection(connection)); },
+            const_cast<void *>(static_cast<const volatile void *>(std::addressof(function))));
+    }
+
+    // `function(connection, userdata, reason)` is called once for every connection that ends from now on, however it ends;
+    // nullptr: nothing is. It may call anything, this pool too. What it throws comes out of the call that found the end, whose
+    // answer, an event of next() too, is lost with that. Not while another thread is in a call with this pool.
+    typedef std::function<void(Connection, void *, const char *)> CloseFunction;
+    void on_close(CloseFunction function)
+    {
+        if (!function) {
+            accept(SocketPool_set_close_callback(handle_, nullptr, nullptr));
+            on_close_.reset();
+            return;
+        }
+        std::unique_ptr<SharedFunction> kept(new SharedFunction(std::make_shared<CloseFunction>(std::move(function))));
+        accept(SocketPool_set_close_callback(handle_, call_on_close, kept.get()));
+        on_close_.swap(kept);
+    }
+
+    // How long a connection may be idle, live, take for its first message, and leave output waiting: milliseconds, 0 for ever.
+    void set_idle_timeout(std::int64_t timeout_ms) { accept(SocketPool_set_idle_timeout(handle_, timeout_ms)); }
+    void set_max_lifetime(std::int64_t lifetime_ms) { accept(SocketPool_set_max_lifetime(handle_, lifetime_ms)); }
+    void set_first_message_timeout(std::int64_t timeout_ms)
+    {
+        accept(SocketPool_set_first_message_timeout(handle_, timeout_ms));
+    }
+    void set_write_stall_timeout(std::int64_t timeout_ms) { accept(SocketPool_set_write_stall_timeout(handle_, timeout_ms)); }
+
     // Ends the wait of whoever turns the pool. From any thread.
     void wake() { check(sp_pool_wake(handle_)); }
 
     // Lets everybody finish, for at most so many milliseconds (-1: for ever).
-    void drain(int deadline_ms = -1) { check(sp_pool_drain(handle_, deadline_ms)); }
+    void drain(std::int64_t deadline_ms = -1) { check(sp_pool_drain(handle_, deadline_ms)); }
 
     State state() const
     {
@@ -226,10 +269,29 @@ public:
         return timeout_ms;
     }
 
+    // For every other function of the header for C.
     sp_pool *handle() const noexcept { return handle_; }
 
 private:
+    typedef std::shared_ptr<CloseFunction> SharedFunction;
+
+    static void call_on_close(sp_connection *connection, void *userdata, int reason, void *function)
+    {
+        // It may be replaced, or the pool be gone, before it returns.
+        const SharedFunction kept = *static_cast<SharedFunction *>(function);
+        (*kept)(Connection(connection), userdata, sp_reason_name(reason));
+    }
+
+    // Throws for what is not 0.
+    void accept(int answer) const
+    {
+        if (answer != 0)
+            throw Error(handle_ == nullptr ? SP_BAD_HANDLE : SP_BAD_ARGUMENT, sp_last_errno(), sp_last_error());
+    }
+
     sp_pool *handle_;
+    // Where the pool knows it, though this is moved.
+    std::unique_ptr<SharedFunction> on_close_;
 };
 
 } // namespace socketpool

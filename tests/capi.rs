@@ -12,7 +12,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use c_programs::{
-    LINK, Program, Running, check, compile, compiler_of, compilers, is_here, library, root, run, scratch,
+    LINK, Program, Running, check, compile, compiler_of, compilers, is_here, library, root, run, run_checked,
+    scratch,
 };
 
 /// Hundreds of programs with the whole library in each have filled the disk of a machine.
@@ -285,13 +286,17 @@ fn an_exception_that_nobody_catches_is_printed_and_aborts() {
 
 /// Starts a server of lines, talks to it with fifty clients, has it drain, and returns what it has said meanwhile.
 fn serve_and_drain(program: &Path) -> Vec<String> {
-    let mut server = Running(Command::new(program).arg("0").stdout(Stdio::piped()).spawn().unwrap());
+    serve_and_drain_by(&mut Command::new(program), 100)
+}
+
+fn serve_and_drain_by(program: &mut Command, rounds: u32) -> Vec<String> {
+    let mut server = Running(program.arg("0").stdout(Stdio::piped()).spawn().unwrap());
     let mut said = BufReader::new(server.0.stdout.take().unwrap()).lines();
     let address =
         said.next().unwrap().unwrap().strip_prefix("listening on ").expect("it tells where").to_owned();
 
     let mut clients: Vec<_> = (0..50).map(|_| TcpStream::connect(&address).unwrap()).collect();
-    for round in 0..100 {
+    for round in 0..rounds {
         for client in &mut clients {
             client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             client.write_all(format!("round {round}\nand again\n").as_bytes()).unwrap();
@@ -378,6 +383,35 @@ fn the_server_of_the_guide_serves_and_drains() {
     }
 }
 
+/// What a failed check of memory says goes to stderr, and the status is not 0 then.
+#[test]
+fn the_examples_lose_no_memory_and_touch_none_that_is_not_theirs() {
+    if !is_here("valgrind") {
+        println!("SKIPPED: valgrind is not here");
+        return;
+    }
+    for (source, compiler, dialect) in [
+        ("examples/c/echo.c", "gcc", "c99"),
+        ("examples/c/guide_server.c", "gcc", "c99"),
+        ("examples/cpp/echo.cpp", "g++", "c++11"),
+    ] {
+        if !is_here(compiler) {
+            println!("SKIPPED: {compiler} is not here");
+            continue;
+        }
+        // So that no other test's program is taken away.
+        let program = compile(compiler, dialect, source, &format!("{LINK} -O0"));
+        let mut checked = Command::new("valgrind");
+        checked.args([
+            "--quiet",
+            "--error-exitcode=9",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+        ]);
+        serve_and_drain_by(checked.arg(&*program), 5);
+    }
+}
+
 #[test]
 fn functions_of_the_program_do_to_the_pool_whatever_they_like() {
     check("tests/c/reentry.c", &[]);
@@ -423,4 +457,46 @@ fn a_program_drives_the_connections_that_it_has_added() {
 #[test]
 fn newcomers_to_a_full_pool_wait_where_that_helps() {
     check("tests/c/newcomers.c", &["full"]);
+}
+
+#[test]
+fn what_the_turned_pool_ends_is_told_by_an_event_however_it_ends() {
+    check("tests/c/user_forced.c", &[]);
+}
+
+#[test]
+fn a_chat_tells_everybody_and_drops_who_does_not_listen() {
+    check("tests/c/user_chat.c", &[]);
+}
+
+#[test]
+fn a_proxy_ends_both_sides_when_one_has_ended() {
+    check("tests/c/user_proxy.c", &[]);
+}
+
+#[test]
+fn a_pool_is_freed_in_the_callback_of_its_own_and_the_loop_goes_on() {
+    check("tests/c/user_freed_inside.c", &[]);
+}
+
+#[test]
+fn a_signal_handler_wakes_a_pool_that_then_drains() {
+    check("tests/c/user_wake.c", &[]);
+}
+
+#[test]
+fn a_foreign_loop_waits_for_as_long_as_the_pool_says() {
+    check("tests/c/user_foreign_loop.c", &[]);
+}
+
+#[test]
+fn lambdas_of_cpp_throw_through_the_pool() {
+    for (compiler, dialect) in compilers().filter(|(_, dialect)| dialect.starts_with("c++")) {
+        let program = compile(compiler, dialect, "tests/c/user_lambdas.cpp", LINK);
+        program.run(&[]);
+        if compiler == "g++" {
+            // It does not read what clang says for debuggers.
+            run_checked(&program, &[]);
+        }
+    }
 }

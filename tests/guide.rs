@@ -1,11 +1,12 @@
 //! Every block of the guide compiles against the headers as it is printed, in every dialect of C, with the least around it
-//! that makes it a program.
+//! that makes it a program, and does what the guide says.
 
 mod c_programs;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use c_programs::{compiler_of, compilers, root, run, scratch};
+use c_programs::{LINK, Program, compiler_of, compilers, is_here, library, root, run, run_checked, scratch};
 
 /// A block by its title, with what stands before and behind it.
 struct Block {
@@ -86,18 +87,26 @@ fn block(title: &str) -> String {
     code.expect("with a block of C").to_owned()
 }
 
-#[test]
-fn every_block_of_the_guide_compiles_as_it_is_printed() {
-    fs::create_dir_all(scratch()).unwrap();
-    for (place, Block { title, before, after, mends }) in BLOCKS.into_iter().enumerate() {
+/// Makes a file of C of each block, whose function, if it needs one around it, has its place for a name.
+fn sources(folder: &Path) -> Vec<(PathBuf, bool)> {
+    fs::create_dir_all(folder).unwrap();
+    let source = |(place, Block { title, before, after, mends }): (usize, Block)| {
         let mut code = block(title);
         for (printed, mended) in mends {
             assert_eq!(code.matches(printed).count(), 1, "{title}: {printed}");
             code = code.replace(printed, mended);
         }
-        let source = scratch().join(format!("guide-{place}.c"));
+        let before = before.replace("void block(", &format!("void block_{place}("));
+        let source = folder.join(format!("guide-{place}.c"));
         fs::write(&source, format!("#include \"pool/SocketPool.h\"\n{before}\n{code}\n{after}\n")).unwrap();
-        let blocks = mends.iter().any(|(_, mended)| mended.contains("__block"));
+        (source, mends.iter().any(|(_, mended)| mended.contains("__block")))
+    };
+    BLOCKS.into_iter().enumerate().map(source).collect()
+}
+
+#[test]
+fn every_block_of_the_guide_compiles_as_it_is_printed() {
+    for (source, blocks) in sources(&scratch().join("guide")) {
         for (compiler, dialect) in compilers().filter(|(_, dialect)| !dialect.starts_with("c++")) {
             let mut command = compiler_of(compiler, dialect);
             if blocks && compiler == "gcc" {
@@ -106,6 +115,27 @@ fn every_block_of_the_guide_compiles_as_it_is_printed() {
             }
             command.args(blocks.then_some("-fblocks")).arg("-Wno-unused-variable");
             run(command.arg("-c").arg(&source).args(["-o", "/dev/null"]));
+        }
+    }
+}
+
+/// With clang the block of clang's blocks too.
+#[test]
+fn the_blocks_of_the_guide_do_what_it_says() {
+    let sources = sources(&scratch().join("guide-run"));
+    for compiler in ["gcc", "clang"].into_iter().filter(|compiler| is_here(compiler)) {
+        let program = Program::new(scratch().join(format!("guide-run-by-{compiler}")));
+        let mut command = compiler_of(compiler, "c99");
+        let has_blocks = compiler == "clang";
+        command.args(if has_blocks { &["-fblocks", "-DGUIDE_BLOCKS"][..] } else { &[] });
+        command.arg("-Wno-unused-variable").arg(root().join("tests/c/guide_run.c"));
+        command.args(sources.iter().filter(|(_, blocks)| has_blocks || !blocks).map(|(source, _)| source));
+        command.args(["-x", "none"]).arg(library()).args(LINK.split_whitespace());
+        run(command.arg("-o").arg(&*program));
+        program.run(&[]);
+        if !has_blocks {
+            // It does not read what clang says for debuggers.
+            run_checked(&program, &[]);
         }
     }
 }

@@ -11,13 +11,45 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use c_programs::{LINK, Running, is_here, root, run, scratch};
+use c_programs::{LINK, Program, Running, is_here, root, run, scratch};
 
 const PREFIX: &str = "/opt/pools";
 const LIBRARIES: &str = "opt/pools/lib";
 const HEADERS: &str = "opt/pools/include/socketpool-0";
 const EXAMPLES: [(&str, &str); 3] =
     [("c-echo", "c/echo.c"), ("guide_server", "c/guide_server.c"), ("cpp-echo", "cpp/echo.cpp")];
+
+/// Programs of `tests/c` that check for themselves, some of several files, each with how much of it is enough.
+const PROGRAMS: [&str; 28] = [
+    "arena_growth 2000",
+    "arenas",
+    "buffers",
+    "crowd 100",
+    "driven",
+    "except except_elsewhere",
+    "forks",
+    "header",
+    "jump",
+    "life",
+    "misuse 60",
+    "newborn_threads 5",
+    "newcomers full",
+    "poll",
+    "poll_forms",
+    "poll_threads 50",
+    "reentry",
+    "shared_buffers 500",
+    "shown_input 40",
+    "sockets",
+    "stale_socket",
+    "syn 50",
+    "syn_header",
+    "tagged_buffers 6000",
+    "threads 50",
+    "user_chat",
+    "user_proxy",
+    "user_wake",
+];
 
 /// A file of somebody else's, in a folder that is ours.
 const FOREIGN: &str = "opt/pools/include/socketpool-0/core/Foreign.h";
@@ -89,6 +121,10 @@ fn what_is_installed_builds_the_examples_and_goes_again() {
         }
     } else {
         eprintln!("SKIPPED: there is no cmake, so nobody looks whether its package is right");
+    }
+
+    for sources in PROGRAMS {
+        does_what_it_checks(sources, &stage);
     }
 
     // What is installed twice is there once.
@@ -171,6 +207,35 @@ fn by_cmake(stage: &Path, link: &str) -> PathBuf {
     run(cmake.arg(format!("-DCMAKE_PREFIX_PATH={}", stage.join("opt/pools").display())));
     run(Command::new("cmake").arg("--build").arg(&built));
     built
+}
+
+/// Builds a program with nothing but what is installed, and runs it with the shared library.
+fn does_what_it_checks(what: &str, stage: &Path) {
+    let source = |name: &str| root().join(format!("tests/c/{name}.c"));
+    let (sources, arguments): (Vec<_>, Vec<_>) = what.split(' ').partition(|name| source(name).exists());
+    let program = Program::new(scratch().join(format!("installed-{}", sources[0])));
+    let mut compiler = Command::new("gcc");
+    compiler.args(["-std=c99", "-g", "-I"]).arg(stage.join(HEADERS)).args(sources.into_iter().map(source));
+    compiler.arg("-L").arg(stage.join(LIBRARIES)).args(["-lsocketpool", "-lpthread", "-o"]);
+    run(compiler.arg(&*program));
+    run(Command::new(&*program).args(arguments).env("LD_LIBRARY_PATH", stage.join(LIBRARIES)));
+}
+
+#[test]
+fn a_prefix_that_is_no_whole_path_is_refused_before_anything_is_made() {
+    for (argument, text) in [
+        ("PREFIX=somewhere", "must be a whole path"),
+        ("PREFIX=/some where", "must be paths without spaces"),
+        ("LIBDIR=lib", "must be a whole path"),
+        ("DESTDIR=/some where", "must be a path without spaces"),
+    ] {
+        for target in ["install", "uninstall"] {
+            let output = Command::new("make").current_dir(root()).args([target, argument]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && said.contains(text), "{target} {argument}: {said}");
+            assert!(output.stdout.is_empty(), "{output:?}");
+        }
+    }
 }
 
 fn fresh(name: &str) -> PathBuf {

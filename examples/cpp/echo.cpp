@@ -28,17 +28,14 @@ static int port_of(const std::string &text)
 }
 
 int main(int argc, char **argv) try {
-    std::signal(SIGTERM, [](int) { asked_to_stop = 1; });
-    std::signal(SIGINT, [](int) { asked_to_stop = 1; });
+    for (int number : {SIGTERM, SIGINT}) std::signal(number, [](int) { asked_to_stop = 1; });
     socketpool::Pool pool(10000);
-    int port = pool.listen("127.0.0.1", argc > 1 ? port_of(argv[1]) : 7000);
+    const int port = pool.listen("127.0.0.1", argc > 1 ? port_of(argv[1]) : 7000);
     std::cout << "listening on 127.0.0.1:" << port << std::endl;
 
-    for (bool draining = false; pool.state() != socketpool::State::drained;) {
-        if (asked_to_stop && !draining) {
+    while (pool.state() != socketpool::State::drained) {
+        if (asked_to_stop && pool.state() == socketpool::State::active)
             pool.drain(5000);
-            draining = true;
-        }
         pool.turn(200); // a signal that comes just before the wait is seen after it
         for (socketpool::Event event; pool.next(event);)
             if (event.kind == socketpool::Kind::readable || event.kind == socketpool::Kind::writable)

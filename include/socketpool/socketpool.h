@@ -8,6 +8,12 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+// What is called sp_… returns SP_OK, or something from 0 on, or a negative SP_…; all else returns NULL, 0 or -1 when it fails,
+// as its comment says. sp_last_error() then names the function, the argument and the reason; errno and sp_last_errno() are
+// EINVAL (a wrong handle or argument), EBUSY, EPERM (not in this state), ENOMEM, EAGAIN (a newcomer is refused), or the system's.
+// Times are milliseconds and sizes bytes unless a comment says otherwise. A handle is never followed as a pointer: a wrong one is
+// an error, and nothing else happens. Any thread may call anything. More is in docs/C-API.md.
+
 // The kernel has taken it all.
 #define SP_SENT_NOW 0
 
@@ -31,7 +37,8 @@
 #define SP_EVENT_READ_CLOSED 4
 
 // A connection has ended. Its handle answers until the next `sp_pool_next_event`, or until the
-// close callback that is told of it returns if that is later, then never again.
+// close callback that is told of it returns if that is later, then never again. Of those that the program itself
+// takes out (`SocketPool_remove`, `Socket_free`), and of those that a freed pool had, only the close callback is told.
 #define SP_EVENT_CLOSED 5
 
 // A drain is over: nobody is left and nobody will come.
@@ -566,14 +573,15 @@ SocketPool_T SocketPool_new(Arena_T arena,
 void SocketPool_free(SocketPool_T *pool);
 
 // Adds a connected socket, subject to every limit of the pool but its rate of accepts, and makes it non-blocking. The
-// pool owns it from now on: its end closes it. NULL if it is refused, because the pool is full or drains or for whatever
-// else `Socket_GetLastError` says; then the socket is the caller's as before.
+// pool owns it from now on: its end closes it. NULL if it is refused (errno EAGAIN), because the pool is full or drains or for
+// whatever else `Socket_GetLastError` says, or if it cannot be added; then the socket is the caller's as before.
 Connection_T SocketPool_add(SocketPool_T pool,
                             Socket_T socket);
 
 // Removes a connection of this pool: tells the close callback, closes the socket and frees the buffers. Another thread that is
-// telling ends just then may tell this one too, and this does not wait for it. Returns 0; -1 if there is no such connection
-// any more, and nothing else happens.
+// telling ends just then may tell this one too, and this does not wait for it. Among the events of the pool's own loop its end
+// is only if it was decided before: `sp_connection_close` ends one with an event. Returns 0; -1 if there is no such
+// connection any more, and nothing else happens.
 int sp_pool_remove_connection(SocketPool_T pool,
                               Connection_T connection);
 
@@ -605,8 +613,9 @@ int SocketPool_set_first_message_timeout(SocketPool_T pool,
 int SocketPool_set_write_stall_timeout(SocketPool_T pool,
                                        int64_t timeout_ms);
 
-// So many operations in a window of so many milliseconds, for each connection; `operations` 0: as many as there are. See
-// `SocketPool_check_rate`. 0 is returned, or -1 for a bad argument.
+// So many operations in a window of so many milliseconds (from 1 on), for each connection: all of them at once, and then one
+// whenever its share of the window has passed; `operations` 0: as many as there are. See `SocketPool_check_rate`. 0 is
+// returned, or -1 for a bad argument.
 int SocketPool_setconnrate(SocketPool_T pool,
                            int operations,
                            int window_ms);
@@ -658,7 +667,8 @@ int SocketPool_prewarm(SocketPool_T pool,
 // is no deadline: see `SocketPool_force_close_all`. Does nothing in a pool that drains already. 0 is returned, or -1.
 int SocketPool_drain(SocketPool_T pool);
 
-// Ends every connection at once, whatever it is doing, and takes no newcomers any more. 0 is returned, or -1.
+// Ends every connection at once, whatever it is doing, and takes no newcomers any more. Those that the pool's own loop drives
+// end with the events that tell of it, so go on until `SP_EVENT_DRAINED`. 0 is returned, or -1.
 int SocketPool_force_close_all(SocketPool_T pool);
 
 // 1 when a drain is over and nobody is left, else 0; 0 for a bad handle.
@@ -729,8 +739,12 @@ int Connection_send(Connection_T connection,
                     const void *data,
                     size_t length);
 
-// Calls `function(connection, argument)` with every connection of a pool.
-void SocketPool_foreach(SocketPool_T pool, SocketPool_Visitor function, void *argument);
+// Calls `function(connection, argument)` with every connection of a pool, in no order. It may call anything, this pool too:
+// who is removed meanwhile is left out, who is added may be, and when the pool is freed the rest is. With a bad handle or a NULL
+// function nothing is called, and `Socket_GetLastError` says why.
+void SocketPool_foreach(SocketPool_T pool,
+                        SocketPool_Visitor function,
+                        void *argument);
 
 // The first connection for which `predicate(connection, argument)` is not 0; NULL if there is none, or for a bad handle.
 Connection_T SocketPool_find(SocketPool_T pool,

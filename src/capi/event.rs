@@ -14,7 +14,8 @@ pub const SP_EVENT_WRITABLE: c_int = 3;
 /// The peer has sent its last byte. Without an answer owed to it, the connection ends after this.
 pub const SP_EVENT_READ_CLOSED: c_int = 4;
 /// A connection has ended. Its handle answers until the next `sp_pool_next_event`, or until the
-/// close callback that is told of it returns if that is later, then never again.
+/// close callback that is told of it returns if that is later, then never again. Of those that the program itself
+/// takes out (`SocketPool_remove`, `Socket_free`), and of those that a freed pool had, only the close callback is told.
 pub const SP_EVENT_CLOSED: c_int = 5;
 /// A drain is over: nobody is left and nobody will come.
 pub const SP_EVENT_DRAINED: c_int = 6;

@@ -412,7 +412,8 @@ impl Inner {
         }
     }
 
-    /// Ends every connection at once. They are told of when this is over.
+    /// Ends every connection at once. They are told of when this is over; those that the pool's loop drives are told by an
+    /// event, as it told of their beginning, unless nobody asks for events any more.
     pub(super) fn end_all(&mut self) {
         if self.stage == Stage::Freed {
             // Nobody asks for events any more.
@@ -421,6 +422,10 @@ impl Inner {
         let mut all = Vec::new();
         self.pool.for_each(|connection| all.push((connection.id(), connection.userdata().copied())));
         for (id, name) in all {
+            if self.stage != Stage::Freed && self.pool.drives(id) {
+                name.into_iter().for_each(|name| self.forget_in_polls(name));
+                continue;
+            }
             // Others have ended, and their event tells it.
             let goes = self.pool.let_go(id, Reason::Forced);
             let goes = goes.or((self.stage == Stage::Freed).then_some(Reason::Forced));

@@ -298,13 +298,21 @@ impl Story {
     /// All connections were ended at once. Those in the pool's loop, and those that have been evicted, end when its events are
     /// asked for, and the name of the last that they told.
     pub fn leave_to_events(&mut self, pool: Handle) {
-        for pooled in self.sockets.iter_mut().filter_map(|socket| socket.in_pool.as_mut()) {
+        for socket in &mut self.sockets {
+            let fd = socket.fd;
+            let Some(pooled) = socket.in_pool.as_mut() else { continue };
             let told_last = self.pools.iter().any(|pool| pool.told_closed == Some(pooled.connection));
             if pooled.pool != pool || pooled.ended.is_some() && !told_last {
                 continue;
             }
             pooled.waits_for_event = pooled.by_pool.is_some() || pooled.silent;
-            pooled.by_pool.iter_mut().for_each(|by_pool| by_pool.is_over = true);
+            if let Some(by_pool) = &mut pooled.by_pool {
+                by_pool.is_over = true;
+                // What was closed before may have left its number to another.
+                if pooled.ended.is_none() && !pooled.silent {
+                    self.polls.iter_mut().for_each(|poll| _ = poll.members.remove(&fd));
+                }
+            }
         }
     }
 

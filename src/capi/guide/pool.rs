@@ -70,8 +70,8 @@ pub unsafe extern "C-unwind" fn SocketPool_free(pool: *mut SocketPool_T) {
 }
 
 /// Adds a connected socket, subject to every limit of the pool but its rate of accepts, and makes it non-blocking. The
-/// pool owns it from now on: its end closes it. NULL if it is refused, because the pool is full or drains or for whatever
-/// else `Socket_GetLastError` says; then the socket is the caller's as before.
+/// pool owns it from now on: its end closes it. NULL if it is refused (errno EAGAIN), because the pool is full or drains or for
+/// whatever else `Socket_GetLastError` says, or if it cannot be added; then the socket is the caller's as before.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn SocketPool_add(pool: SocketPool_T, socket: Socket_T) -> Connection_T {
     let added = driven::add("SocketPool_add", pool, socket.addr() as u64);
@@ -79,8 +79,9 @@ pub extern "C-unwind" fn SocketPool_add(pool: SocketPool_T, socket: Socket_T) ->
 }
 
 /// Removes a connection of this pool: tells the close callback, closes the socket and frees the buffers. Another thread that is
-/// telling ends just then may tell this one too, and this does not wait for it. Returns 0; -1 if there is no such connection
-/// any more, and nothing else happens.
+/// telling ends just then may tell this one too, and this does not wait for it. Among the events of the pool's own loop its end
+/// is only if it was decided before: `sp_connection_close` ends one with an event. Returns 0; -1 if there is no such
+/// connection any more, and nothing else happens.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn sp_pool_remove_connection(pool: SocketPool_T, connection: Connection_T) -> c_int {
     remove(pool, connection.addr() as u64, "SocketPool_remove")
@@ -193,8 +194,9 @@ pub extern "C-unwind" fn SocketPool_set_write_stall_timeout(pool: SocketPool_T, 
     })
 }
 
-/// So many operations in a window of so many milliseconds, for each connection; `operations` 0: as many as there are. See
-/// `SocketPool_check_rate`. 0 is returned, or -1 for a bad argument.
+/// So many operations in a window of so many milliseconds (from 1 on), for each connection: all of them at once, and then one
+/// whenever its share of the window has passed; `operations` 0: as many as there are. See `SocketPool_check_rate`. 0 is
+/// returned, or -1 for a bad argument.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn SocketPool_setconnrate(
     pool: SocketPool_T,
@@ -365,7 +367,8 @@ pub extern "C-unwind" fn SocketPool_drain(pool: SocketPool_T) -> c_int {
     })
 }
 
-/// Ends every connection at once, whatever it is doing, and takes no newcomers any more. 0 is returned, or -1.
+/// Ends every connection at once, whatever it is doing, and takes no newcomers any more. Those that the pool's own loop drives
+/// end with the events that tell of it, so go on until `SP_EVENT_DRAINED`. 0 is returned, or -1.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn SocketPool_force_close_all(pool: SocketPool_T) -> c_int {
     ask("SocketPool_force_close_all", pool, -1, |inner| {

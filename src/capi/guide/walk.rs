@@ -51,7 +51,9 @@ impl Walk {
     }
 }
 
-/// Calls `function(connection, argument)` with every connection of a pool.
+/// Calls `function(connection, argument)` with every connection of a pool, in no order. It may call anything, this pool too:
+/// who is removed meanwhile is left out, who is added may be, and when the pool is freed the rest is. With a bad handle or a NULL
+/// function nothing is called, and `Socket_GetLastError` says why.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn SocketPool_foreach(
     pool: SocketPool_T,
