@@ -203,7 +203,7 @@ impl<B: Backend> Shared<B> {
                     process.submit(Arc::clone(self) as Arc<dyn Jobs>);
                 }
                 if let Some(due) = rearm {
-                    process.rearm(name, due);
+                    process.rearm(name, self.in_time_of_machine(due));
                 }
             }
             if !more {
@@ -261,6 +261,16 @@ impl<B: Backend> Shared<B> {
         self.lock().next_deadline()
     }
 
+    /// When that is by the machine's clock, which is that of the deadline thread and may not be the pool's.
+    fn in_time_of_machine(&self, due: Nanos) -> Nanos {
+        match &self.coarse {
+            Coarse::Given(clock) if due != Nanos::MAX => {
+                Nanos::new(sys::monotonic_nanos()) + due.since(clock.now())
+            }
+            Coarse::Machine | Coarse::Given(_) => due,
+        }
+    }
+
     /// Has everybody look who [waits](Self::wait_until) for a state of the pool.
     pub(super) fn tell_all(&self) {
         self.settled.notify_all();
@@ -278,7 +288,8 @@ impl<B: Backend> Home for Shared<B> {
 
 impl<B: Backend> Ticks for Shared<B> {
     fn tick(self: Arc<Self>) -> Nanos {
-        self.tick_now()
+        let due = self.tick_now();
+        self.in_time_of_machine(due)
     }
 }
 
@@ -353,6 +364,15 @@ mod tests {
         let config = PoolConfig { min_size: 1, connect_timeout, ..one() };
         let pool = Pool::builder(backend).config(config).driven_by_hand().build().unwrap();
         assert!(matches!(pool.warm(), Err(PoolError::Connect(_))));
+    }
+
+    #[test]
+    fn a_clock_that_began_later_than_the_machine_does_not_keep_its_thread_busy() {
+        let config = PoolConfig { health_check_interval: Some(Duration::from_secs(3600)), ..one() };
+        let pool = Pool::builder(Numbers).config(config).clock(Clock::monotonic()).build().unwrap();
+        let now = Nanos::new(sys::monotonic_nanos());
+        let due = Arc::clone(pool.shared()).tick();
+        assert!(due.since(now) > Duration::from_secs(3000), "{due:?} is by the pool's own clock");
     }
 
     struct Numbers;
