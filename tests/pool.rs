@@ -36,6 +36,8 @@ mod stranded;
 mod times;
 #[path = "pool/upkeep.rs"]
 mod upkeep;
+#[path = "pool/vicious.rs"]
+mod vicious;
 #[path = "pool/wakes.rs"]
 mod wakes;
 #[path = "pool/warming.rs"]

@@ -7,6 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
+use log::Level;
+
+use super::backend::note;
 use super::connectors::{Connectors, Hands, Jobs};
 use crate::clock::{Clock, Nanos};
 use crate::net::sys;
@@ -212,7 +215,10 @@ impl Process {
             (Err(error), before) => {
                 state.making = Making::Fails { again: now + PAUSE };
                 if before == Making::Works {
-                    log::error!("no thread can be made to connect, it is tried again: {error}");
+                    drop(state);
+                    let text = format_args!("no thread can be made to connect, it is tried again: {error}");
+                    note(Level::Error, text);
+                    state = self.lock();
                 }
             }
         }

@@ -119,11 +119,21 @@ impl<B: Backend> Asking<B> {
     /// Polls one that stands in line, or that can have nothing.
     #[inline(never)]
     fn go_on(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
-        match std::mem::replace(&mut self.standing, Standing::Done) {
+        match &self.standing {
             Standing::Done => panic!("polled after it was done"),
-            _ if pool.is_inherited() => Poll::Ready(Err(PoolError::Closed)),
-            Standing::InLine(request, waiter) => self.look(request, waiter, context),
-            Standing::NotAsked => self.ask(pool, context),
+            _ if pool.is_inherited() => {
+                self.standing = Standing::Done;
+                Poll::Ready(Err(PoolError::Closed))
+            }
+            // It is in line until there is an outcome: the waker may panic, and then the place is given up.
+            Standing::InLine(request, waiter) => match request.outcome_or_wait(*waiter, context) {
+                Some((given, waker)) => self.receive(given, waker, context),
+                None => Poll::Pending,
+            },
+            Standing::NotAsked => {
+                self.standing = Standing::Done;
+                self.ask(pool, context)
+            }
         }
     }
 
@@ -171,13 +181,15 @@ impl<B: Backend> Asking<B> {
         }
     }
 
-    /// Sees what has become of one who stands in line.
-    fn look(&mut self, request: Request<B>, waiter: WaiterId, context: &Context<'_>) -> Poll<Leased<B>> {
-        let Some(given) = request.outcome_or_wait(waiter, context) else {
-            self.standing = Standing::InLine(request, waiter);
-            return Poll::Pending;
+    /// Takes what one who stood in line was given; `waker` need not be woken any more.
+    fn receive(&mut self, given: Given<B>, waker: Wake<B>, context: &Context<'_>) -> Poll<Leased<B>> {
+        let Standing::InLine(request, _) = std::mem::replace(&mut self.standing, Standing::Done) else {
+            unreachable!("it was given something");
         };
-        match request.receive(given) {
+        let result = request.receive(given);
+        // What was given is a lease before the executor's code runs: if that panics, it goes back.
+        drop(waker);
+        match result {
             Ok((lease, Looks::Well)) => Poll::Ready(Ok(lease)),
             Ok((bad, Looks::Broken)) => self.stand_in_line(request, Some(bad), context),
             Err(error) => Poll::Ready(Err(error)),
@@ -186,14 +198,12 @@ impl<B: Backend> Asking<B> {
 }
 
 impl<B: Backend> Request<B> {
-    /// What has become of a waiter; if nothing yet, `context` is who is woken from now on.
-    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Option<Given<B>> {
+    /// What has become of a waiter, with who would have been woken; if nothing yet, `context` is who is woken from now
+    /// on.
+    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Option<(Given<B>, Wake<B>)> {
         let mut inner = self.pool.lock();
         if let Some(given) = inner.outcome(waiter) {
-            let old = std::mem::replace(inner.wake(waiter), Wake::Nobody);
-            drop(inner);
-            drop(old);
-            return Some(given);
+            return Some((given, std::mem::replace(inner.wake(waiter), Wake::Nobody)));
         }
         if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
             return None;
@@ -201,13 +211,11 @@ impl<B: Backend> Request<B> {
         drop(inner);
         // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
         let waker = Wake::Waker(context.waker().clone());
-        let mut inner = self.pool.lock();
-        let given = inner.outcome(waiter);
-        let waker = if given.is_some() { Wake::Nobody } else { waker };
-        let old = std::mem::replace(inner.wake(waiter), waker);
-        drop(inner);
+        let old = std::mem::replace(self.pool.lock().wake(waiter), waker);
         drop(old);
-        given
+        let mut inner = self.pool.lock();
+        let given = inner.outcome(waiter)?;
+        Some((given, std::mem::replace(inner.wake(waiter), Wake::Nobody)))
     }
 }
 

@@ -8,7 +8,9 @@ use std::panic::Location;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::backend::Backend;
+use log::Level;
+
+use super::backend::{Backend, note};
 use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
@@ -256,7 +258,7 @@ impl<B: Backend> Shared<B> {
         let warnings = inner.warnings(now);
         self.leave(inner);
         for warning in warnings.into_iter().flatten() {
-            log::warn!("{warning}");
+            note(Level::Warn, format_args!("{warning}"));
         }
         self.lock().next_deadline()
     }
@@ -289,7 +291,14 @@ impl<B: Backend> Home for Shared<B> {
 impl<B: Backend> Ticks for Shared<B> {
     fn tick(self: Arc<Self>) -> Nanos {
         let due = self.tick_now();
-        self.in_time_of_machine(due)
+        let due = self.in_time_of_machine(due);
+        // What ends here is the application's too, so a connector thread ends it.
+        if let Some(last) = Arc::into_inner(self)
+            && let Drive::Threads(process, _) = last.driver
+        {
+            process.submit(Arc::new(last));
+        }
+        due
     }
 }
 
@@ -303,14 +312,14 @@ impl<B: Backend> Drop for Shared<B> {
             std::mem::forget(std::mem::take(&mut inner.returning));
             return;
         }
+        if let Drive::Threads(process, name) = self.driver {
+            process.leave(name);
+        }
         // A pool that was driven by hand leaves those for which nobody could call `tick` any more.
         for connection in
             std::mem::take(&mut inner.records).into_iter().filter_map(|record| record.connection)
         {
             self.backend.begin_close(connection, || ());
-        }
-        if let Drive::Threads(process, name) = self.driver {
-            process.leave(name);
         }
     }
 }
