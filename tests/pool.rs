@@ -18,6 +18,8 @@ mod cancelled;
 mod closing;
 #[path = "pool/contention.rs"]
 mod contention;
+#[path = "pool/extremes.rs"]
+mod extremes;
 #[path = "pool/failing.rs"]
 mod failing;
 #[path = "pool/leaks.rs"]
@@ -34,6 +36,8 @@ mod seeds;
 mod stranded;
 #[path = "pool/times.rs"]
 mod times;
+#[path = "pool/turmoil.rs"]
+mod turmoil;
 #[path = "pool/upkeep.rs"]
 mod upkeep;
 #[path = "pool/vicious.rs"]
