@@ -18,6 +18,8 @@ mod cancelled;
 mod closing;
 #[path = "pool/contention.rs"]
 mod contention;
+#[path = "pool/extremes.rs"]
+mod extremes;
 #[path = "pool/failing.rs"]
 mod failing;
 #[path = "pool/leaks.rs"]
@@ -34,8 +36,12 @@ mod seeds;
 mod stranded;
 #[path = "pool/times.rs"]
 mod times;
+#[path = "pool/turmoil.rs"]
+mod turmoil;
 #[path = "pool/upkeep.rs"]
 mod upkeep;
+#[path = "pool/vicious.rs"]
+mod vicious;
 #[path = "pool/wakes.rs"]
 mod wakes;
 #[path = "pool/warming.rs"]

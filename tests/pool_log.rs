@@ -1,8 +1,10 @@
 //! What a pool writes into the log: who asks for a connection and what comes of it, and what whoever runs it should know.
 //! A program of its own, for a log has one level.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::{Mutex, Once, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -10,7 +12,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use socketpool::{Clock, Hand, Manager, Pool, PoolConfig, Timeouts};
+use socketpool::{Clock, Hand, Manager, Pool, PoolConfig, State, Timeouts};
 
 struct Numbers;
 
@@ -26,6 +28,11 @@ impl Manager for Numbers {
 /// Keeps what is logged, with the thread that logged it. A pool that is driven by hand logs in the thread of its test.
 struct Kept(Mutex<Vec<(ThreadId, String)>>);
 
+thread_local! {
+    /// Whether whatever is logged in this thread makes the logger panic.
+    static PANICS: Cell<bool> = const { Cell::new(false) };
+}
+
 static KEPT: Kept = Kept(Mutex::new(Vec::new()));
 
 impl Log for Kept {
@@ -34,6 +41,9 @@ impl Log for Kept {
     }
 
     fn log(&self, record: &Record) {
+        if PANICS.get() {
+            resume_unwind(Box::new("the disk is full"));
+        }
         let line = format!("{} {}", record.level(), record.args());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((thread::current().id(), line));
     }
@@ -122,4 +132,18 @@ fn connections_that_are_hardly_used_again_are_warned_of() {
     }
     pool.tick();
     assert_eq!(warnings(), ["WARN Low pool hit rate: 0% of 100 acquisitions"]);
+}
+
+#[test]
+fn a_logger_that_panics_costs_no_connection() {
+    let (pool, _) = pool(2);
+    let (one, other) = (pool.acquire().unwrap(), pool.acquire().unwrap());
+    PANICS.set(true);
+    one.discard();
+    pool.tick();
+    PANICS.set(false);
+    drop(other);
+    assert_eq!(pool.drain(Duration::from_secs(1)), State::Drained);
+    let stats = pool.stats();
+    assert_eq!((stats.connections_created, stats.connections_destroyed), (2, 2));
 }

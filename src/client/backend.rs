@@ -2,6 +2,7 @@
 //! Catches panics, so that they end a connection and not a thread of the process.
 
 use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,6 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+
+use log::Level;
 
 use super::error::{ConnectError, ConnectPhase};
 use super::manager::{Async, AsyncManager, BoxFuture, Manager, Timeouts};
@@ -186,10 +189,19 @@ pub(super) fn tell<T>(what: &str, result: thread::Result<T>) -> Option<T> {
         .map_err(|payload| {
             let text = payload.downcast_ref::<&str>().copied();
             let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-            log::error!("{what} panicked: {}", text.unwrap_or("with what is no text"));
+            let text = text.unwrap_or("with what is no text");
+            note(Level::Error, format_args!("{what} panicked: {text}"));
             mem::forget(payload);
         })
         .ok()
+}
+
+/// Writes into the log what is no caller's. The logger is the application's and so are the errors that are shown: if they
+/// panic, what goes on here goes on all the same.
+pub(super) fn note(level: Level, text: fmt::Arguments<'_>) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| log::log!(level, "{text}"))) {
+        mem::forget(payload);
+    }
 }
 
 /// What a future comes to, told when it ends: also when its executor drops it before it is done, or it would be waited

@@ -129,7 +129,8 @@ impl<B: Backend> PoolBuilder<B> {
     ///
     /// # Errors
     ///
-    /// The first setting that cannot hold.
+    /// The first setting that cannot hold. And a `thread` that is refused by the system: the first pool of a process makes
+    /// the one that all of them need, unless they are [driven by hand](Self::driven_by_hand).
     ///
     /// The type's own example shows one.
     ///
@@ -154,7 +155,7 @@ impl<B: Backend> PoolBuilder<B> {
                         "fewer forks of forks than 256, or a pool driven by hand",
                     )
                 })?;
-                Arc::new_cyclic(|weak: &Weak<Shared<B>>| {
+                let shared = Arc::new_cyclic(|weak: &Weak<Shared<B>>| {
                     let name = process.enter(Weak::clone(weak) as Weak<dyn Ticks>);
                     Shared::new(
                         self.backend,
@@ -164,7 +165,12 @@ impl<B: Backend> PoolBuilder<B> {
                         self.stage,
                         seed,
                     )
-                })
+                });
+                process.begin().map_err(|error| {
+                    let refused = format_args!("refused ({error})");
+                    ConfigError::new("thread", refused, "made once a process, or the pool driven by hand")
+                })?;
+                shared
             }
         };
         Ok(Pool::of(shared))

@@ -3,8 +3,11 @@
 //! What a pool wants done is the pool's to know: here stand only the pools that want something.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use super::backend::tell;
 
 /// Somebody who has jobs for connector threads.
 pub(super) trait Jobs: Send + Sync {
@@ -86,7 +89,8 @@ impl Connectors {
     /// What a thread does that [`submit`](Self::submit) or another of these asked for.
     pub(super) fn run(&self) {
         while let Some(jobs) = self.next() {
-            jobs.work();
+            // A pool may end here, and with it its manager, which is the application's.
+            tell("a pool at its end", catch_unwind(AssertUnwindSafe(|| jobs.work())));
         }
     }
 

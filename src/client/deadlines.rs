@@ -1,12 +1,15 @@
 //! The one thread of the process that knows what is due when in every pool, and calls `tick` then. It never connects,
 //! validates, resolves, closes or calls back, so a pool whose server hangs delays nobody else's deadlines. It also makes
-//! connector threads, which a release must not.
+//! connector threads, which a release must not. It lives as long as any pool that it watches over.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
+use log::Level;
+
+use super::backend::note;
 use super::connectors::{Connectors, Hands, Jobs};
 use crate::clock::{Clock, Nanos};
 use crate::net::sys;
@@ -108,7 +111,6 @@ impl Process {
     /// Something is due in a pool earlier than it was known here.
     pub(super) fn rearm(&'static self, name: Name, due: Nanos) {
         let mut state = self.lock();
-        self.begin(&mut state);
         let earliest = state.earliest();
         if let Ok(place) = state.pools.binary_search_by_key(&name.0, |entry| entry.name) {
             state.pools[place].due = state.pools[place].due.min(due);
@@ -133,21 +135,19 @@ impl Process {
         if hands == Hands::OneMore {
             let mut state = self.lock();
             state.wanted += 1;
-            self.begin(&mut state);
+            drop(state);
             self.changed.notify_all();
         }
     }
 
-    /// Makes the thread, with the first thing that it is needed for: that is somebody who waits, so no release makes it.
-    fn begin(&'static self, state: &mut State) {
-        if state.thread == ThreadIs::Running {
-            return;
+    /// Makes the thread unless it runs. Comes after [`enter`](Self::enter), and before anything else.
+    pub(super) fn begin(&'static self) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.thread == ThreadIs::Gone {
+            (self.make)("socketpool-deadlines", Box::new(|| self.run()))?;
+            state.thread = ThreadIs::Running;
         }
-        match (self.make)("socketpool-deadlines", Box::new(|| self.run())) {
-            Ok(()) => state.thread = ThreadIs::Running,
-            // The next call tries again.
-            Err(error) => log::error!("no thread can be made for deadlines: {error}"),
-        }
+        Ok(())
     }
 
     fn run(&'static self) {
@@ -215,7 +215,10 @@ impl Process {
             (Err(error), before) => {
                 state.making = Making::Fails { again: now + PAUSE };
                 if before == Making::Works {
-                    log::error!("no thread can be made to connect, it is tried again: {error}");
+                    drop(state);
+                    let text = format_args!("no thread can be made to connect, it is tried again: {error}");
+                    note(Level::Error, text);
+                    state = self.lock();
                 }
             }
         }
@@ -288,11 +291,31 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_is_refused_is_asked_for_again_by_the_next_pool() {
+        let process = Process::new(Clock::showing(sys::monotonic_nanos), make_after_one);
+        let process: &'static Process = Box::leak(Box::new(process));
+        let pool: Arc<dyn Ticks> = Arc::new(Idle);
+        let name = process.enter(Arc::downgrade(&pool));
+        assert!(process.begin().is_err());
+        process.begin().expect("the second is made");
+        process.leave(name);
+    }
+
+    fn make_after_one(name: &'static str, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        static ASKED: AtomicU32 = AtomicU32::new(0);
+        match ASKED.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => make_thread(name, body),
+        }
+    }
+
+    #[test]
     fn what_waits_for_a_thread_that_cannot_be_made_waits_until_one_can() {
         let process = Process::new(Clock::showing(sys::monotonic_nanos), make_after_some);
         let process: &'static Process = Box::leak(Box::new(process));
         let pool: Arc<dyn Ticks> = Arc::new(Idle);
         let name = process.enter(Arc::downgrade(&pool));
+        process.begin().expect("that one can be made");
         LACKING.store(4, Ordering::SeqCst);
         let (sender, told) = channel();
         for number in [1, 2] {

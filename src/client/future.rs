@@ -15,7 +15,7 @@ use super::error::PoolError;
 use super::guard::PooledConnection;
 use super::inner::{Given, Wake};
 use super::shared::Shared;
-use crate::lease::{Failure, WaiterId, Want};
+use crate::lease::{WaiterId, Want};
 
 /// The future of a lease: see [`Pool::acquire_async`](super::Pool::acquire_async).
 ///
@@ -119,16 +119,21 @@ impl<B: Backend> Asking<B> {
     /// Polls one that stands in line, or that can have nothing.
     #[inline(never)]
     fn go_on(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
-        let given = match &self.standing {
+        match &self.standing {
             Standing::Done => panic!("polled after it was done"),
-            Standing::InLine(request, waiter) if !pool.is_inherited() => {
-                ready!(request.outcome_or_wait(*waiter, context))
+            _ if pool.is_inherited() => {
+                self.standing = Standing::Done;
+                Poll::Ready(Err(PoolError::Closed))
             }
-            Standing::InLine(..) | Standing::NotAsked => Err(Failure::Closed),
-        };
-        match std::mem::replace(&mut self.standing, Standing::Done) {
-            Standing::InLine(request, _) => self.receive(request, given, context),
-            Standing::NotAsked | Standing::Done => Poll::Ready(Err(PoolError::Closed)),
+            // It is in line until there is an outcome: the waker may panic, and then the place is given up.
+            Standing::InLine(request, waiter) => {
+                let (given, waker) = ready!(request.outcome_or_wait(*waiter, context));
+                self.receive(given, waker, context)
+            }
+            Standing::NotAsked => {
+                self.standing = Standing::Done;
+                self.ask(pool, context)
+            }
         }
     }
 
@@ -176,9 +181,15 @@ impl<B: Backend> Asking<B> {
         }
     }
 
-    /// Takes what one was given who stood in line.
-    fn receive(&mut self, request: Request<B>, given: Given<B>, context: &Context<'_>) -> Poll<Leased<B>> {
-        match request.receive(given) {
+    /// Takes what one who stood in line was given; `waker` need not be woken any more.
+    fn receive(&mut self, given: Given<B>, waker: Wake<B>, context: &Context<'_>) -> Poll<Leased<B>> {
+        let Standing::InLine(request, _) = std::mem::replace(&mut self.standing, Standing::Done) else {
+            unreachable!("it was given something");
+        };
+        let result = request.receive(given);
+        // What was given is a lease before the executor's code runs: if that panics, it goes back.
+        drop(waker);
+        match result {
             Ok(Received::Lease(lease)) => Poll::Ready(Ok(lease)),
             Ok(Received::Broken(request, bad)) => self.stand_in_line(request, Some(bad), context),
             Err(error) => Poll::Ready(Err(error)),
@@ -187,14 +198,12 @@ impl<B: Backend> Asking<B> {
 }
 
 impl<B: Backend> Request<B> {
-    /// What has become of a waiter; if nothing yet, `context` is who is woken from now on.
-    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Poll<Given<B>> {
+    /// What has become of a waiter, with who would have been woken; if nothing yet, `context` is who is woken from now
+    /// on.
+    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Poll<(Given<B>, Wake<B>)> {
         let mut inner = self.pool.lock();
         if let Some(given) = inner.outcome(waiter) {
-            let old = std::mem::replace(inner.wake(waiter), Wake::Nobody);
-            drop(inner);
-            drop(old);
-            return Poll::Ready(given);
+            return Poll::Ready((given, std::mem::replace(inner.wake(waiter), Wake::Nobody)));
         }
         if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
             return Poll::Pending;
@@ -202,13 +211,13 @@ impl<B: Backend> Request<B> {
         drop(inner);
         // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
         let waker = Wake::Waker(context.waker().clone());
-        let mut inner = self.pool.lock();
-        let given = inner.outcome(waiter);
-        let waker = if given.is_some() { Wake::Nobody } else { waker };
-        let old = std::mem::replace(inner.wake(waiter), waker);
-        drop(inner);
+        let old = std::mem::replace(self.pool.lock().wake(waiter), waker);
         drop(old);
-        given.map_or(Poll::Pending, Poll::Ready)
+        let mut inner = self.pool.lock();
+        match inner.outcome(waiter) {
+            Some(given) => Poll::Ready((given, std::mem::replace(inner.wake(waiter), Wake::Nobody))),
+            None => Poll::Pending,
+        }
     }
 }
 

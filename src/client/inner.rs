@@ -44,6 +44,9 @@ pub(super) struct Inner<B: Backend> {
     /// When the deadline thread will call `tick`, at the latest.
     pub(super) armed: Nanos,
     pub(super) last_error: Option<ConnectError<B::Error>>,
+    /// The one before, if a timeout took its place: dropping it is the application's code, and a thread that finds a
+    /// timeout runs none. Those that follow until the next report are timeouts, which anybody may drop.
+    pub(super) replaced_error: Option<ConnectError<B::Error>>,
     pub(super) over: Over,
     pub(super) watch: Watch,
     /// How often an acquire was tried again, by the kind of what failed.
@@ -154,6 +157,7 @@ impl<B: Backend> Inner<B> {
             enlisted: Enlisted::No,
             armed: Nanos::MAX,
             last_error: None,
+            replaced_error: None,
             over: Over::default(),
             watch: Watch::default(),
             retries: ErrorCounts::default(),
@@ -399,7 +403,7 @@ impl<B: Backend> Inner<B> {
                     self.queue.push(Job::Close(slot, reason));
                 }
                 Command::Overdue(slot) => self.queue.push(Job::Tell(slot)),
-                Command::Late(slot) => self.give_up(slot, woken),
+                Command::Late(slot) => self.give_up(slot),
                 Command::Drained => woken.settled = true,
                 Command::Warmed(_, failed) => {
                     self.over.warms += 1;
@@ -451,7 +455,7 @@ impl<B: Backend> Inner<B> {
     }
 
     /// A connect, validation or close has taken so long that nobody waits for it: others may have its thread's place.
-    pub(super) fn give_up(&mut self, slot: SlotId, woken: &mut Woken<B>) {
+    pub(super) fn give_up(&mut self, slot: SlotId) {
         let record = self.record(slot);
         let (task, work) = (record.task, record.work);
         let waited_in = if matches!(task, Task::Close(_)) { Phase::Closing } else { Phase::Overdue };
@@ -460,7 +464,9 @@ impl<B: Backend> Inner<B> {
         }
         if let (Task::Connect, Some(limit)) = (task, self.means.limits.connect) {
             let error = ConnectError::timed_out(ConnectPhase::Connect, limit);
-            woken.dropped.extend(self.last_error.replace(error));
+            if let Some(before) = self.last_error.replace(error) {
+                self.replaced_error.get_or_insert(before);
+            }
         }
         // It may have come back before this was fetched, and something else be at work at its place.
         let is_gone = self.core.phase(slot) != Some(waited_in);
@@ -525,8 +531,6 @@ pub(super) struct Woken<B: Backend> {
     pub(super) len: usize,
     /// Whether those who wait for the end of something have to look.
     pub(super) settled: bool,
-    /// Errors of the application that nobody needs any more.
-    pub(super) dropped: Vec<ConnectError<B::Error>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -537,7 +541,7 @@ pub(super) enum Room {
 
 impl<B: Backend> Woken<B> {
     pub(super) fn new() -> Self {
-        Self { wakes: [const { Wake::Nobody }; WOKEN_AT_ONCE], len: 0, settled: false, dropped: Vec::new() }
+        Self { wakes: [const { Wake::Nobody }; WOKEN_AT_ONCE], len: 0, settled: false }
     }
 
     /// Takes one more, and says whether there is room for another.

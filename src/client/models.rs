@@ -12,7 +12,7 @@ use std::time::Duration;
 use loom::thread;
 
 use super::facts::Reuse;
-use super::shared::{Held, Shared};
+use super::shared::Shared;
 use super::slots::{Home, Parked, Place, Slots};
 use super::sync::thread as parking;
 use super::{Manager, Pool, PoolConfig, PoolError, PooledConnection, Timeouts};

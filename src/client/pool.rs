@@ -62,7 +62,7 @@ impl<B: Backend> Pool<B> {
     ///
     /// # Panics
     ///
-    /// In the 256th fork of a fork.
+    /// In the 256th fork of a fork, and when the system refuses the [one thread](PoolBuilder::build) that pools need.
     ///
     /// ```
     /// # use socketpool::{Manager, Pool, Timeouts};

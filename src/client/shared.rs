@@ -8,7 +8,9 @@ use std::panic::Location;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::backend::Backend;
+use log::Level;
+
+use super::backend::{Backend, note};
 use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
@@ -201,7 +203,7 @@ impl<B: Backend> Shared<B> {
                     process.submit(Arc::clone(self) as Arc<dyn Jobs>);
                 }
                 if let Some(due) = rearm {
-                    process.rearm(name, due);
+                    process.rearm(name, self.in_time_of_machine(due));
                 }
             }
             if !more {
@@ -254,9 +256,19 @@ impl<B: Backend> Shared<B> {
         let warnings = inner.warnings(now);
         self.leave(inner);
         for warning in warnings.into_iter().flatten() {
-            log::warn!("{warning}");
+            note(Level::Warn, format_args!("{warning}"));
         }
         self.lock().next_deadline()
+    }
+
+    /// When that is by the machine's clock, which is that of the deadline thread and may not be the pool's.
+    fn in_time_of_machine(&self, due: Nanos) -> Nanos {
+        match &self.coarse {
+            Coarse::Given(clock) if due != Nanos::MAX => {
+                Nanos::new(sys::monotonic_nanos()) + due.since(clock.now())
+            }
+            Coarse::Machine | Coarse::Given(_) => due,
+        }
     }
 
     /// Has everybody look who [waits](Self::wait_until) for a state of the pool.
@@ -281,7 +293,15 @@ impl<B: Backend> Home for Shared<B> {
 
 impl<B: Backend> Ticks for Shared<B> {
     fn tick(self: Arc<Self>) -> Nanos {
-        self.tick_now()
+        let due = self.tick_now();
+        let due = self.in_time_of_machine(due);
+        // What ends here is the application's too, so a connector thread ends it.
+        if let Some(last) = Arc::into_inner(self)
+            && let Drive::Threads(process, _) = last.driver
+        {
+            process.submit(Arc::new(last));
+        }
+        due
     }
 }
 
@@ -295,14 +315,14 @@ impl<B: Backend> Drop for Shared<B> {
             std::mem::forget(std::mem::take(&mut inner.returning));
             return;
         }
+        if let Drive::Threads(process, name) = self.driver {
+            process.leave(name);
+        }
         // A pool that was driven by hand leaves those for which nobody could call `tick` any more.
         for connection in
             std::mem::take(&mut inner.records).into_iter().filter_map(|record| record.connection)
         {
             self.backend.begin_close(connection, || ());
-        }
-        if let Drive::Threads(process, name) = self.driver {
-            process.leave(name);
         }
     }
 }
@@ -356,6 +376,15 @@ mod tests {
         let config = PoolConfig { min_size: 1, connect_timeout, ..one() };
         let pool = Pool::builder(backend).config(config).driven_by_hand().build().unwrap();
         assert!(matches!(pool.warm(), Err(PoolError::Connect(_))));
+    }
+
+    #[test]
+    fn a_clock_that_began_later_than_the_machine_does_not_keep_its_thread_busy() {
+        let config = PoolConfig { health_check_interval: Some(Duration::from_secs(3600)), ..one() };
+        let pool = Pool::builder(Numbers).config(config).clock(Clock::monotonic()).build().unwrap();
+        let now = Nanos::new(sys::monotonic_nanos());
+        let due = Arc::clone(pool.shared()).tick();
+        assert!(due.since(now) > Duration::from_secs(3000), "{due:?} is by the pool's own clock");
     }
 
     struct Numbers;

@@ -8,8 +8,9 @@
 //! Each connection brings a share in the home of the stack and takes it along, so that lending one counts no references.
 //! While any is in the stack its home lives on: who wants the home gone shuts the stack first.
 
+mod place;
+
 use std::mem::MaybeUninit;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::facts::{Facts, Reuse};
@@ -17,6 +18,8 @@ use super::sync::Ordering::{Acquire, Relaxed, Release};
 use super::sync::{AtomicU64, Ordering, UnsafeCell};
 use super::word::{NONE, SHUT, Word};
 use crate::clock::Nanos;
+
+pub(super) use place::Place;
 
 /// The stack. Whatever happens to it, a connection is in it, or with whoever has its [`Place`].
 pub(super) struct Slots<C, P> {
@@ -40,16 +43,6 @@ pub(super) trait Home: Sized {
 
     /// May be a little late.
     fn now(&self) -> Nanos;
-}
-
-/// The right to one place of one stack: who has it, and nobody else, may put something there. There is one for each. It
-/// comes back to its own stack: a pool has those of its stack, and a lease that has one holds the pool it came from.
-/// Builds with assertions check this.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    one_more: NonZeroU32,
-    #[cfg(debug_assertions)]
-    stack: usize,
 }
 
 struct Entry<C, P> {
@@ -167,18 +160,13 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
 
     #[inline(always)]
     fn entry_of(&self, place: &Place) -> &Entry<C, P> {
-        #[cfg(debug_assertions)]
-        assert_eq!(place.stack, self.places.as_ptr().addr(), "of another stack");
+        place.assert_of(self.places.as_ptr().addr());
         &self.places[place.index() as usize]
     }
 
     #[inline(always)]
     fn right(&self, index: u32) -> Place {
-        Place {
-            one_more: NonZeroU32::MIN.saturating_add(index),
-            #[cfg(debug_assertions)]
-            stack: self.places.as_ptr().addr(),
-        }
+        Place::new(index, self.places.as_ptr().addr())
     }
 
     /// Takes the value out of a place that has just left the stack, or was not let in.
@@ -208,11 +196,4 @@ fn put_on<C, P>(top: &AtomicU64, word: Word, entry: &Entry<C, P>, index: u32) ->
 fn change(top: &AtomicU64, from: Word, to: Word, done: Ordering, failed: Ordering) -> Result<(), Word> {
     let result = top.compare_exchange_weak(from.bits(), to.bits(), done, failed);
     result.map(drop).map_err(Word::from_bits)
-}
-
-impl Place {
-    #[inline(always)]
-    pub(super) const fn index(&self) -> u32 {
-        self.one_more.get() - 1
-    }
 }

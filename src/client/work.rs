@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::backend::{Backend, Connected, tell};
+use log::Level;
+
+use super::backend::{Backend, Connected, note, tell};
 use super::connectors::Jobs;
 use super::error::{ConnectError, ConnectPhase};
 use super::facts::Times;
@@ -44,7 +46,7 @@ impl<B: Backend> Shared<B> {
             }
             Job::Close(slot, reason) => {
                 let connection = self.lock().record(slot).connection.take();
-                log::debug!("closing connection {slot:?}: {reason:?}");
+                note(Level::Debug, format_args!("closing connection {slot:?}: {reason:?}"));
                 let pool = Arc::clone(self);
                 let done = move || {
                     let mut inner = pool.visit();
@@ -69,13 +71,12 @@ impl<B: Backend> Shared<B> {
             Job::Tell(slot) => {
                 let place = self.lock().record(slot).taken_at;
                 let held = self.config.leak_threshold.unwrap_or_default();
+                let leak = format_args!(
+                    "Possible connection leak: connection {slot:?} has been held for more than {held:?}"
+                );
                 match place {
-                    Some(place) => log::warn!(
-                        "Possible connection leak: connection {slot:?} has been held for more than {held:?}, taken at {place}"
-                    ),
-                    None => log::warn!(
-                        "Possible connection leak: connection {slot:?} has been held for more than {held:?}"
-                    ),
+                    Some(place) => note(Level::Warn, format_args!("{leak}, taken at {place}")),
+                    None => note(Level::Warn, leak),
                 }
             }
         }
@@ -104,20 +105,20 @@ impl<B: Backend> Shared<B> {
                 // A name that the core does not know any more would be a fault of ours.
                 let known = inner.core.connected(slot, Ok(()), now);
                 debug_assert!(known.is_ok(), "{slot:?} was not being connected");
-                None
+                (None, None)
             }
             Err(error) => {
                 inner.count_error(slot, error.kind());
                 let known = inner.core.connected(slot, Err(()), now);
                 debug_assert!(known.is_ok(), "{slot:?} was not being connected");
-                inner.last_error.replace(error)
+                (inner.last_error.replace(error), inner.replaced_error.take())
             }
         };
         self.leave(inner);
         // An error of the application may do what it likes when it is shown or dropped.
         drop(old);
         if let Some(error) = failed {
-            log::warn!("Failed to create connection: {error}");
+            note(Level::Warn, format_args!("Failed to create connection: {error}"));
         }
     }
 
@@ -138,7 +139,7 @@ impl<B: Backend> Shared<B> {
         debug_assert!(known.is_ok(), "{slot:?} was not being validated");
         self.leave(inner);
         if let Err(error) = result {
-            log::warn!("Removing unhealthy connection from pool: {error}");
+            note(Level::Warn, format_args!("Removing unhealthy connection from pool: {error}"));
         }
     }
 }
@@ -159,7 +160,7 @@ impl<B: Backend> Jobs for Shared<B> {
             process.submit(Arc::clone(&self) as Arc<dyn Jobs>);
         }
         let Some(job) = job else { return };
-        // A log, or an error that cannot be shown, may panic as well: the thread works for other pools too.
+        // An error of the application's that is dropped may panic as well, and then this job is over too.
         tell("a connector thread", catch_unwind(AssertUnwindSafe(|| self.carry_out(job))));
         let mut inner = self.lock();
         inner.queue.end(job);
