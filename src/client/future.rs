@@ -19,7 +19,8 @@ use crate::lease::{WaiterId, Want};
 
 /// The future of a lease: see [`Pool::acquire_async`](super::Pool::acquire_async).
 ///
-/// It may be dropped at any time: then the place in line is given up, and what had been granted goes to the next.
+/// It may be dropped at any time: then the place in line is given up, and what had been granted goes to the next. One that is
+/// forgotten (`mem::forget`) keeps its place, and in the end a connection, as a forgotten lease does.
 ///
 /// ```
 /// # use socketpool::{Backend, Acquire, PooledConnection, PoolError};

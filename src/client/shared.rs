@@ -194,10 +194,6 @@ impl<B: Backend> Shared<B> {
                 inner.hand_over(self);
             }
             drop(inner);
-            woken.wake();
-            if woken.settled {
-                self.settled.notify_all();
-            }
             if let Drive::Threads(process, name) = self.driver {
                 if enlist {
                     process.submit(Arc::clone(self) as Arc<dyn Jobs>);
@@ -205,6 +201,11 @@ impl<B: Backend> Shared<B> {
                 if let Some(due) = rearm {
                     process.rearm(name, self.in_time_of_machine(due));
                 }
+            }
+            // Last, for a waker may take its time, and what it waits for may be what was submitted.
+            woken.wake();
+            if woken.settled {
+                self.settled.notify_all();
             }
             if !more {
                 return;
