@@ -5,13 +5,10 @@ mod c_programs;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use c_programs::{LINK, Program, Running, is_here, root, run, scratch};
+use c_programs::{LINK, Program, is_here, root, run, scratch, serves};
 
 const PREFIX: &str = "/opt/pools";
 const LIBRARIES: &str = "opt/pools/lib";
@@ -20,7 +17,7 @@ const EXAMPLES: [(&str, &str); 3] =
     [("c-echo", "c/echo.c"), ("guide_server", "c/guide_server.c"), ("cpp-echo", "cpp/echo.cpp")];
 
 /// Programs of `tests/c` that check for themselves, some of several files, each with how much of it is enough.
-const PROGRAMS: [&str; 28] = [
+const PROGRAMS: [&str; 33] = [
     "arena_growth 2000",
     "arenas",
     "buffers",
@@ -46,7 +43,12 @@ const PROGRAMS: [&str; 28] = [
     "syn_header",
     "tagged_buffers 6000",
     "threads 50",
+    "unread_room",
     "user_chat",
+    "user_forced",
+    "user_foreign_loop",
+    "user_freed_inside",
+    "user_lambdas",
     "user_proxy",
     "user_wake",
 ];
@@ -211,11 +213,20 @@ fn by_cmake(stage: &Path, link: &str) -> PathBuf {
 
 /// Builds a program with nothing but what is installed, and runs it with the shared library.
 fn does_what_it_checks(what: &str, stage: &Path) {
-    let source = |name: &str| root().join(format!("tests/c/{name}.c"));
-    let (sources, arguments): (Vec<_>, Vec<_>) = what.split(' ').partition(|name| source(name).exists());
-    let program = Program::new(scratch().join(format!("installed-{}", sources[0])));
-    let mut compiler = Command::new("gcc");
-    compiler.args(["-std=c99", "-g", "-I"]).arg(stage.join(HEADERS)).args(sources.into_iter().map(source));
+    let source = |name: &&str| {
+        let mut kinds = ["c", "cpp"].into_iter().map(|kind| root().join(format!("tests/c/{name}.{kind}")));
+        kinds.find(|path| path.exists())
+    };
+    let sources: Vec<_> = what.split(' ').filter_map(|name| source(&name)).collect();
+    let arguments = what.split(' ').filter(|word| source(word).is_none());
+    let program = Program::new(scratch().join(format!("installed-{}", what.replace(' ', "-"))));
+    let (compiler, dialect) = match sources[0].extension() {
+        Some(kind) if kind == "cpp" => ("g++", "-std=c++11"),
+        _ => ("gcc", "-std=c99"),
+    };
+    let mut compiler = Command::new(compiler);
+    compiler.arg(dialect).args(sources);
+    compiler.args(["-g", "-I"]).arg(stage.join(HEADERS));
     compiler.arg("-L").arg(stage.join(LIBRARIES)).args(["-lsocketpool", "-lpthread", "-o"]);
     run(compiler.arg(&*program));
     run(Command::new(&*program).args(arguments).env("LD_LIBRARY_PATH", stage.join(LIBRARIES)));
@@ -247,25 +258,8 @@ fn fresh(name: &str) -> PathBuf {
 
 /// Whether the examples serve that were built there. Then nobody needs them: each has the whole library in it.
 fn serve(built: &Path, stage: &Path) {
-    EXAMPLES.iter().for_each(|(program, _)| serves(&built.join(program), stage));
+    for (program, _) in EXAMPLES {
+        serves(Command::new(built.join(program)).env("LD_LIBRARY_PATH", stage.join(LIBRARIES)));
+    }
     fs::remove_dir_all(built).unwrap();
-}
-
-/// Starts a server of lines, says one to it, and ends it.
-fn serves(program: &Path, stage: &Path) {
-    let mut command = Command::new(program);
-    command.arg("0").stdout(Stdio::piped()).env("LD_LIBRARY_PATH", stage.join(LIBRARIES));
-    let mut server = Running(command.spawn().unwrap());
-    let mut said = BufReader::new(server.0.stdout.take().unwrap()).lines();
-    let said = said.next().expect("it tells where").unwrap();
-    let mut client = TcpStream::connect(said.strip_prefix("listening on ").unwrap()).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    client.write_all(b"a line\n").unwrap();
-    let mut answer = [0; 7];
-    client.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"a line\n");
-    run(Command::new("kill").arg("-TERM").arg(server.0.id().to_string()));
-    assert_eq!(client.read(&mut answer).unwrap(), 0, "{}", program.display());
-    drop(client);
-    assert!(server.0.wait().unwrap().success(), "{}", program.display());
 }

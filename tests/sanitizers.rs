@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use c_programs::{Program, is_here, root, run, scratch};
+use c_programs::{Program, is_here, root, run, scratch, serves};
 
 struct Sanitizer {
     /// As the compilers call it.
@@ -107,6 +107,10 @@ impl Sanitizer {
 
     /// Compiles a program of `tests/c`, which may be of several files.
     fn compile(&self, sources: &str) -> Program {
+        self.compile_in("tests/c", sources)
+    }
+
+    fn compile_in(&self, folder: &str, sources: &str) -> Program {
         let program = Program::new(scratch().join(self.name).join(sources.replace(' ', "-")));
         let mut objects = Vec::new();
         for source in sources.split(' ') {
@@ -116,7 +120,7 @@ impl Sanitizer {
             compiler.arg(format!("-fsanitize={}", self.name)).arg("-I").arg(root().join("include"));
             // What is undefined in a program, or in a header, ends it: that takes no runtime.
             compiler.args(["-fsanitize=undefined", "-fsanitize-trap=undefined"]);
-            run(compiler.arg(root().join(format!("tests/c/{source}.c"))).arg("-o").arg(&object));
+            run(compiler.arg(root().join(format!("{folder}/{source}.c"))).arg("-o").arg(&object));
             objects.push(object);
         }
         let mut linker = Command::new("clang");
@@ -126,18 +130,22 @@ impl Sanitizer {
         program
     }
 
-    fn output(&self, program: &Path, arguments: &[&str]) -> Output {
+    fn command(program: &Path) -> Command {
         let mut command = Command::new(program);
-        command.args(arguments);
         let known = root().join("tests/c/tsan.supp");
         command.env("TSAN_OPTIONS", format!("suppressions={}", known.display()));
         // Leaks are valgrind's: to look for them takes rights that a container may not give.
-        command.env("ASAN_OPTIONS", "detect_leaks=0").output().unwrap()
+        command.env("ASAN_OPTIONS", "detect_leaks=0");
+        command
+    }
+
+    fn output(program: &Path, arguments: &[&str]) -> Output {
+        Self::command(program).args(arguments).output().unwrap()
     }
 
     /// Runs a program, which checks for itself too.
     fn run(&self, program: &Path, arguments: &[&str]) {
-        let output = self.output(program, arguments);
+        let output = Self::output(program, arguments);
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
         assert!(output.status.success(), "{program:?} {arguments:?}, {} sanitizer:\n{said}", self.name);
@@ -160,7 +168,7 @@ impl Sanitizer {
 
     /// Without this the silence of the others would mean nothing.
     fn finds(&self, fault: &str, report: &str) {
-        let output = self.output(&self.compile("faulty"), &[fault]);
+        let output = Self::output(&self.compile("faulty"), &[fault]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(report), "{fault}: {output:?}");
         assert!(said.contains("socketpool::capi"), "not in the library's own code: {said}");
@@ -227,4 +235,7 @@ fn no_program_reaches_beyond_what_is_there() {
         sanitizer.check(program, &[few]);
     }
     sanitizer.check_faults(|_| true);
+    for example in ["echo", "guide_server"] {
+        serves(&mut Sanitizer::command(&sanitizer.compile_in("examples/c", example)));
+    }
 }

@@ -3,11 +3,14 @@
 #![allow(dead_code, unreachable_pub, reason = "not every test needs all of it")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
+use std::time::Duration;
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -119,6 +122,23 @@ pub fn run_checked(program: &Path, arguments: &[&str]) {
         let how = ["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"];
         run(Command::new("valgrind").args(how).arg(program).args(arguments));
     }
+}
+
+/// Starts a server of lines, says one to it, and ends it.
+pub fn serves(program: &mut Command) {
+    let mut server = Running(program.arg("0").stdout(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(server.0.stdout.take().unwrap()).lines();
+    let said = said.next().expect("it tells where").unwrap();
+    let mut client = TcpStream::connect(said.strip_prefix("listening on ").unwrap()).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client.write_all(b"a line\n").unwrap();
+    let mut answer = [0; 7];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"a line\n");
+    run(Command::new("kill").arg("-TERM").arg(server.0.id().to_string()));
+    assert_eq!(client.read(&mut answer).unwrap(), 0, "{program:?}");
+    drop(client);
+    assert!(server.0.wait().unwrap().success(), "{program:?}");
 }
 
 /// A program that was started, and is ended whatever happens.
