@@ -46,11 +46,10 @@ impl Waits {
 
     pub(super) fn record(&mut self, asked: Nanos, now: Nanos) {
         let waited = now.since(asked);
-        if let Some(times) = &mut self.times {
-            times.saturating_record(u64::try_from(waited.as_micros()).unwrap_or(LONGEST_US));
-            let is_longer = |bound: &u64| waited > Duration::from_millis(*bound);
-            self.buckets[WAIT_BOUNDS_MS.partition_point(is_longer)] += 1;
-        }
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(LONGEST_US);
+        self.times.iter_mut().for_each(|times| times.saturating_record(micros));
+        let is_longer = |bound: &u64| waited > Duration::from_millis(*bound);
+        self.buckets[WAIT_BOUNDS_MS.partition_point(is_longer)] += 1;
     }
 
     /// The wait, in microseconds, that a share of `quantile` of all did not exceed; `None` when nobody has waited.
