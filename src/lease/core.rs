@@ -315,9 +315,9 @@ impl Core {
     pub(crate) fn report(&mut self, id: SlotId, went: Went, now: Nanos) {
         let Some(slot) = self.slots.find(id, Phase::InUse) else { return };
         let key = slot.key;
-        if self.keys[key as usize].breaker.reported(went, now) {
-            self.provide(key, now);
-        }
+        self.keys[key as usize].breaker.reported(went, now);
+        // Whoever waits for a connect may have one now, or later than he was told, or not at all.
+        self.provide(key, now);
     }
 
     pub(crate) const fn drain_state(&self) -> DrainState {

@@ -158,6 +158,11 @@ impl Key {
         self.validating - self.errands.round.as_ref().map_or(0, |round| round.flying)
     }
 
+    /// Whether as many are being validated as could be lent to those who wait.
+    pub(super) fn is_covered(&self) -> bool {
+        self.any.len <= self.validating_for_waiters()
+    }
+
     /// Whether more wait than something is on its way for. A validation in the background is not counted on: it may
     /// take long.
     pub(super) fn lacks(&self) -> bool {

@@ -62,6 +62,8 @@ impl Core {
         let (of, since) = (slot.key, slot.since);
         let key = &self.keys[of as usize];
         let waiter = match (key.any.first, key.new.first) {
+            // It would have to be validated, and enough are being validated for those who wait.
+            _ if key.is_covered() && !self.is_fit(index, now) => NONE,
             (any, new) if slot.uses == 0 => self.first_of(any, new),
             (any, _) => any,
         };
@@ -403,13 +405,12 @@ impl Core {
             if newest == NONE || waiter == NONE {
                 return;
             }
-            let is_covered = key.any.len <= key.validating_for_waiters();
             if now >= self.slots[newest].ends {
                 self.close_idle(newest, CloseReason::Lifetime, now);
             } else if let Some(fresh) = self.newest_fresh(index, now) {
                 self.take_from_idle(fresh);
                 self.grant(waiter, fresh, now);
-            } else if is_covered {
+            } else if self.keys[index as usize].is_covered() {
                 return;
             } else {
                 self.take_from_idle(newest);
@@ -567,13 +568,13 @@ impl Core {
     }
 
     /// With what has begun a key may have risen above its minimum and have one to spare. And who counted on the place
-    /// that others have taken now may have one in the way that only he may close.
+    /// that others have taken now may have one in the way that only he may close. Each starving key is asked, the longest
+    /// first: what is no room for one, since it is his own, is room for another.
     fn go_on_making_room(&mut self, now: Nanos) {
         let Some(longest) = self.longest_starving(NONE) else { return };
         self.make_room(longest, now);
         for index in 0..self.keys.len() as u32 {
-            let key = &self.keys[index as usize];
-            if key.room == Room::Starving && key.has_one_in_the_way() {
+            if self.keys[index as usize].room == Room::Starving {
                 self.make_room(index, now);
             }
         }

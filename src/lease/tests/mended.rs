@@ -404,3 +404,17 @@ fn what_a_key_closes_at_its_own_limit_is_no_room_for_others() {
     assert_eq!(bench.commands(), [Command::Grant(starves, first), Command::Grant(wants_new, second)]);
     bench.release(leases[1], Return::Keep);
 }
+
+#[test]
+fn who_waits_for_a_pause_connects_as_soon_as_somebody_says_that_all_is_well() {
+    let mut bench = Bench::new(terms(2));
+    let held = bench.connect_and_lease();
+    let waiter = bench.wait();
+    let failed = bench.expect_connect();
+    bench.connected(failed, Err(()));
+    assert_eq!(bench.commands(), [], "the next connect waits");
+    bench.core.report(held, crate::breaker::Went::Well, bench.now);
+    let made = bench.expect_connect();
+    bench.connected(made, Ok(()));
+    assert_eq!(bench.commands(), [Command::Grant(waiter, made)]);
+}

@@ -45,3 +45,51 @@ fn who_has_one_in_the_way_does_not_count_on_a_place_that_others_took() {
     let close = [(74, 76, 0), (225, 0, 0), (192, 0, 0), (10, 47, 0), (103, 0, 0), (46, 42, 0), (46, 6, 0)];
     world::World::new(&dice).run(&[&begin[..], &fill, &wait, &close].concat());
 }
+
+/// One comes back that its own key would have to validate, for somebody for whom another is being validated.
+#[test]
+fn what_its_own_key_has_no_use_for_makes_room_for_one_that_starves() {
+    let mut dice = [0; dice::DICE];
+    dice[..22].copy_from_slice(&[172, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 1, 180, 0, 0, 42, 0, 0, 64]);
+    let fill = [
+        (0, 48, 0),
+        (231, 0, 0),
+        (219, 0, 0),
+        (64, 151, 0),
+        (161, 0, 0),
+        (155, 0, 0),
+        (10, 29, 0),
+        (33, 0, 0),
+    ];
+    let wait = [(192, 187, 0), (0, 104, 0), (248, 0, 10), (91, 73, 0), (64, 43, 0), (0, 6, 0), (27, 15, 0)];
+    world::World::new(&dice).run(&[&fill[..], &wait].concat());
+}
+
+/// A place that came free went to the key that starved longest, which has one to spare since.
+#[test]
+fn what_a_starving_key_has_to_spare_makes_room_for_the_next() {
+    let mut dice = [0; dice::DICE];
+    dice[..16].copy_from_slice(&[5, 9, 2, 0, 0, 105, 0, 0, 0, 60, 0, 0, 0, 0, 0, 69]);
+    dice[27..].copy_from_slice(&[116, 13, 0, 0, 7, 0, 128, 0, 0, 0, 0, 143, 16]);
+    let fill = [
+        (0, 2, 0),
+        (103, 0, 0),
+        (120, 0, 30),
+        (198, 1, 0),
+        (64, 130, 0),
+        (178, 77, 128),
+        (97, 4, 0),
+        (225, 55, 0),
+    ];
+    let wait = [
+        (0, 45, 0),
+        (192, 178, 0),
+        (75, 47, 0),
+        (107, 0, 0),
+        (184, 0, 30),
+        (13, 0, 0),
+        (10, 2, 0),
+        (0, 42, 0),
+    ];
+    world::World::new(&dice).run(&[&fill[..], &wait].concat());
+}

@@ -92,8 +92,7 @@ impl Model {
         }
         if full {
             let spare = self.has_spare_elsewhere(key);
-            // At the latest when what is being closed anywhere is gone, it is looked again.
-            let coming = (0..self.keys.len()).any(|other| closing(other) > 0);
+            let coming = self.resources.iter().any(Resource::is_room);
             assert!(!spare || coming || self.rests(core, key), "another key has one to spare");
             return;
         }

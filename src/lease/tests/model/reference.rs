@@ -112,6 +112,13 @@ pub(super) struct Model {
     pub(super) calls: usize,
 }
 
+impl Resource {
+    /// Whether its place may be for whichever key needs it most.
+    pub(super) fn is_room(&self) -> bool {
+        self.state == State::Closing && matches!(self.room, RoomFor::Any | RoomFor::AnyOrOwnKey)
+    }
+}
+
 impl Model {
     /// Somebody was told to wait.
     pub(super) fn enters(&mut self, waiter: Waiter, first: bool) {
