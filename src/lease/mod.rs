@@ -82,6 +82,7 @@ mod line;
 mod pairs;
 mod protocol;
 mod provide;
+mod room;
 mod slots;
 mod terms;
 mod upkeep;
