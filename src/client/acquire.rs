@@ -271,6 +271,7 @@ pub(super) fn acquire<B: Backend>(
     if log::log_enabled!(log::Level::Debug) {
         return acquire_and_log(pool, want, patience, place);
     }
+    // Taken apart and put together again, so that what is at hand need not lie where that function writes its result.
     let lease = match take_idle(pool, want, place) {
         Some(lease) => lease,
         None => acquire_slowly(pool, want, patience, place)?,

@@ -96,6 +96,8 @@ impl<'a, B: Backend> Acquire<'a, B> {
 }
 
 impl<B: Backend> Asking<B> {
+    /// Here and in the next, results are taken apart and put together again, so that what is at hand need not lie where
+    /// functions that are called write theirs.
     #[inline(always)]
     fn poll(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
         if log::log_enabled!(log::Level::Debug) {

@@ -308,7 +308,8 @@ impl<B: Backend> PooledConnection<B> {
         self.times(Times::held_total)
     }
 
-    /// Says how it goes with the other side: what went ill counts for the breaker as a failed connect does.
+    /// Says how it goes with the other side: what went ill counts for the breaker as a failed connect does. What went well
+    /// ends the pause after one, also for those who wait.
     ///
     /// The example of [`Went`] does this.
     ///

@@ -316,13 +316,7 @@ fn wherever_it_is_dropped_nothing_is_lost_and_nothing_stays_due() {
         drop(held);
         scene.tick();
         assert_eq!(scene.tick(), None, "{point:?}");
-        assert_eq!(scene.check().active_connections, 0, "{point:?}");
-        if point != Point::Closed {
-            assert!(scene.acquire().use_count() > 0, "{point:?}");
-        }
-        let world = scene.world.clone();
-        drop(scene);
-        world.assert_all_closed();
+        scene.assert_nothing_lost(point);
     }
 }
 

@@ -2,9 +2,10 @@
 //! numbers is looked at after every step.
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
+use std::fmt::Debug;
 use std::time::Duration;
 
-use socketpool::{Clock, Hand, Pool, PoolConfig, PoolStats, PooledConnection};
+use socketpool::{Clock, Hand, Pool, PoolConfig, PoolStats, PooledConnection, State};
 
 use crate::fake::{Fake, World};
 use crate::waiters::ByHand;
@@ -66,6 +67,18 @@ impl Scene {
         let waiter = ByHand::in_line(self.pool.acquire_async().into_owned());
         self.check();
         waiter
+    }
+
+    /// Nothing is lent any more, what there is can be lent unless the pool is closed, and at the end all is closed.
+    #[track_caller]
+    pub(crate) fn assert_nothing_lost(self, how: impl Debug) {
+        assert_eq!(self.check().active_connections, 0, "{how:?}");
+        if self.pool.state() == State::Active {
+            assert!(self.acquire().use_count() > 0, "{how:?}");
+        }
+        let world = self.world.clone();
+        drop(self);
+        world.assert_all_closed();
     }
 
     #[track_caller]
