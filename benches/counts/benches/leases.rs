@@ -1,20 +1,21 @@
-//! How many instructions a pair of acquire and release takes when nobody waits, by callgrind: our pool through both of
-//! its doors, and its core alone, beside a stack below a lock and the usual pool for threads. Other peers, and what happens when many wait,
-//! are timed in `benches/peers`, program `pools`.
+//! How many instructions a pair of acquire and release takes, by callgrind: our pool through both of its doors, and its
+//! core alone, beside a stack below a lock and the usual pool for threads; and how many when somebody always waits, so
+//! that each lease goes from hand to hand. Other peers are timed in `benches/peers`, program `pools`.
 //!
 //! What is counted are the functions of `counted`, and what they call; a name ends with how many pairs a count is of.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::hint::black_box;
 use std::ops::{Deref, DerefMut};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
 use gungraun::prelude::*;
 use gungraun::{Callgrind, EntryPoint, LibraryBenchmarkConfig};
-use socketpool::{LeasePairs, Manager, Pool, PoolConfig, Timeouts};
+use socketpool::{AcquireOwned, LeasePairs, Manager, Pool, PoolConfig, PooledConnection, Timeouts};
 
 /// What is counted.
 mod counted {
@@ -59,6 +60,31 @@ mod counted {
             *black_box(lease.expect("one is idle")) += 1;
         }
     }
+
+    /// Whoever has the connection gives it to the first in line and stands behind the last.
+    #[inline(never)]
+    pub(super) fn handed_on(queue: Queue) -> Queue {
+        let Queue { pool, mut held, mut waiting } = queue;
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..PAIRS {
+            drop(held);
+            let mut first = waiting.pop_front().expect("some wait");
+            let Poll::Ready(lease) = first.as_mut().poll(&mut context) else { panic!("it was given one") };
+            held = lease.expect("it was given one");
+            *black_box(&mut *held) += 1;
+            first.set(pool.acquire_async().into_owned());
+            assert!(first.as_mut().poll(&mut context).is_pending());
+            waiting.push_back(first);
+        }
+        Queue { pool, held, waiting }
+    }
+}
+
+/// Who waits in line behind the one who has the only connection.
+struct Queue {
+    pool: Pool<NoOp>,
+    held: PooledConnection<NoOp>,
+    waiting: VecDeque<Pin<Box<AcquireOwned<NoOp>>>>,
 }
 
 /// A stack below a lock.
@@ -189,9 +215,29 @@ fn lease_async(pool: Pool<NoOp>) -> Pool<NoOp> {
     pool
 }
 
+/// So many wait.
+fn queue(len: usize) -> Queue {
+    let pool = pool(1);
+    let held = pool.acquire().expect("one is idle");
+    let mut context = Context::from_waker(Waker::noop());
+    let wait = |_| {
+        let mut future = Box::pin(pool.acquire_async().into_owned());
+        assert!(future.as_mut().poll(&mut context).is_pending());
+        future
+    };
+    let waiting = (0..len).map(wait).collect();
+    Queue { pool, held, waiting }
+}
+
+#[library_benchmark(setup = queue)]
+#[bench::to_4_x1000(4)]
+fn lease_handed_on(queue: Queue) -> Queue {
+    counted::handed_on(queue)
+}
+
 library_benchmark_group!(
     name = own;
-    benchmarks = lease_core, lease_blocking, lease_async
+    benchmarks = lease_core, lease_blocking, lease_async, lease_handed_on
 );
 
 main!(
