@@ -322,7 +322,7 @@ impl<B: Backend> Inner<B> {
         self.retries.count(kind);
     }
 
-    pub(super) fn stats(&self, key: KeyId) -> PoolStats {
+    pub(super) fn stats(&mut self, key: KeyId) -> PoolStats {
         let (Some(gauges), Some((counts, waits))) = (self.core.gauges(key), self.core.counts(key)) else {
             return PoolStats::default();
         };

@@ -284,8 +284,10 @@ impl Core {
     }
 
     /// Counters of a key, and how long was waited.
-    pub(crate) fn counts(&self, id: KeyId) -> Option<(&Counts, &Waits)> {
-        self.key(id).map(|key| (&key.counts, &key.waits))
+    pub(crate) fn counts(&mut self, id: KeyId) -> Option<(&Counts, &Waits)> {
+        let key = self.keys.get_mut(id.index()).filter(|key| key.generation == id.generation)?;
+        key.waits.settle();
+        Some((&key.counts, &key.waits))
     }
 
     /// How many resources of a key are in which phase, and how many wait.

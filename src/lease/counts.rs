@@ -1,10 +1,6 @@
 //! What has happened under a key, counted at the place where it happens, and how long its waiters waited.
 
-use std::time::Duration;
-
 use hdrhistogram::Histogram;
-
-use crate::clock::Nanos;
 
 /// Counters since the beginning; none ever falls.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +23,12 @@ pub(crate) struct Counts {
 
 /// How long those who stood in line and were served have waited, in microseconds, with two digits.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub(crate) struct Waits {
+    /// The last few, in nanoseconds: that much stands in one line of the cache, and the rest in many.
+    recent: [u64; 7],
+    /// How many of them are yet to be counted.
+    len: usize,
     times: Option<Histogram<u64>>,
     /// How many were no longer than each of [`WAIT_BOUNDS_MS`] and longer than the one before; at the end, than all.
     buckets: [u64; WAIT_BOUNDS_MS.len() + 1],
@@ -44,12 +45,23 @@ impl Waits {
         }
     }
 
-    pub(super) fn record(&mut self, asked: Nanos, now: Nanos) {
-        let waited = now.since(asked);
-        let micros = u64::try_from(waited.as_micros()).unwrap_or(LONGEST_US);
-        self.times.iter_mut().for_each(|times| times.saturating_record(micros));
-        let is_longer = |bound: &u64| waited > Duration::from_millis(*bound);
-        self.buckets[WAIT_BOUNDS_MS.partition_point(is_longer)] += 1;
+    #[inline]
+    pub(super) fn record(&mut self, waited_ns: u64) {
+        self.recent[self.len] = waited_ns;
+        self.len += 1;
+        if self.len == self.recent.len() {
+            self.settle();
+        }
+    }
+
+    /// Counts the last few. Comes before everything is looked at.
+    pub(super) fn settle(&mut self) {
+        for waited_ns in &self.recent[..self.len] {
+            self.times.iter_mut().for_each(|times| times.saturating_record(waited_ns / 1_000));
+            let is_longer = |bound_ms: &u64| *waited_ns > bound_ms * 1_000_000;
+            self.buckets[WAIT_BOUNDS_MS.partition_point(is_longer)] += 1;
+        }
+        self.len = 0;
     }
 
     /// The wait, in microseconds, that a share of `quantile` of all did not exceed; `None` when nobody has waited.

@@ -8,17 +8,15 @@ use super::terms::Terms;
 use crate::breaker::Breaker;
 use crate::clock::Nanos;
 
+/// In the order of what is touched together: the first three lines of the cache change with every lease that is waited for.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Key {
-    pub(super) generation: u32,
-    pub(super) terms: Terms,
-    pub(super) idle: IdleStack,
-    /// Nothing idle but the newest is fresh after this.
-    pub(super) fresh_below: Nanos,
     /// Those who take anything.
     pub(super) any: Line,
     /// Those who want a new connection.
     pub(super) new: Line,
+    pub(super) idle: IdleStack,
     /// How many stand in both lines.
     pub(super) waiting: u32,
     /// Resources in any phase. Invariant: idle, in use, connecting, validating and closing together.
@@ -29,17 +27,21 @@ pub(super) struct Key {
     pub(super) closing: u32,
     /// Idle ones that stay until their replacement is there.
     pub(super) retiring: u32,
-    pub(super) breaker: Breaker,
+    pub(super) generation: u32,
     pub(super) counts: Counts,
-    pub(super) waits: Waits,
-    pub(super) errands: Errands,
-    pub(super) times: Times,
-    /// Whether the last connect or validation of a new one failed, and since when that has been so.
-    pub(super) failing_since: Option<Nanos>,
     /// Whether it wants to connect and the pool as a whole is full.
     pub(super) room: Room,
     /// The same for its minimum, for which nobody waits.
     pub(super) minimum_room: Room,
+    pub(super) waits: Waits,
+    pub(super) terms: Terms,
+    /// Nothing idle but the newest is fresh after this.
+    pub(super) fresh_below: Nanos,
+    pub(super) breaker: Breaker,
+    pub(super) errands: Errands,
+    pub(super) times: Times,
+    /// Whether the last connect or validation of a new one failed, and since when that has been so.
+    pub(super) failing_since: Option<Nanos>,
     pub(super) adaptive: Adaptive,
 }
 

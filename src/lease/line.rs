@@ -36,7 +36,9 @@ pub(super) enum Standing {
     Failed(Failure),
 }
 
+/// On a line of the cache of its own: whoever comes into line and whoever is served are often on different processors.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Waiter {
     pub(super) generation: u32,
     pub(super) key: u32,
@@ -73,8 +75,9 @@ pub(super) enum Place {
     First,
 }
 
-/// All waiters of all keys.
+/// All waiters of all keys. It changes with each of them, and what stands beside it in the core is mostly only read.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Waiters {
     waiters: Vec<Waiter>,
     free: u32,
@@ -135,15 +138,20 @@ impl Waiters {
         debug_assert_eq!(waiter.standing, Standing::Waiting, "stands in line");
         waiter.standing = standing;
         let (before, behind) = (waiter.before, waiter.behind);
-        match self.waiters.get_mut(before as usize) {
-            Some(before) => before.behind = behind,
-            None => line.first = behind,
+        line.len -= 1;
+        if line.first == index {
+            line.first = behind;
+            // Nobody asks the first who is before him, so he need not be touched.
+            if behind == NONE {
+                line.last = NONE;
+            }
+            return;
         }
+        self.waiters[before as usize].behind = behind;
         match self.waiters.get_mut(behind as usize) {
             Some(behind) => behind.before = before,
             None => line.last = before,
         }
-        line.len -= 1;
     }
 
     /// Makes the place of a waiter free that is in no line; its name is stale from now on.

@@ -45,6 +45,11 @@ pub(super) fn lend(slot: &mut Slot, counts: &mut Counts, index: u32, now: Nanos)
 impl Core {
     /// Sees to it that everybody who waits under the key is served or will be: with what is idle, else with a connect.
     pub(super) fn provide(&mut self, index: u32, now: Nanos) {
+        let key = &self.keys[index as usize];
+        // What follows could change nothing: most who come into line behind others find this.
+        if key.idle.newest == NONE && key.live >= key.terms.max_size && key.room == Room::Enough {
+            return;
+        }
         self.serve_from_idle(index, now);
         let mut step = Step::Begun;
         while step == Step::Begun && self.keys[index as usize].lacks() {
@@ -430,10 +435,9 @@ impl Core {
         // Whoever gets it may give up before he has looked.
         (slot.since_before, slot.checked) = (slot.since, slot.known_to_work());
         let lease = lend(slot, &mut key.counts, index, now);
-        if now > asked {
-            key.counts.waited_ns += now.as_nanos() - asked.as_nanos();
-        }
-        key.waits.record(asked, now);
+        let waited_ns = now.as_nanos().saturating_sub(asked.as_nanos());
+        key.counts.waited_ns += waited_ns;
+        key.waits.record(waited_ns);
         self.leave(waiter, Standing::Granted(lease));
         self.commands.push_back(Command::Grant(self.waiters.id(waiter), lease));
     }

@@ -46,6 +46,7 @@ pub(super) enum Errand {
 }
 
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Slot {
     pub(super) generation: u32,
     pub(super) key: u32,

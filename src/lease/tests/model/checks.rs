@@ -46,7 +46,7 @@ impl Model {
             [State::Idle, State::Lent, State::Connecting, State::Validating, State::Closing].map(count);
         assert_eq!(states, [believed[0], believed[1], believed[2], believed[3], believed[4] + late]);
         assert_eq!((gauges.total, gauges.waiters), (self.live(key) as u32, self.waiters(key) as u32));
-        let counts = core.counts(of.id).expect("it is there").0;
+        let counts = &core.key(of.id).expect("it is there").counts;
         assert_eq!(row(counts), row(&of.counts), "counters of {key}");
         assert_eq!(of.counts.acquisitions - of.releases, u64::from(gauges.active), "lent and not given back");
         assert_eq!(of.counts.created - of.counts.destroyed, u64::from(gauges.total), "made and not closed");
