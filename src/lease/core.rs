@@ -11,7 +11,7 @@ use super::protocol::{
     Acquired, Cancelled, Claim, CloseReason, Command, Gauges, Patience, Refusal, Return, Stale,
 };
 use super::provide::{Placed, lend};
-use super::slots::{Phase, Slots, Work};
+use super::slots::{NONE, Phase, Slots, Work};
 use super::terms::Terms;
 use crate::breaker::{BreakerState, Jitter, Went};
 use crate::clock::Nanos;
@@ -150,6 +150,38 @@ impl Core {
         true
     }
 
+    /// Takes back what was lent and lends it to whoever waits first, if nothing else is to be decided and he
+    /// `may_have` it. His name is stale then: no command tells him, and there is no outcome to collect.
+    pub(crate) fn hand_on(
+        &mut self,
+        id: SlotId,
+        now: Nanos,
+        may_have: impl FnOnce(WaiterId) -> bool,
+    ) -> Option<WaiterId> {
+        let slot = self.slots.find(id, Phase::InUse)?;
+        let key = &self.keys[slot.key as usize];
+        let first = key.any.first;
+        let is_plain = self.unrest == 0 && key.new.len == 0 && first != NONE;
+        if !is_plain || now >= slot.ends || slot.uses >= key.terms.max_uses {
+            return None;
+        }
+        if key.staying() > key.terms.max_size || !may_have(self.waiters.id(first)) {
+            return None;
+        }
+        let waiter = self.waiters.id(first);
+        self.slots[id.index].since = now;
+        self.lend_to(first, id.index, now);
+        self.waiters.give_back(first);
+        Some(waiter)
+    }
+
+    /// Takes back what was [handed on](Self::hand_on) to somebody, or collected by him, who has not used it.
+    pub(crate) fn give_back_unused(&mut self, id: SlotId, now: Nanos) {
+        if self.slots.find(id, Phase::InUse).is_some() {
+            self.take_back_unused(id.index, now);
+        }
+    }
+
     /// Gives up what a waiter asked for.
     pub(crate) fn cancel(&mut self, id: WaiterId, now: Nanos) -> Cancelled {
         let Some(waiter) = self.waiters.find(id) else { return Cancelled::Gone };
@@ -185,6 +217,11 @@ impl Core {
         };
         self.waiters.give_back(id.index);
         Some(outcome)
+    }
+
+    /// Whether somebody waits under the key.
+    pub(crate) fn has_waiters(&self, id: KeyId) -> bool {
+        self.key(id).is_some_and(|key| key.waiting != 0)
     }
 
     /// Whether the name is still that of somebody who waits or has an outcome to collect. A command may name one who
@@ -263,7 +300,6 @@ impl Core {
     }
 
     /// Whether there is something to do.
-    #[cfg(test)]
     pub(crate) fn has_commands(&self) -> bool {
         !self.commands.is_empty()
     }

@@ -425,6 +425,12 @@ impl Core {
     }
 
     fn grant(&mut self, waiter: u32, index: u32, now: Nanos) {
+        let lease = self.lend_to(waiter, index, now);
+        self.commands.push_back(Command::Grant(self.waiters.id(waiter), lease));
+    }
+
+    /// Lends to one who waits and leaves the line with it.
+    pub(super) fn lend_to(&mut self, waiter: u32, index: u32, now: Nanos) -> SlotId {
         let key = &mut self.keys[self.slots[index].key as usize];
         let asked = self.waiters.at(waiter).asked;
         let slot = &mut self.slots[index];
@@ -439,7 +445,7 @@ impl Core {
         key.counts.waited_ns += waited_ns;
         key.waits.record(waited_ns);
         self.leave(waiter, Standing::Granted(lease));
-        self.commands.push_back(Command::Grant(self.waiters.id(waiter), lease));
+        lease
     }
 
     /// Of two who are the first of their lines, the one who came first; `NONE` is nobody.

@@ -4,6 +4,7 @@
 mod checks;
 mod dice;
 mod reference;
+mod rest;
 mod world;
 
 use proptest::prelude::*;

@@ -45,6 +45,8 @@ pub(super) struct Resource {
     pub(super) checked: Nanos,
     /// What `since` was before its present lease.
     since_before: Nanos,
+    /// Who has it had to wait for it.
+    pub(super) was_granted: bool,
     pub(super) ends: Nanos,
     pub(super) uses: u64,
     pub(super) attempt: Option<Attempt>,
@@ -152,7 +154,7 @@ impl Model {
         let (now, at) = (self.now, self.at(slot));
         let resource = &mut self.resources[at];
         assert_eq!(resource.state, State::Idle, "only idle ones are lent");
-        (resource.state, resource.told) = (State::Lent, false);
+        (resource.state, resource.told, resource.was_granted) = (State::Lent, false, false);
         resource.since_before = std::mem::replace(&mut resource.since, now);
         resource.uses += 1;
         let counts = &mut self.keys[resource.key].counts;
@@ -177,6 +179,16 @@ impl Model {
         let Resource { checked, since_before, .. } = self.resources[at];
         self.place(slot);
         (self.resources[at].checked, self.resources[at].since) = (checked, since_before);
+    }
+
+    /// Whether nothing keeps a lent resource, if it comes back now, from whoever waits first under its key.
+    pub(super) fn is_for_the_first(&self, slot: SlotId) -> bool {
+        let resource = &self.resources[self.at(slot)];
+        let (key, terms) = (resource.key, &self.keys[resource.key].terms);
+        let is_fit = self.now < resource.ends && resource.uses < terms.max_uses;
+        let is_theirs = self.waiters(key) > 0 && self.waiting(key).all(|waiter| waiter.want == Want::Any);
+        let is_calm = self.max_total == usize::MAX && self.drain == DrainState::Active;
+        is_fit && is_theirs && is_calm && self.staying(key) <= terms.max_size as usize
     }
 
     pub(super) fn doom(&mut self, slot: SlotId, reason: CloseReason) {
@@ -337,6 +349,7 @@ impl Model {
             begun: now,
             checked: now,
             since_before: now,
+            was_granted: false,
             ends: Nanos::MAX,
             uses: 0,
             attempt,
@@ -423,7 +436,7 @@ impl Model {
         [self.keys[key].terms.max_size, self.keys[key].max_before]
     }
 
-    fn granted(&mut self, id: WaiterId, slot: SlotId) {
+    pub(super) fn granted(&mut self, id: WaiterId, slot: SlotId) {
         let (now, at) = (self.now, self.at(slot));
         let resource = &self.resources[at];
         let (key, unused) = (resource.key, resource.uses == 0 && resource.just);
@@ -433,6 +446,7 @@ impl Model {
         let first = self.waiting(key).find(|waiter| unused || waiter.want == Want::Any);
         assert_eq!(first.map(|waiter| waiter.id), Some(id), "{slot:?} is for the first whom it suits");
         self.lend(slot);
+        self.resources[at].was_granted = true;
         let waiter = self.waiters.iter_mut().find(|waiter| waiter.id == id).expect("he waits");
         waiter.got = Got::Lease(slot);
         self.keys[key].counts.waited_ns += now.as_nanos().saturating_sub(waiter.asked.as_nanos());

@@ -19,8 +19,8 @@ use crate::lease::{
 pub(super) type Step = (u8, u8, u8);
 
 pub(super) struct World {
-    core: Core,
-    model: Model,
+    pub(super) core: Core,
+    pub(super) model: Model,
     /// Names of what is gone.
     stale: Vec<SlotId>,
     stale_waiters: Vec<WaiterId>,
@@ -59,24 +59,7 @@ impl World {
         Self { core, model, stale: Vec::new(), stale_waiters: Vec::new() }
     }
 
-    pub(super) fn run(mut self, steps: &[Step]) {
-        for step in steps {
-            self.step(*step);
-        }
-        self.settle();
-        if self.model.drain == DrainState::Active {
-            self.rest();
-            match steps.len() % 2 {
-                0 => self.close_all(),
-                _ => self.begin_drain(Nanos::MAX),
-            }
-            self.settle();
-        }
-        assert_eq!(self.model.drain, DrainState::Drained, "it is over");
-        assert!(self.model.resources.is_empty(), "all was closed");
-    }
-
-    fn step(&mut self, (what, whom, how): Step) {
+    pub(super) fn step(&mut self, (what, whom, how): Step) {
         let key = usize::from(whom) % self.model.keys.len();
         let after = |unit: u64| self.model.now + Duration::from_nanos(u64::from(how) * unit);
         match what % 64 {
@@ -88,11 +71,13 @@ impl World {
             13 => self.acquire(key, Want::New, Patience::None),
             14..=16 => self.acquire_idle(key),
             17 | 18 => self.acquire_again(whom, how),
-            19..=22 => self.release(whom, Return::Keep),
+            19 | 20 => self.release(whom, Return::Keep),
+            21 | 22 => self.hand_on(whom, how),
             23 | 24 => self.release(whom, Return::Discard),
             25 | 26 => self.release_to_idle(whom),
             27 | 28 => self.cancel(whom),
-            29..=32 => self.outcome(whom),
+            29..=31 => self.outcome(whom),
+            32 => self.give_back_unused(whom),
             33..=38 => self.connected(whom, Ok(())),
             39..=42 => self.connected(whom, Err(())),
             43 | 44 => self.validated(whom, Ok(())),
@@ -221,12 +206,36 @@ impl World {
         self.release_one(slot, what);
     }
 
-    fn release_one(&mut self, slot: SlotId, what: Return) {
+    pub(super) fn release_one(&mut self, slot: SlotId, what: Return) {
         match what {
             Return::Keep => self.model.place(slot),
             Return::Discard => self.model.doom(slot, CloseReason::Discarded),
         }
         self.core.release(slot, what, self.model.now).expect("it was lent");
+        self.listen();
+    }
+
+    fn hand_on(&mut self, whom: u8, how: u8) {
+        let Some(slot) = self.pick(whom, |state| state == State::Lent) else { return };
+        let (may, must) = (how >= 64, self.model.is_for_the_first(slot));
+        match self.core.hand_on(slot, self.model.now, |_| may) {
+            Some(waiter) => {
+                assert!(may, "he may not have it");
+                self.model.place(slot);
+                self.model.granted(waiter, slot);
+                self.model.waiters.retain(|other| other.id != waiter);
+                self.stale_waiters.push(waiter);
+            }
+            None => assert!(!(may && must), "the first in line can have it"),
+        }
+        self.listen();
+    }
+
+    fn give_back_unused(&mut self, whom: u8) {
+        let waited_for = |slot: &SlotId| self.model.resources[self.model.at(*slot)].was_granted;
+        let Some(slot) = self.pick(whom, |state| state == State::Lent).filter(waited_for) else { return };
+        self.model.place_unused(slot);
+        self.core.give_back_unused(slot, self.model.now);
         self.listen();
     }
 
@@ -265,7 +274,7 @@ impl World {
         self.outcome_at(at);
     }
 
-    fn outcome_at(&mut self, at: usize) {
+    pub(super) fn outcome_at(&mut self, at: usize) {
         let Waiter { id, got, .. } = self.model.waiters[at];
         let expected = match got {
             Got::Nothing => None,
@@ -286,7 +295,7 @@ impl World {
         self.connected_one(slot, result);
     }
 
-    fn connected_one(&mut self, slot: SlotId, result: Result<(), ()>) {
+    pub(super) fn connected_one(&mut self, slot: SlotId, result: Result<(), ()>) {
         let late = self.model.resources[self.model.at(slot)].state == State::Overdue(false);
         match result {
             Ok(()) if late => self.model.doom(slot, CloseReason::Late),
@@ -309,7 +318,7 @@ impl World {
         self.validated_one(slot, result);
     }
 
-    fn validated_one(&mut self, slot: SlotId, result: Result<(), ()>) {
+    pub(super) fn validated_one(&mut self, slot: SlotId, result: Result<(), ()>) {
         let late = self.model.resources[self.model.at(slot)].state == State::Overdue(true);
         match result {
             _ if late => self.model.doom(slot, CloseReason::Late),
@@ -325,7 +334,7 @@ impl World {
         self.closed_one(slot);
     }
 
-    fn closed_one(&mut self, slot: SlotId) {
+    pub(super) fn closed_one(&mut self, slot: SlotId) {
         self.model.gone(slot);
         self.stale.push(slot);
         self.core.closed(slot, self.model.now).expect("it was being closed");
@@ -426,7 +435,7 @@ impl World {
         self.tick();
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.core.tick(self.model.now);
         for key in &mut self.model.keys {
             let max = self.core.gauges(key.id).expect("it is there").max;
@@ -448,7 +457,7 @@ impl World {
         self.model.agree_after_tick(&self.core);
     }
 
-    fn begin_drain(&mut self, until: Nanos) {
+    pub(super) fn begin_drain(&mut self, until: Nanos) {
         if self.model.drain == DrainState::Active {
             (self.model.drain, self.model.drain_deadline) = (DrainState::Draining, until);
         }
@@ -459,7 +468,7 @@ impl World {
         self.listen();
     }
 
-    fn close_all(&mut self) {
+    pub(super) fn close_all(&mut self) {
         if self.model.drain != DrainState::Drained {
             (self.model.drain, self.model.drain_deadline) = (DrainState::Forcing, Nanos::MAX);
         }
@@ -485,69 +494,7 @@ impl World {
         self.listen();
     }
 
-    /// Everybody gives back what he has and all is reported, until nothing happens any more but what is due.
-    fn settle(&mut self) {
-        for round in 0..2_000 {
-            let over = self.model.drain == DrainState::Drained;
-            let waits = (0..self.model.keys.len()).any(|key| self.model.waiters(key) > 0);
-            if !self.report_all() {
-                let errands = self.model.keys.iter().any(|key| key.warming);
-                if over || (!waits && !errands && self.model.drain == DrainState::Active) {
-                    return;
-                }
-                let next = self.core.next_deadline();
-                assert_ne!(next, Nanos::MAX, "somebody waits for nothing, in round {round}");
-                self.model.now = self.model.now.max(next);
-                self.tick();
-            }
-        }
-        panic!("it does not come to rest");
-    }
-
-    /// Whether there was anything.
-    fn report_all(&mut self) -> bool {
-        let mut any = false;
-        while let Some(at) = self.model.waiters.iter().position(|waiter| waiter.got != Got::Nothing) {
-            self.outcome_at(at);
-            any = true;
-        }
-        let pending: Vec<_> =
-            self.model.resources.iter().map(|resource| (resource.id, resource.state)).collect();
-        for (slot, state) in pending {
-            any |= state != State::Idle;
-            // What was reported for one may have changed another.
-            let now = self.model.resources.iter().find(|resource| resource.id == slot);
-            match now.map(|resource| resource.state) {
-                Some(State::Connecting | State::Overdue(false)) => self.connected_one(slot, Ok(())),
-                Some(State::Validating | State::Overdue(true)) => self.validated_one(slot, Ok(())),
-                Some(State::Lent) if !self.is_granted(slot) => self.release_one(slot, Return::Keep),
-                Some(State::Closing) => self.closed_one(slot),
-                _ => {}
-            }
-        }
-        any
-    }
-
-    /// A long time in which nobody wants anything.
-    fn rest(&mut self) {
-        let timeouts = self.model.keys.iter().map(|key| key.terms.idle_timeout);
-        let longest = timeouts.filter(|timeout| *timeout != Span::NEVER).max();
-        let Some(longest) = longest else { return self.model.agree_at_rest() };
-        let until = (0..4).fold(self.model.now, |then, _| longest.after(then));
-        for _ in 0..2_000 {
-            if !self.report_all() {
-                let next = self.core.next_deadline();
-                if next > until {
-                    return self.model.agree_at_rest();
-                }
-                self.model.now = self.model.now.max(next);
-                self.tick();
-            }
-        }
-        panic!("it does not come to rest");
-    }
-
-    fn is_granted(&self, slot: SlotId) -> bool {
+    pub(super) fn is_granted(&self, slot: SlotId) -> bool {
         self.model.waiters.iter().any(|waiter| waiter.got == Got::Lease(slot))
     }
 
