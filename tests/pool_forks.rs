@@ -102,6 +102,27 @@ fn what_the_child_drops_is_not_closed_there() {
 }
 
 #[test]
+fn what_one_who_waits_in_the_child_was_given_is_not_closed_there() {
+    for polls in [false, true] {
+        let (world, pool) = pool(1);
+        let held = pool.acquire().unwrap();
+        let mut waiter = Some(ByHand::new(pool.acquire_async().into_owned()));
+        assert!(waiter.as_mut().unwrap().poll().is_none());
+        drop(held);
+        in_child(|| {
+            if polls {
+                assert!(matches!(waiter.as_mut().unwrap().get(), Err(PoolError::Closed)));
+            }
+            drop(waiter.take());
+            assert_eq!((world.count(Call::Close), world.live()), (0, 1));
+        });
+        assert!(waiter.unwrap().get().is_ok(), "the parent has noticed nothing");
+        drop(pool);
+        world.assert_all_closed();
+    }
+}
+
+#[test]
 fn a_new_pool_in_the_child_works_and_so_does_one_in_its_child() {
     fn works() {
         let (world, pool) = pool(2);

@@ -9,6 +9,7 @@ use super::backend::{Backend, tell};
 use super::error::PoolError;
 use super::guard::{PooledConnection, looks_broken};
 use super::inner::{Given, Got, Lent, Wake};
+use super::seat::{Call, Seat};
 use super::shared::{Drive, Held, Shared};
 use super::slots::{Parked, Place};
 use super::sync::thread;
@@ -54,17 +55,14 @@ impl<B: Backend> Request<B> {
 
     /// Waits in this thread.
     pub(super) fn wait(mut self) -> Leased<B> {
-        let mut wake = Wake::Nobody;
         let mut broken = None;
         loop {
-            if let Wake::Nobody = wake {
-                wake = Wake::Thread(thread::current());
-            }
-            let waiter = match self.attempt(broken.take(), &mut wake)? {
+            let seat = Seat::new(Call::Thread(thread::current()));
+            let waiter = match self.attempt(broken.take(), &mut Wake::Seat(Arc::clone(&seat)))? {
                 Attempt::Leased(lease) => return Ok(lease),
                 Attempt::Wait(waiter) => waiter,
             };
-            let given = self.park(waiter);
+            let given = self.park(waiter, &seat);
             match self.receive(given)? {
                 Received::Lease(lease) => return Ok(lease),
                 Received::Broken(request, bad) => (self, broken) = (request, Some(bad)),
@@ -125,7 +123,7 @@ impl<B: Backend> Request<B> {
     }
 
     /// Stands in line until something has become of it.
-    fn park(&self, waiter: WaiterId) -> Given<B> {
+    fn park(&self, waiter: WaiterId, seat: &Seat<B>) -> Given<B> {
         if let Drive::Threads(..) = self.pool.driver() {
             // Whoever gives him something wakes him, so there is nothing to see before he has slept.
             thread::park_timeout(self.patience.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT));
@@ -134,12 +132,13 @@ impl<B: Backend> Request<B> {
             if let Drive::Hand = self.pool.driver() {
                 self.pool.do_jobs();
             }
-            let mut inner = self.pool.lock();
-            if let Some(given) = inner.outcome(waiter) {
+            if let Some(given) = seat.take() {
                 return given;
             }
             let now = self.pool.now();
-            let mut due = self.deadline();
+            let mut inner = self.pool.lock();
+            // If he is known no more, somebody is about to give him something and will wake him.
+            let mut due = if inner.core.knows(waiter) { self.deadline() } else { Nanos::MAX };
             if let Drive::Hand = self.pool.driver() {
                 due = due.min(inner.next_deadline());
             }
@@ -175,15 +174,21 @@ impl<B: Backend> Request<B> {
     }
 
     /// Leaves the line; what had been granted goes to the next.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn give_up(&self, waiter: WaiterId) {
+    pub(super) fn give_up(&self, waiter: WaiterId, seat: Arc<Seat<B>>) {
         if self.pool.is_inherited() {
+            // It may be locked for ever, and hold what is the parent's.
+            std::mem::forget(seat);
             return;
         }
+        let now = self.pool.now();
         let mut inner = self.pool.visit();
-        inner.core.cancel(waiter, self.pool.now());
-        let wake = std::mem::replace(inner.wake(waiter), Wake::Nobody);
+        let mut wake = Wake::Nobody;
+        if inner.core.knows(waiter) {
+            std::mem::swap(&mut wake, inner.wake(waiter));
+            inner.core.cancel(waiter, now);
+        } else if let Some(Ok(lent)) = seat.leave() {
+            inner.give_back_unused(lent, now);
+        }
         self.pool.leave(inner);
         drop(wake);
     }

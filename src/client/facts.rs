@@ -85,6 +85,13 @@ impl Facts {
         true
     }
 
+    /// One lease ends and the next begins.
+    pub(super) fn hand_on(&self, now: Nanos) {
+        self.back.store(now.as_nanos(), Ordering::Relaxed);
+        self.lent.store(now.as_nanos(), Ordering::Relaxed);
+        self.uses.store(self.uses.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
     /// What was taken back at `now` is not kept here after all: its lease goes on until somebody else ends it.
     pub(super) fn go_on(&self, now: Nanos) {
         self.add_held(now.as_nanos().wrapping_neg());
@@ -161,6 +168,16 @@ impl Times {
     pub(super) const fn take_back(&mut self, now: Nanos) {
         self.back = now;
         self.held = self.held.wrapping_add(now.as_nanos());
+    }
+
+    /// One lease ends and the next begins.
+    pub(super) const fn hand_on(&mut self, now: Nanos) {
+        (self.back, self.lent) = (now, now);
+    }
+
+    /// The last lease was none: whoever had it never saw it.
+    pub(super) const fn undo_lease(&mut self) {
+        self.held = self.held.wrapping_add(self.lent.as_nanos());
     }
 
     pub(super) fn age(self, now: Nanos) -> Duration {

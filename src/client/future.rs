@@ -14,6 +14,7 @@ use super::backend::Backend;
 use super::error::PoolError;
 use super::guard::PooledConnection;
 use super::inner::{Given, Wake};
+use super::seat::{Call, Seat};
 use super::shared::Shared;
 use crate::lease::{WaiterId, Want};
 
@@ -63,7 +64,7 @@ struct Asking<B: Backend> {
 
 enum Standing<B: Backend> {
     NotAsked,
-    InLine(Request<B>, WaiterId),
+    InLine(Request<B>, WaiterId, Arc<Seat<B>>),
     Done,
 }
 
@@ -125,13 +126,13 @@ impl<B: Backend> Asking<B> {
         match &self.standing {
             Standing::Done => panic!("polled after it was done"),
             _ if pool.is_inherited() => {
-                self.standing = Standing::Done;
+                self.give_up();
                 Poll::Ready(Err(PoolError::Closed))
             }
             // It is in line until there is an outcome: the waker may panic, and then the place is given up.
-            Standing::InLine(request, waiter) => {
-                let (given, waker) = ready!(request.outcome_or_wait(*waiter, context));
-                self.receive(given, waker, context)
+            Standing::InLine(_, _, seat) => {
+                let given = ready!(seat.poll(context));
+                self.receive(given, context)
             }
             Standing::NotAsked => {
                 self.standing = Standing::Done;
@@ -156,7 +157,7 @@ impl<B: Backend> Asking<B> {
     fn poll_and_log(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
         let begun = match &self.standing {
             Standing::NotAsked if !pool.is_inherited() => log_before(pool),
-            Standing::InLine(request, _) => request.asked.unwrap_or_default(),
+            Standing::InLine(request, ..) => request.asked.unwrap_or_default(),
             Standing::NotAsked | Standing::Done => return self.poll_quietly(pool, context),
         };
         let poll = self.poll_quietly(pool, context);
@@ -173,53 +174,36 @@ impl<B: Backend> Asking<B> {
         broken: Option<PooledConnection<B>>,
         context: &Context<'_>,
     ) -> Poll<Leased<B>> {
-        let mut wake = Wake::Waker(context.waker().clone());
-        match request.attempt(broken, &mut wake) {
+        let seat = Seat::new(Call::Waker(context.waker().clone()));
+        match request.attempt(broken, &mut Wake::Seat(Arc::clone(&seat))) {
             Ok(Attempt::Leased(lease)) => Poll::Ready(Ok(lease)),
             Err(error) => Poll::Ready(Err(error)),
             Ok(Attempt::Wait(waiter)) => {
-                self.standing = Standing::InLine(request, waiter);
+                self.standing = Standing::InLine(request, waiter, seat);
                 Poll::Pending
             }
         }
     }
 
-    /// Takes what one who stood in line was given; `waker` need not be woken any more.
-    fn receive(&mut self, given: Given<B>, waker: Wake<B>, context: &Context<'_>) -> Poll<Leased<B>> {
-        let Standing::InLine(request, _) = std::mem::replace(&mut self.standing, Standing::Done) else {
+    /// Takes what one who stood in line was given.
+    fn receive(&mut self, given: Given<B>, context: &Context<'_>) -> Poll<Leased<B>> {
+        let Standing::InLine(request, ..) = std::mem::replace(&mut self.standing, Standing::Done) else {
             unreachable!("it was given something");
         };
-        let result = request.receive(given);
-        // What was given is a lease before the executor's code runs: if that panics, it goes back.
-        drop(waker);
-        match result {
+        match request.receive(given) {
             Ok(Received::Lease(lease)) => Poll::Ready(Ok(lease)),
             Ok(Received::Broken(request, bad)) => self.stand_in_line(request, Some(bad), context),
             Err(error) => Poll::Ready(Err(error)),
         }
     }
-}
 
-impl<B: Backend> Request<B> {
-    /// What has become of a waiter, with who would have been woken; if nothing yet, `context` is who is woken from now
-    /// on.
-    fn outcome_or_wait(&self, waiter: WaiterId, context: &Context<'_>) -> Poll<(Given<B>, Wake<B>)> {
-        let mut inner = self.pool.lock();
-        if let Some(given) = inner.outcome(waiter) {
-            return Poll::Ready((given, std::mem::replace(inner.wake(waiter), Wake::Nobody)));
-        }
-        if matches!(inner.wake(waiter), Wake::Waker(waker) if waker.will_wake(context.waker())) {
-            return Poll::Pending;
-        }
-        drop(inner);
-        // Wakers are the executor's code, so they are cloned and dropped outside of the lock.
-        let waker = Wake::Waker(context.waker().clone());
-        let old = std::mem::replace(self.pool.lock().wake(waiter), waker);
-        drop(old);
-        let mut inner = self.pool.lock();
-        match inner.outcome(waiter) {
-            Some(given) => Poll::Ready((given, std::mem::replace(inner.wake(waiter), Wake::Nobody))),
-            None => Poll::Pending,
+    /// Leaves the line, if it stands there.
+    #[cold]
+    #[inline(never)]
+    fn give_up(&mut self) {
+        if let Standing::InLine(request, waiter, seat) = std::mem::replace(&mut self.standing, Standing::Done)
+        {
+            request.give_up(waiter, seat);
         }
     }
 }
@@ -247,8 +231,8 @@ impl<B: Backend> Future for AcquireOwned<B> {
 impl<B: Backend> Drop for Asking<B> {
     #[inline]
     fn drop(&mut self) {
-        if let Standing::InLine(request, waiter) = &self.standing {
-            request.give_up(*waiter);
+        if let Standing::InLine(..) = self.standing {
+            self.give_up();
         }
     }
 }

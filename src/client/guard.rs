@@ -373,7 +373,13 @@ pub(super) fn looks_broken<B: Backend>(held: &mut Held<B>) -> bool {
 #[inline(never)]
 fn end_slowly<B: Backend>(pool: &Arc<Shared<B>>, lent: Lent<B::Connection>, what: Return) {
     let (slot, now) = (lent.slot, pool.now());
+    let known = lent.right.as_ref().map(|right| pool.known(right));
     let mut inner = pool.visit();
+    if what == Return::Keep
+        && let Some(seat) = inner.hand_on(slot, known, now)
+    {
+        return pool.leave_handed_on(inner, &seat, lent, now);
+    }
     inner.store(lent, now);
     let known = inner.core.release(slot, what, now);
     debug_assert!(known.is_ok(), "{slot:?} was lent");

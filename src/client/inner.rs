@@ -1,29 +1,30 @@
 //! What stands behind a pool's lock: the core, the connections that it only knows by name, and what is to be done when
 //! the lock has been let go. Calls nothing of the application.
 
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
-use super::backend::{Backend, WorksIn, tell};
+use super::backend::{Backend, WorksIn};
 use super::error::{ConnectError, ConnectPhase, ErrorKind};
 use super::facts::Times;
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
 use super::pauses::Pauses;
 use super::queue::{Job, Queue};
+use super::seat::Seat;
 use super::shared::{Drive, Shared, Stack};
 use super::slots::{Parked, Place};
 use super::stats::{ErrorCounts, PoolStats, WaitTimes};
-use super::sync::thread::Thread;
 use super::watch::{Warning, Watch};
+use super::woken::{Called, Room, Woken};
 use crate::clock::Nanos;
 use crate::drain::DrainState;
 use crate::lease::{
-    Acquired, CloseReason, Command, Core, Failure, KeyId, Lending, Phase, Refusal, SlotId, WaiterId,
+    Acquired, CloseReason, Command, Core, Failure, KeyId, Known, Lending, Phase, Refusal, SlotId, WaiterId,
 };
 
+#[repr(align(64))]
 pub(super) struct Inner<B: Backend> {
     pub(super) core: Core,
     pub(super) slots: Arc<Stack<B>>,
@@ -102,8 +103,8 @@ pub(super) enum Enlisted {
 /// How one who waits is told.
 pub(super) enum Wake<B: Backend> {
     Nobody,
-    Thread(Thread),
-    Waker(Waker),
+    /// What he gets is put there, and he is woken.
+    Seat(Arc<Seat<B>>),
     Callback(Callback<B>),
 }
 
@@ -381,6 +382,12 @@ impl<B: Backend> Inner<B> {
         }
     }
 
+    /// Whether there is anything to take up, or to have done by somebody else.
+    pub(super) fn has_news(&self) -> bool {
+        let is_work_waiting = self.enlisted == Enlisted::No && self.queue.wants_hands();
+        self.core.has_commands() || !self.pauses.is_empty() || is_work_waiting
+    }
+
     /// Takes up what the core wants done, as far as those go who can be woken at once; says whether there is more.
     pub(super) fn fetch_commands(&mut self, woken: &mut Woken<B>) -> bool {
         while let Some(command) = self.core.next_command() {
@@ -415,19 +422,62 @@ impl<B: Backend> Inner<B> {
                     self.over.not_working = failed;
                     woken.settled = true;
                 }
-                // Its outcome was seen before this was fetched, and somebody else may stand at its place.
+                // He gave up before this was fetched, and somebody else may stand at his place.
                 Command::Grant(waiter, _) | Command::Fail(waiter) if !self.core.knows(waiter) => {}
                 Command::Grant(waiter, _) | Command::Fail(waiter) => {
-                    let wake = self.wake(waiter);
-                    if matches!(wake, Wake::Callback(_)) {
-                        self.queue.push(Job::Call(waiter));
-                    } else if woken.push(std::mem::replace(wake, Wake::Nobody)) == Room::Full {
+                    if self.tell(waiter, woken) == Room::Full {
                         return true;
                     }
                 }
             }
         }
         self.fetch_pauses(woken) == Room::Full
+    }
+
+    /// Has one who waited learn what he ends with.
+    fn tell(&mut self, waiter: WaiterId, woken: &mut Woken<B>) -> Room {
+        let seat = match std::mem::replace(self.wake(waiter), Wake::Nobody) {
+            Wake::Seat(seat) => seat,
+            callback => {
+                *self.wake(waiter) = callback;
+                self.queue.push(Job::Call(waiter));
+                return Room::More;
+            }
+        };
+        let given = self.outcome(waiter).expect("the core has just said so");
+        woken.push(Called::Seated(seat, given))
+    }
+
+    /// Lends what comes back to whoever waits first, if nothing else is to be decided, and says where he sits. `known`
+    /// is what the core may not know of it.
+    pub(super) fn hand_on(&mut self, slot: SlotId, known: Option<Known>, now: Nanos) -> Option<Arc<Seat<B>>> {
+        let Self { core, wakes, records, .. } = self;
+        if let Some(known) = known {
+            core.catch_up(slot.index() as u32, known);
+        }
+        // A function that waits is called by a thread that has to be found first.
+        let has_seat = |waiter: WaiterId| matches!(wakes.get(waiter.index()), Some(Wake::Seat(_)));
+        let waiter = core.hand_on(slot, now, has_seat)?;
+        if known.is_none() {
+            records[slot.index()].times.hand_on(now);
+        }
+        match std::mem::replace(&mut wakes[waiter.index()], Wake::Nobody) {
+            Wake::Seat(seat) => Some(seat),
+            Wake::Nobody | Wake::Callback(_) => unreachable!("he has a seat"),
+        }
+    }
+
+    /// Puts back what somebody was given who has not looked, as if he had not got it.
+    pub(super) fn give_back_unused(&mut self, lent: Lent<B::Connection>, now: Nanos) {
+        let Lent { slot, connection, right } = lent;
+        let mut times = self.times(slot, right.as_ref());
+        times.undo_lease();
+        let record = self.record(slot);
+        (record.connection, record.times) = (Some(connection), times);
+        if let Some(right) = right {
+            self.rights[slot.index()] = Some(right);
+        }
+        self.core.give_back_unused(slot, now);
     }
 
     /// Takes up whose pause is over; in a pool that is closed none goes on.
@@ -439,7 +489,7 @@ impl<B: Backend> Inner<B> {
             self.pauses.expire(Nanos::MAX);
         }
         while let Some(waker) = self.pauses.next_over() {
-            if woken.push(Wake::Waker(waker)) == Room::Full {
+            if woken.push(Called::Paused(waker)) == Room::Full {
                 return Room::Full;
             }
         }
@@ -525,50 +575,7 @@ impl<C> Record<C> {
     }
 }
 
-/// Who is to be woken when the lock has been let go.
-pub(super) struct Woken<B: Backend> {
-    pub(super) wakes: [Wake<B>; WOKEN_AT_ONCE],
-    pub(super) len: usize,
-    /// Whether those who wait for the end of something have to look.
-    pub(super) settled: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    More,
-    Full,
-}
-
-impl<B: Backend> Woken<B> {
-    pub(super) fn new() -> Self {
-        Self { wakes: [const { Wake::Nobody }; WOKEN_AT_ONCE], len: 0, settled: false }
-    }
-
-    /// Takes one more, and says whether there is room for another.
-    pub(super) fn push(&mut self, wake: Wake<B>) -> Room {
-        self.wakes[self.len] = wake;
-        self.len += 1;
-        if self.len == WOKEN_AT_ONCE { Room::Full } else { Room::More }
-    }
-
-    pub(super) fn wake(&mut self) {
-        for wake in &mut self.wakes[..self.len] {
-            match std::mem::replace(wake, Wake::Nobody) {
-                Wake::Thread(thread) => thread.unpark(),
-                // Others are still to be woken, perhaps by a thread that works for all pools.
-                Wake::Waker(waker) => {
-                    tell("waking a future", catch_unwind(AssertUnwindSafe(|| waker.wake())));
-                }
-                Wake::Nobody | Wake::Callback(_) => {}
-            }
-        }
-        self.len = 0;
-    }
-}
-
 /// Idle ones that are handed over at one time. More stay with the core, until these are lent.
 const MOST_APART: u32 = 64;
 /// Jobs of each kind that find room without allocating.
 const JOBS: usize = 64;
-/// Those who are woken for one visit to the lock; more take another visit, which models see with few who wait.
-const WOKEN_AT_ONCE: usize = if cfg!(all(test, loom)) { 1 } else { 4 };

@@ -22,6 +22,7 @@ mod presets;
 mod queue;
 mod retry;
 mod retrying;
+mod seat;
 mod set;
 mod shared;
 #[allow(unsafe_code, reason = "a stack without a lock")]
@@ -31,6 +32,7 @@ mod steering;
 mod sync;
 mod terms;
 mod watch;
+mod woken;
 mod word;
 mod work;
 

@@ -124,6 +124,22 @@ fn grant_and_cancel() {
     });
 }
 
+/// A future that stands in line moves to another task while the connection comes back: whoever polled it last is woken.
+#[test]
+fn grant_and_new_waker() {
+    explore("grant_and_new_waker", INTERRUPTIONS, || {
+        let world = World::new(1, 1);
+        let held = world.lease();
+        let mut waiting = Box::pin(world.pool.acquire_async().into_owned());
+        assert!(poll_once(waiting.as_mut()).is_pending());
+        let other = world.clone();
+        let task = thread::spawn(move || other.work_with(block_on(waiting).unwrap()));
+        drop(held);
+        task.join().unwrap();
+        world.is_at_rest(1);
+    });
+}
+
 /// Somebody's patience ends while the connection comes back: he has exactly one outcome, and nothing is lost.
 #[test]
 fn grant_and_timeout() {

@@ -15,14 +15,16 @@ use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
 use super::facts::Reuse;
-use super::inner::{Inner, Means, Woken};
+use super::inner::{Given, Inner, Lent, Means};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
+use super::seat::Seat;
 use super::slots::{Home, Parked, Place, Slots};
 use super::stats::PoolStats;
 use super::sync::{Condvar, Mutex, MutexGuard};
+use super::woken::Woken;
 use crate::clock::{Clock, Nanos};
-use crate::lease::{Core, KeyId, SlotId, Span};
+use crate::lease::{Core, KeyId, Known, SlotId, Span};
 use crate::net::sys;
 
 pub(super) struct Shared<B: Backend> {
@@ -155,6 +157,11 @@ impl<B: Backend> Shared<B> {
         Some((held, slot, place))
     }
 
+    /// What has happened to what is lent without the core's knowledge.
+    pub(super) fn known(&self, right: &Place) -> Known {
+        self.slots.facts(right.index() as usize).known()
+    }
+
     /// Puts back what may simply become idle; gives it back when there is more to it.
     #[inline(always)]
     pub(super) fn put_back(right: Place, held: Held<B>) -> Result<(), (Place, Held<B>)> {
@@ -185,6 +192,17 @@ impl<B: Backend> Shared<B> {
 
     /// Ends a visit in which the core may have found something to do: everything is set going, outside of the lock.
     pub(super) fn leave<'a>(self: &'a Arc<Self>, mut inner: MutexGuard<'a, Inner<B>>) {
+        if inner.has_news() {
+            return self.leave_with_news(inner);
+        }
+        let rearm = inner.rearm();
+        inner.hand_over(self);
+        drop(inner);
+        self.set_alarm(rearm);
+    }
+
+    #[inline(never)]
+    fn leave_with_news<'a>(self: &'a Arc<Self>, mut inner: MutexGuard<'a, Inner<B>>) {
         loop {
             let mut woken = Woken::new();
             let more = inner.fetch_commands(&mut woken);
@@ -194,23 +212,63 @@ impl<B: Backend> Shared<B> {
                 inner.hand_over(self);
             }
             drop(inner);
-            if let Drive::Threads(process, name) = self.driver {
-                if enlist {
-                    process.submit(Arc::clone(self) as Arc<dyn Jobs>);
-                }
-                if let Some(due) = rearm {
-                    process.rearm(name, self.in_time_of_machine(due));
-                }
+            if let (Drive::Threads(process, _), true) = (self.driver, enlist) {
+                process.submit(Arc::clone(self) as Arc<dyn Jobs>);
             }
+            self.set_alarm(rearm);
             // Last, for a waker may take its time, and what it waits for may be what was submitted.
-            woken.wake();
+            let mut unused = false;
+            for lent in woken.wake() {
+                self.visit().give_back_unused(lent, self.now());
+                unused = true;
+            }
             if woken.settled {
                 self.settled.notify_all();
             }
-            if !more {
+            if !more && !unused {
                 return;
             }
             inner = self.lock();
+        }
+    }
+
+    /// Has `tick` called no later than that.
+    fn set_alarm(&self, due: Option<Nanos>) {
+        if let (Drive::Threads(process, name), Some(due)) = (self.driver, due) {
+            process.rearm(name, self.in_time_of_machine(due));
+        }
+    }
+
+    /// Ends the visit in which what came back was lent to him who sits there: the core has found nothing else to do. If
+    /// he was the last who waited, what is idle may be lent without the lock again.
+    pub(super) fn leave_handed_on<'a>(
+        self: &'a Arc<Self>,
+        inner: MutexGuard<'a, Inner<B>>,
+        seat: &Seat<B>,
+        lent: Lent<B::Connection>,
+        now: Nanos,
+    ) {
+        if inner.core.has_waiters(self.key) {
+            drop(inner);
+        } else {
+            self.leave(inner);
+        }
+        if let Some(right) = &lent.right {
+            self.slots.facts(right.index() as usize).hand_on(now);
+        }
+        match seat.give(Ok(lent)) {
+            Ok(call) => call.wake(),
+            Err(unused) => self.take_back_unused(unused),
+        }
+    }
+
+    /// Takes back what was for somebody who has left.
+    #[cold]
+    fn take_back_unused(self: &Arc<Self>, given: Given<B>) {
+        if let Ok(lent) = given {
+            let mut inner = self.visit();
+            inner.give_back_unused(lent, self.now());
+            self.leave(inner);
         }
     }
 

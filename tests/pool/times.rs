@@ -81,6 +81,20 @@ fn one_that_goes_from_hand_to_hand_was_never_idle() {
 }
 
 #[test]
+fn a_lease_that_nobody_looked_at_was_none() {
+    let scene = Scene::new(quiet(1));
+    let lease = scene.acquire();
+    let ignored = scene.in_line();
+    scene.pass(secs(3));
+    scene.release(lease);
+    scene.pass(secs(2));
+    drop(ignored);
+    let lease = scene.acquire();
+    assert_eq!((lease.idle_before(), lease.held_total()), (secs(2), secs(3)));
+    assert_eq!(lease.use_count(), 3, "but it is counted");
+}
+
+#[test]
 fn a_validation_in_the_background_does_not_end_idleness() {
     let config = PoolConfig { health_check_interval: Some(secs(30)), ..quiet(1) };
     let scene = Scene::new(config);
