@@ -322,7 +322,7 @@ impl Core {
     /// Counters of a key, and how long was waited.
     pub(crate) fn counts(&mut self, id: KeyId) -> Option<(&Counts, &Waits)> {
         let key = self.keys.get_mut(id.index()).filter(|key| key.generation == id.generation)?;
-        key.waits.settle();
+        key.waits.add_recent(&mut key.recent);
         Some((&key.counts, &key.waits))
     }
 

@@ -2,13 +2,16 @@
 
 use hdrhistogram::Histogram;
 
-/// Counters since the beginning; none ever falls.
+/// Counters since the beginning; none ever falls. Those come first that change with every lease.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub(crate) struct Counts {
     /// Leases that were granted, also those that were given up before anybody saw them.
     pub(crate) acquisitions: u64,
     /// Those of them that were the first of their resource.
     pub(crate) misses: u64,
+    /// What all grants together have waited.
+    pub(crate) waited_ns: u64,
     /// Connects that were begun. Minus `destroyed`, this is how many resources there are.
     pub(crate) created: u64,
     /// Resources that were closed, and connects that came to nothing.
@@ -17,21 +20,22 @@ pub(crate) struct Counts {
     pub(crate) timeouts: u64,
     /// Calls and waiters that got nothing for another reason.
     pub(crate) refused: u64,
-    /// What all grants together have waited.
-    pub(crate) waited_ns: u64,
 }
 
 /// How long those who stood in line and were served have waited, in microseconds, with two digits.
 #[derive(Clone, Debug, Default)]
-#[repr(C)]
 pub(crate) struct Waits {
-    /// The last few, in nanoseconds: that much stands in one line of the cache, and the rest in many.
-    recent: [u64; 7],
-    /// How many of them are yet to be counted.
-    len: usize,
     times: Option<Histogram<u64>>,
     /// How many were no longer than each of [`WAIT_BOUNDS_MS`] and longer than the one before; at the end, than all.
     buckets: [u64; WAIT_BOUNDS_MS.len() + 1],
+}
+
+/// The last few waits, in nanoseconds: to count one means to change several lines of the cache.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    waits: [u64; 4],
+    /// How many of them are yet to be counted.
+    len: usize,
 }
 
 /// In which steps waits are counted for those who add them up over many pools.
@@ -45,23 +49,13 @@ impl Waits {
         }
     }
 
-    #[inline]
-    pub(super) fn record(&mut self, waited_ns: u64) {
-        self.recent[self.len] = waited_ns;
-        self.len += 1;
-        if self.len == self.recent.len() {
-            self.settle();
-        }
-    }
-
-    /// Counts the last few. Comes before everything is looked at.
-    pub(super) fn settle(&mut self) {
-        for waited_ns in &self.recent[..self.len] {
+    /// Counts the last few, which are none then.
+    pub(super) fn add_recent(&mut self, recent: &mut Recent) {
+        for waited_ns in &recent.waits[..std::mem::take(&mut recent.len)] {
             self.times.iter_mut().for_each(|times| times.saturating_record(waited_ns / 1_000));
             let is_longer = |bound_ms: &u64| *waited_ns > bound_ms * 1_000_000;
             self.buckets[WAIT_BOUNDS_MS.partition_point(is_longer)] += 1;
         }
-        self.len = 0;
     }
 
     /// The wait, in microseconds, that a share of `quantile` of all did not exceed; `None` when nobody has waited.
@@ -93,6 +87,23 @@ impl Waits {
     pub(crate) const fn buckets(&self) -> [u64; WAIT_BOUNDS_MS.len() + 1] {
         self.buckets
     }
+}
+
+impl Recent {
+    /// One more; says whether they are to be counted now.
+    #[inline]
+    pub(super) fn push(&mut self, waited_ns: u64) -> Fill {
+        self.waits[self.len] = waited_ns;
+        self.len += 1;
+        if self.len == self.waits.len() { Fill::Full } else { Fill::Room }
+    }
+}
+
+/// Whether there is room for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fill {
+    Room,
+    Full,
 }
 
 /// Longer waits are recorded as this long: an hour.

@@ -1,14 +1,14 @@
 //! What the core knows of one key: its limits, its idle stack, its lines, and how many resources are in which phase.
 
 use super::adaptive::Adaptive;
-use super::counts::{Counts, Waits};
+use super::counts::{Counts, Fill, Recent, Waits};
 use super::line::Line;
 use super::slots::{IdleStack, NONE};
 use super::terms::Terms;
 use crate::breaker::Breaker;
 use crate::clock::Nanos;
 
-/// In the order of what is touched together: the first three lines of the cache change with every lease that is waited for.
+/// In the order of what is touched together: the first two lines of the cache change with every lease that is waited for.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Key {
@@ -28,16 +28,17 @@ pub(super) struct Key {
     /// Idle ones that stay until their replacement is there.
     pub(super) retiring: u32,
     pub(super) generation: u32,
+    pub(super) recent: Recent,
     pub(super) counts: Counts,
     /// Whether it wants to connect and the pool as a whole is full.
     pub(super) room: Room,
     /// The same for its minimum, for which nobody waits.
     pub(super) minimum_room: Room,
-    pub(super) waits: Waits,
     pub(super) terms: Terms,
     /// Nothing idle but the newest is fresh after this.
     pub(super) fresh_below: Nanos,
     pub(super) breaker: Breaker,
+    pub(super) waits: Waits,
     pub(super) errands: Errands,
     pub(super) times: Times,
     /// Whether the last connect or validation of a new one failed, and since when that has been so.
@@ -123,6 +124,7 @@ impl Key {
             closing: 0,
             retiring: 0,
             breaker: Breaker::new(terms.breaker, seed),
+            recent: Recent::default(),
             counts: Counts::default(),
             waits: Waits::default(),
             errands: Errands::default(),
@@ -198,6 +200,15 @@ impl Key {
         let spare = self.idle.len + self.validating + self.connecting.saturating_sub(self.waiters());
         let missing = self.terms.min_size.saturating_sub(self.staying());
         missing.max(self.terms.min_idle.saturating_sub(spare)).min(room)
+    }
+
+    /// Somebody was served who had waited so long.
+    #[inline]
+    pub(super) fn note_wait(&mut self, waited_ns: u64) {
+        self.counts.waited_ns += waited_ns;
+        if self.recent.push(waited_ns) == Fill::Full {
+            self.waits.add_recent(&mut self.recent);
+        }
     }
 
     /// When this key next has something to do by itself.

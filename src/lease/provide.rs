@@ -441,9 +441,7 @@ impl Core {
         // Whoever gets it may give up before he has looked.
         (slot.since_before, slot.checked) = (slot.since, slot.known_to_work());
         let lease = lend(slot, &mut key.counts, index, now);
-        let waited_ns = now.as_nanos().saturating_sub(asked.as_nanos());
-        key.counts.waited_ns += waited_ns;
-        key.waits.record(waited_ns);
+        key.note_wait(now.as_nanos().saturating_sub(asked.as_nanos()));
         self.leave(waiter, Standing::Granted(lease));
         lease
     }

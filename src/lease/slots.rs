@@ -45,37 +45,38 @@ pub(super) enum Errand {
     Room,
 }
 
+/// In the order of what is touched together: the first line of the cache changes with every lease.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Slot {
     pub(super) generation: u32,
     pub(super) key: u32,
     pub(super) phase: Phase,
     pub(super) errand: Errand,
-    /// In the idle stack the one that became idle after this one. Means nothing for the newest, and elsewhere.
-    newer: u32,
-    /// In the idle stack the one that became idle before this one, in the free list the next free place.
-    older: u32,
+    /// Whether its connect, validation or close has begun.
+    pub(super) work: Work,
+    /// `Apart` from when it was given away until it comes back or a lease of it is known.
+    pub(super) lending: Lending,
     /// Since when it has been idle, while it is idle or validated; else since when it has been in its phase.
     pub(super) since: Nanos,
     /// When it was last validated. That it was given back says the same of it: see [`Slot::known_to_work`].
     pub(super) checked: Nanos,
     /// What `since` was when it was granted, for a grant that nobody takes.
     pub(super) since_before: Nanos,
-    /// Until when it is handed out without being validated. Never after `ends`.
-    pub(super) fresh_until: Nanos,
     /// The end of its lifetime.
     pub(super) ends: Nanos,
     /// How many leases it has served.
     pub(super) uses: u64,
+    /// Until when it is handed out without being validated. Never after `ends`.
+    pub(super) fresh_until: Nanos,
+    /// In the idle stack the one that became idle after this one. Means nothing for the newest, and elsewhere.
+    newer: u32,
+    /// In the idle stack the one that became idle before this one, in the free list the next free place.
+    older: u32,
     /// Its connect, as long as the breaker has to be told of it.
     pub(super) attempt: Option<Attempt>,
-    /// Whether its connect, validation or close has begun.
-    pub(super) work: Work,
     /// Which of its leases was last told as lasting too long: the number that `uses` had.
     pub(super) told: u64,
-    /// `Apart` from when it was given away until it comes back or a lease of it is known.
-    pub(super) lending: Lending,
 }
 
 /// Whether what was commanded for a slot goes on already.
