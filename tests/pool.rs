@@ -32,6 +32,8 @@ mod panics;
 mod retrying;
 #[path = "pool/seeds.rs"]
 mod seeds;
+#[path = "pool/settling.rs"]
+mod settling;
 #[path = "pool/stranded.rs"]
 mod stranded;
 #[path = "pool/times.rs"]

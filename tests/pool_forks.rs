@@ -69,6 +69,12 @@ fn in_the_child_every_call_says_closed_at_once() {
         pool.warm_gradually();
         assert_eq!(pool.check_health(), 0);
         pool.resize(1).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            assert!(matches!(pool.warm_async().await, Err(PoolError::Closed)));
+            assert_eq!(pool.check_health_async().await, 0);
+            assert_eq!(pool.drain_async(PATIENCE).await, State::Drained);
+        });
         assert_eq!((pool.drain(PATIENCE), pool.state(), pool.tick()), (State::Drained, State::Drained, None));
         assert!(matches!(pool.health(), Health::Healthy));
         assert_eq!(pool.stats().total_connections, 0);

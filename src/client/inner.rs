@@ -40,6 +40,8 @@ pub(super) struct Inner<B: Backend> {
     pub(super) wakes: Vec<Wake<B>>,
     /// Who is to be woken at a time, without standing in line.
     pub(super) pauses: Pauses,
+    /// Futures that wait for something to have come to its end, until a time.
+    pub(super) watchers: Pauses,
     pub(super) queue: Queue,
     pub(super) enlisted: Enlisted,
     /// When the deadline thread will call `tick`, at the latest.
@@ -123,6 +125,18 @@ pub(super) struct Over {
     pub(super) not_working: u32,
 }
 
+impl Over {
+    /// How many connects have failed of the warm-up after so many.
+    pub(super) fn after_warm(&self, before: u64) -> Option<u32> {
+        (self.warms > before).then_some(self.not_warmed)
+    }
+
+    /// How many connections did not work in the round of checks after so many.
+    pub(super) fn after_check(&self, before: u64) -> Option<u32> {
+        (self.checks > before).then_some(self.not_working)
+    }
+}
+
 /// A connection on its way out of the pool or back.
 pub(super) struct Lent<C> {
     pub(super) slot: SlotId,
@@ -154,6 +168,7 @@ impl<B: Backend> Inner<B> {
             lending: Lending::ByCore,
             wakes: Vec::new(),
             pauses: Pauses::default(),
+            watchers: Pauses::default(),
             queue: Queue::new(JOBS + min_size),
             enlisted: Enlisted::No,
             armed: Nanos::MAX,
@@ -252,11 +267,12 @@ impl<B: Backend> Inner<B> {
         self.catch_up(now);
         self.core.tick(now);
         self.pauses.expire(now);
+        self.watchers.expire(now);
     }
 
     /// When [`tick`](Self::tick) is to be called next.
     pub(super) fn next_deadline(&self) -> Nanos {
-        self.core.next_deadline().min(self.pauses.next_end())
+        self.core.next_deadline().min(self.pauses.next_end()).min(self.watchers.next_end())
     }
 
     /// Puts what is idle into the stack of `pool` without a lock, as long as nothing is to be decided.
@@ -385,7 +401,8 @@ impl<B: Backend> Inner<B> {
     /// Whether there is anything to take up, or to have done by somebody else.
     pub(super) fn has_news(&self) -> bool {
         let is_work_waiting = self.enlisted == Enlisted::No && self.queue.wants_hands();
-        self.core.has_commands() || !self.pauses.is_empty() || is_work_waiting
+        let does_anybody_pause = !self.pauses.is_empty() || !self.watchers.is_empty();
+        self.core.has_commands() || does_anybody_pause || is_work_waiting
     }
 
     /// Takes up what the core wants done, as far as those go who can be woken at once; says whether there is more.
@@ -480,17 +497,19 @@ impl<B: Backend> Inner<B> {
         self.core.give_back_unused(slot, now);
     }
 
-    /// Takes up whose pause is over; in a pool that is closed none goes on.
+    /// Takes up whose pause is over; in a pool that is closed none goes on between attempts.
     fn fetch_pauses(&mut self, woken: &mut Woken<B>) -> Room {
-        if self.pauses.is_empty() {
-            return Room::More;
+        if woken.settled {
+            self.watchers.end_all();
         }
-        if self.core.drain_state() != DrainState::Active {
+        if !self.pauses.is_empty() && self.core.drain_state() != DrainState::Active {
             self.pauses.expire(Nanos::MAX);
         }
-        while let Some(waker) = self.pauses.next_over() {
-            if woken.push(Called::Paused(waker)) == Room::Full {
-                return Room::Full;
+        for pauses in [&mut self.pauses, &mut self.watchers] {
+            while let Some(waker) = pauses.next_over() {
+                if woken.push(Called::Paused(waker)) == Room::Full {
+                    return Room::Full;
+                }
             }
         }
         Room::More

@@ -24,6 +24,7 @@ mod retry;
 mod retrying;
 mod seat;
 mod set;
+mod settling;
 mod shared;
 #[allow(unsafe_code, reason = "a stack without a lock")]
 mod slots;

@@ -1,5 +1,5 @@
-//! Those who pause between two attempts: each is woken when his time is over, or when the pool is closed. Reads no clock
-//! and wakes nobody, for wakers are the executor's code.
+//! Those who pause, between two attempts or until something has come to its end: each is woken when his time is over, or
+//! with all others. Reads no clock and wakes nobody, for wakers are the executor's code.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
@@ -14,6 +14,8 @@ pub(super) struct Pauses {
     /// What ends no later than this has ended.
     over: Nanos,
     begun: u64,
+    /// Those up to this number have ended, whatever their time; 0 when they have been woken.
+    ended: u64,
 }
 
 /// The name of a pause.
@@ -47,10 +49,24 @@ impl Pauses {
         self.over = self.over.max(now);
     }
 
+    /// Ends all that there are.
+    pub(super) const fn end_all(&mut self) {
+        self.ended = self.begun;
+    }
+
     /// The next whose pause has ended; he is to be woken.
     pub(super) fn next_over(&mut self) -> Option<Waker> {
-        let first = self.wakers.first_entry().filter(|first| first.key().until <= self.over)?;
-        Some(first.remove())
+        if let Some(first) = self.wakers.first_entry().filter(|first| first.key().until <= self.over) {
+            return Some(first.remove());
+        }
+        if self.ended == 0 {
+            return None;
+        }
+        let ended = self.wakers.keys().find(|pause| pause.number <= self.ended).copied();
+        if ended.is_none() {
+            self.ended = 0;
+        }
+        self.wakers.remove(&ended?)
     }
 
     /// When the next one ends.
@@ -88,6 +104,17 @@ mod tests {
         assert!(pauses.waker(early).is_none() && pauses.end(other).is_none());
         assert!(!late.is_over(at(29)) && late.is_over(at(30)));
         assert!(pauses.end(late).is_some() && pauses.is_empty());
+    }
+
+    #[test]
+    fn all_end_together_but_those_that_begin_afterwards() {
+        let mut pauses = Pauses::default();
+        let [never, later] = [u64::MAX, 30].map(|ns| pauses.begin(Nanos::new(ns), Waker::noop().clone()));
+        pauses.end_all();
+        let after = pauses.begin(Nanos::new(20), Waker::noop().clone());
+        assert!(pauses.next_over().is_some() && pauses.next_over().is_some() && pauses.next_over().is_none());
+        assert!(pauses.waker(never).is_none() && pauses.waker(later).is_none());
+        assert!(pauses.end(after).is_some());
     }
 
     #[test]

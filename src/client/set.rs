@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::acquire::Leased;
@@ -253,8 +254,37 @@ impl<K, B: Backend> PoolSet<K, B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn drain(&self, deadline: Duration) -> State {
-        let deadlines: Vec<_> = self.iter().map(|(_, pool)| pool.begin_drain(deadline)).collect();
-        least_far(self.iter().zip(deadlines).map(|((_, pool), deadline)| pool.end_drain(deadline)))
+        let shared = self.iter().map(|(_, pool)| pool.shared());
+        let begun: Vec<_> = shared.map(|pool| (pool, pool.begin_drain(deadline))).collect();
+        least_far(begun.into_iter().map(|(pool, deadline)| pool.end_drain(deadline)))
+    }
+
+    /// The same as a future: see [`Pool::drain_async`].
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, PoolSet, State, Timeouts};
+    /// # use std::time::Duration;
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pools = PoolSet::new([("read", Pool::new(Numbers)), ("write", Pool::new(Numbers))])?;
+    /// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// assert_eq!(runtime.block_on(pools.drain_async(Duration::from_secs(1))), State::Drained);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn drain_async(&self, deadline: Duration) -> impl Future<Output = State> + Send + use<K, B> {
+        let pools: Vec<_> = self.iter().map(|(_, pool)| Arc::clone(pool.shared())).collect();
+        async move {
+            let begun: Vec<_> = pools.iter().map(|pool| pool.begin_drain(deadline)).collect();
+            let mut states = Vec::with_capacity(pools.len());
+            for (pool, deadline) in pools.into_iter().zip(begun) {
+                states.push(pool.end_drain_async(deadline).await);
+            }
+            least_far(states.into_iter())
+        }
     }
 
     /// [Closes](Pool::close) all of them.

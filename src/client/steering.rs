@@ -1,5 +1,6 @@
 //! A pool steered and asked how it stands: warming, resizing, the way out, numbers. Who gets a lease is in `pool`.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use super::backend::Backend;
 use super::config::PoolConfig;
 use super::error::PoolError;
 use super::health::Health;
+use super::inner::Inner;
 use super::pool::Pool;
+use super::settling::Settling;
 use super::shared::{Drive, Shared};
 use super::stats::PoolStats;
 use crate::breaker::BreakerState;
@@ -59,21 +62,40 @@ impl<B: Backend> Pool<B> {
     /// ```
     pub fn warm(&self) -> Result<(), PoolError<B::Error>> {
         let shared = self.shared();
-        self.refuse_if_closed()?;
-        let now = shared.now();
-        let mut inner = shared.visit();
-        let before = inner.over.warms;
-        inner.core.warm(shared.key, u32::MAX, 0, now);
-        shared.leave(inner);
-        let over = shared.wait_until(Nanos::MAX, |inner| (inner.over.warms > before).then_some(inner.over));
-        let failed = over.map_or(0, |over| over.not_warmed);
-        if failed == 0 {
-            return Ok(());
+        let before = shared.begin_warming()?;
+        let over = shared.wait_until(Nanos::MAX, |inner| inner.over.after_warm(before));
+        shared.end_warming(over)
+    }
+
+    /// The same as a future, for an executor whose thread must not wait: least of all if it is the one that connects. It
+    /// begins when it is polled first, and what has begun goes on when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As of [`warm`](Self::warm).
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, PoolConfig, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::builder(Numbers).config(PoolConfig { min_size: 3, ..PoolConfig::default() }).build()?;
+    /// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// runtime.block_on(pool.warm_async())?;
+    /// assert_eq!(pool.stats().idle_connections, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn warm_async(&self) -> impl Future<Output = Result<(), PoolError<B::Error>>> + Send + use<B> {
+        let shared = Arc::clone(self.shared());
+        async move {
+            let before = shared.begin_warming()?;
+            let is_over = move |inner: &mut Inner<B>| inner.over.after_warm(before);
+            let over = Settling::new(Arc::clone(&shared), Nanos::MAX, is_over).await;
+            shared.end_warming(over)
         }
-        Err(match shared.lock().last_error.clone() {
-            Some(error) => PoolError::Connect(error),
-            None => PoolError::Closed,
-        })
     }
 
     /// Begins to make connections up to `min_size`, `warmup_batch` at a time with `warmup_delay` between, and returns.
@@ -121,16 +143,33 @@ impl<B: Backend> Pool<B> {
     /// ```
     pub fn check_health(&self) -> u32 {
         let shared = self.shared();
-        if shared.is_inherited() {
-            return 0;
+        let Some(before) = shared.begin_checking() else { return 0 };
+        shared.wait_until(Nanos::MAX, |inner| inner.over.after_check(before)).unwrap_or(0)
+    }
+
+    /// The same as a future, which begins when it is polled first: see [`warm_async`](Self::warm_async).
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, Timeouts};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// drop(pool.acquire()?);
+    /// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// assert_eq!(runtime.block_on(pool.check_health_async()), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check_health_async(&self) -> impl Future<Output = u32> + Send + use<B> {
+        let shared = Arc::clone(self.shared());
+        async move {
+            let Some(before) = shared.begin_checking() else { return 0 };
+            let is_over = move |inner: &mut Inner<B>| inner.over.after_check(before);
+            Settling::new(shared, Nanos::MAX, is_over).await.unwrap_or(0)
         }
-        let now = shared.now();
-        let mut inner = shared.visit();
-        let before = inner.over.checks;
-        inner.core.check(shared.key, now);
-        shared.leave(inner);
-        let over = shared.wait_until(Nanos::MAX, |inner| (inner.over.checks > before).then_some(inner.over));
-        over.map_or(0, |over| over.not_working)
     }
 
     /// Changes how many connections there may be. When there are more, idle ones are closed now, the longest idle
@@ -188,37 +227,34 @@ impl<B: Backend> Pool<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn drain(&self, deadline: Duration) -> State {
-        let deadline = self.begin_drain(deadline);
-        self.end_drain(deadline)
+        let shared = self.shared();
+        shared.end_drain(shared.begin_drain(deadline))
     }
 
-    /// The first half of [`drain`](Self::drain), which waits for nothing; says when its time is over.
-    pub(super) fn begin_drain(&self, within: Duration) -> Nanos {
-        let shared = self.shared();
-        if shared.is_inherited() {
-            return Nanos::ZERO;
+    /// The same as a future, which begins when it is polled first. When it is dropped the drain goes on, and what is
+    /// left at its `deadline` is given up.
+    ///
+    /// ```
+    /// # use socketpool::{Manager, Pool, PoolError, State, Timeouts};
+    /// # use std::time::Duration;
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Connection = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn connect(&self, _: &Timeouts) -> Result<u64, Self::Error> { Ok(7) }
+    /// # }
+    /// let pool = Pool::new(Numbers);
+    /// drop(pool.acquire()?);
+    /// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// assert_eq!(runtime.block_on(pool.drain_async(Duration::from_secs(1))), State::Drained);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn drain_async(&self, deadline: Duration) -> impl Future<Output = State> + Send + use<B> {
+        let shared = Arc::clone(self.shared());
+        async move {
+            let deadline = shared.begin_drain(deadline);
+            shared.end_drain_async(deadline).await
         }
-        let now = shared.now();
-        let deadline = now + within;
-        let mut inner = shared.visit();
-        inner.core.begin_drain(deadline, now);
-        shared.leave(inner);
-        shared.tell_all();
-        deadline
-    }
-
-    /// The second half.
-    pub(super) fn end_drain(&self, deadline: Nanos) -> State {
-        let shared = self.shared();
-        if shared.is_inherited() {
-            return State::Drained;
-        }
-        let is_over = |state: State| (state == State::Drained).then_some(state);
-        if let Some(state) = shared.wait_until(deadline, |inner| is_over(inner.core.drain_state().state())) {
-            return state;
-        }
-        self.close();
-        self.state()
     }
 
     /// Fails everybody who stands in line with [`PoolError::Closed`], takes no newcomers, and closes what is idle now
@@ -260,10 +296,7 @@ impl<B: Backend> Pool<B> {
     /// ```
     #[must_use]
     pub fn state(&self) -> State {
-        if self.shared().is_inherited() {
-            return State::Drained;
-        }
-        self.shared().lock().core.drain_state().state()
+        self.shared().state()
     }
 
     /// For a pool that is [driven by hand](crate::PoolBuilder::driven_by_hand): connects, validates, closes and calls back in
@@ -392,13 +425,6 @@ impl<B: Backend> Pool<B> {
     pub fn config(&self) -> &PoolConfig {
         &self.shared().config
     }
-
-    fn refuse_if_closed(&self) -> Result<(), PoolError<B::Error>> {
-        match self.state() {
-            State::Active => Ok(()),
-            State::Draining | State::Drained => Err(PoolError::Closed),
-        }
-    }
 }
 
 impl<B: Backend> Shared<B> {
@@ -413,6 +439,11 @@ impl<B: Backend> Shared<B> {
         let waits = inner.core.counts(self.key).map(|(_, waits)| waits.clone()).unwrap_or_default();
         self.leave(inner);
         (stats, waits)
+    }
+
+    /// See [`Pool::state`].
+    pub(super) fn state(&self) -> State {
+        if self.is_inherited() { State::Drained } else { self.lock().core.drain_state().state() }
     }
 
     /// See [`Pool::close`].

@@ -7,7 +7,7 @@ use crate::scene::{ms, quiet};
 use crate::waiters::{KINDS, Waiter};
 
 /// Futures run on a runtime of tokio's.
-struct Tokio(tokio::runtime::Handle);
+pub(crate) struct Tokio(pub(crate) tokio::runtime::Handle);
 
 impl Executor for Tokio {
     fn spawn(&self, task: BoxFuture<'static, ()>) {
