@@ -8,17 +8,17 @@
 //! Each connection brings a share in the home of the stack and takes it along, so that lending one counts no references.
 //! While any is in the stack its home lives on: who wants the home gone shuts the stack first.
 
+mod home;
 mod place;
 
 use std::mem::MaybeUninit;
-use std::sync::Arc;
 
 use super::facts::{Facts, Reuse};
 use super::sync::Ordering::{Acquire, Relaxed, Release};
 use super::sync::{AtomicU64, Ordering, UnsafeCell};
 use super::word::{NONE, SHUT, Word};
-use crate::clock::Nanos;
 
+pub(super) use home::{Home, Parked};
 pub(super) use place::Place;
 
 /// The stack. Whatever happens to it, a connection is in it, or with whoever has its [`Place`].
@@ -27,22 +27,6 @@ pub(super) struct Slots<C, P> {
     word: AtomicU64,
     places: Box<[Entry<C, P>]>,
     reuse: Reuse,
-}
-
-/// A connection, and a share in the home of the stack that it comes back to.
-pub(super) struct Parked<C, P> {
-    pub(super) connection: C,
-    pub(super) home: Arc<P>,
-}
-
-/// What a stack is part of, and lives as long as.
-pub(super) trait Home: Sized {
-    type Connection;
-
-    fn slots(&self) -> &Slots<Self::Connection, Self>;
-
-    /// May be a little late.
-    fn now(&self) -> Nanos;
 }
 
 struct Entry<C, P> {
