@@ -15,7 +15,7 @@ use std::mem::MaybeUninit;
 
 use super::facts::{Facts, Reuse};
 use super::sync::Ordering::{Acquire, Relaxed, Release};
-use super::sync::{AtomicU64, Ordering, UnsafeCell};
+use super::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
 use super::word::{NONE, SHUT, Word};
 
 pub(super) use home::{Home, Parked};
@@ -24,11 +24,17 @@ pub(super) use place::Place;
 /// The stack. Whatever happens to it, a connection is in it, or with whoever has its [`Place`].
 pub(super) struct Slots<C, P> {
     /// A [`Word`].
-    word: AtomicU64,
+    top: Line,
     places: Box<[Entry<C, P>]>,
     reuse: Reuse,
 }
 
+/// Apart from what is only read; machines fetch cache lines in pairs.
+#[repr(align(128))]
+struct Line(AtomicU64);
+
+/// On cache lines of its own, since each is one thread's at a time.
+#[repr(align(64))]
 struct Entry<C, P> {
     /// What stands beside the value, and which place is below while this one is in the stack. Written by whoever has the
     /// place, read by everybody.
@@ -45,8 +51,8 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
     pub(super) fn new(places: usize, reuse: Reuse) -> (Self, Vec<Place>) {
         let entry = |_| Entry { facts: Facts::new(), value: UnsafeCell::new(MaybeUninit::uninit()) };
         let places = places.min(NONE as usize) as u32;
-        let word = AtomicU64::new(Word::NEW.bits());
-        let stack = Self { word, places: (0..places).map(entry).collect(), reuse };
+        let top = Line(AtomicU64::new(Word::NEW.bits()));
+        let stack = Self { top, places: (0..places).map(entry).collect(), reuse };
         let rights = (0..places).map(|index| stack.right(index)).collect();
         (stack, rights)
     }
@@ -55,7 +61,7 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
     #[inline(always)]
     pub(super) fn pop(home: &P) -> Option<(Place, u32, Parked<C, P>)> {
         let (stack, now) = (home.slots(), home.now());
-        let mut word = Word::from_bits(stack.word.load(Acquire));
+        let mut word = Word::from_bits(stack.top.0.load(Acquire));
         while !word.is_shut_or_empty() {
             let top = word.top();
             let entry = &stack.places[top as usize];
@@ -64,7 +70,7 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
             }
             // As it was pushed, for the word was acquired; whoever took the top meanwhile has moved the tag on.
             let below = entry.facts.below.load(Relaxed);
-            match change(&stack.word, word, word.with_top(below), Acquire, Acquire) {
+            match change(&stack.top.0, word, word.with_top(below), Acquire, Acquire) {
                 Ok(()) => {
                     let generation = entry.facts.lend(now);
                     return Some((stack.right(top), generation, Self::read(entry)));
@@ -82,7 +88,7 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
         // SAFETY: what is pushed has a share in the home of the stack. It may be the last, and gone with whoever pops it: so
         // nothing of the stack is touched once others see it, and `put_on` has references to nothing but cells of it.
         let stack = unsafe { &*stack };
-        let (entry, top) = (stack.entry_of(&place), &stack.word);
+        let (entry, top) = (stack.entry_of(&place), &stack.top.0);
         let mut word = Word::from_bits(top.load(Relaxed));
         if word.is_shut() {
             return Err((place, parked));
@@ -92,7 +98,7 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
             return Err((place, parked));
         }
         Self::write(entry, parked);
-        while let Err(changed) = put_on(top, word, entry, place.index()) {
+        while let Err(changed) = put_on(top, word, &entry.facts.below, place.index()) {
             if changed.is_shut() {
                 entry.facts.go_on(now);
                 return Err((place, Self::read(entry)));
@@ -106,20 +112,20 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
     pub(super) fn fill(&self, place: Place, parked: Parked<C, P>) {
         let entry = self.entry_of(&place);
         Self::write(entry, parked);
-        let mut word = Word::from_bits(self.word.load(Relaxed));
-        while let Err(changed) = put_on(&self.word, word, entry, place.index()) {
+        let mut word = Word::from_bits(self.top.0.load(Relaxed));
+        while let Err(changed) = put_on(&self.top.0, word, &entry.facts.below, place.index()) {
             word = changed;
         }
     }
 
     /// Shuts the stack and takes out all that is in it, the top first.
     pub(super) fn shut(&self, mut each: impl FnMut(Place, Parked<C, P>)) {
-        let mut word = Word::from_bits(self.word.load(Acquire));
+        let mut word = Word::from_bits(self.top.0.load(Acquire));
         let mut top = loop {
             if word.is_shut() {
                 return;
             }
-            match change(&self.word, word, word.shut(), Acquire, Acquire) {
+            match change(&self.top.0, word, word.shut(), Acquire, Acquire) {
                 Ok(()) => break word.top(),
                 Err(changed) => word = changed,
             }
@@ -134,7 +140,7 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
 
     /// Lets everybody in again.
     pub(super) fn open(&self) {
-        self.word.fetch_and(!SHUT, Release);
+        self.top.0.fetch_and(!SHUT, Release);
     }
 
     /// What stands beside the value of a place; it may be changing unless one has the right to it.
@@ -170,8 +176,8 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
 
 /// Puts a place that is full on top, or says what the word is now.
 #[inline(always)]
-fn put_on<C, P>(top: &AtomicU64, word: Word, entry: &Entry<C, P>, index: u32) -> Result<(), Word> {
-    entry.facts.below.store(word.top(), Relaxed);
+fn put_on(top: &AtomicU64, word: Word, below: &AtomicU32, index: u32) -> Result<(), Word> {
+    below.store(word.top(), Relaxed);
     change(top, word, word.with_top(index), Release, Relaxed)
 }
 
