@@ -241,7 +241,8 @@ impl<B: Backend> Inner<B> {
         self.lending = Lending::ByCore;
         let returning = &mut self.returning;
         self.slots.shut(|right, held| returning.push((right, held.connection)));
-        // The newest came first, and to the core they come in the order in which they became idle.
+        // The newest came first, and to the core they come in the order in which they became idle: those of the first top,
+        // and then those of each lane, for which it looks where they belong.
         while let Some((right, connection)) = self.returning.pop() {
             let index = right.index();
             self.core.get_back(index, self.slots.facts(right.index() as usize).known());

@@ -13,7 +13,7 @@ use loom::thread;
 
 use super::facts::Reuse;
 use super::shared::Shared;
-use super::slots::{Home, Parked, Place, Slots};
+use super::slots::{Home, Parked, Place, Slots, move_on};
 use super::sync::thread as parking;
 use super::{Manager, Pool, PoolConfig, PoolError, PooledConnection, Timeouts};
 use crate::clock::{Clock, Hand, Nanos};
@@ -76,6 +76,107 @@ fn push_and_shut() {
         let refused = thread.join().unwrap();
         refused.map(|refused| stack.push(refused));
         assert_eq!(stack.empty(), 2);
+    });
+}
+
+/// The lock's side takes all out and opens the stack again while somebody takes from it and gives back to his lane.
+#[test]
+fn lane_push_and_shut() {
+    explore("lane_push_and_shut", INTERRUPTIONS, || {
+        let stack = Stack::holding(2);
+        stack.slots.crowd();
+        stack.pop().map(|held| stack.push(held));
+        let other = Arc::clone(&stack);
+        let thread = thread::spawn(move || {
+            let held = other.pop();
+            held.and_then(|held| other.push(held))
+        });
+        let mut taken = Vec::new();
+        stack.slots.shut(|place, value| taken.push((place, value)));
+        let late = stack.pop();
+        assert!(late.is_none(), "nothing is left, and nothing comes back");
+        for (place, value) in taken.drain(..) {
+            stack.slots.fill(place, value);
+        }
+        stack.slots.open();
+        let refused = thread.join().unwrap();
+        refused.map(|refused| stack.push(refused));
+        assert_eq!(stack.empty(), 2);
+    });
+}
+
+/// The one that is left lies in the lane of a thread that wants it back, while somebody else finds nothing in his own.
+#[test]
+fn lane_pop_and_thief() {
+    explore("lane_pop_and_thief", INTERRUPTIONS, || {
+        let stack = Stack::holding(2);
+        stack.slots.crowd();
+        let apart = stack.pop();
+        stack.pop().map(|held| stack.push(held));
+        let other = Arc::clone(&stack);
+        let thief = thread::spawn(move || {
+            move_on();
+            let stolen = other.pop();
+            stolen.map(|stolen| other.push(stolen))
+        });
+        let own = stack.pop();
+        own.map(|own| stack.push(own));
+        thief.join().unwrap();
+        apart.map(|apart| stack.push(apart));
+        assert_eq!(stack.empty(), 2);
+    });
+}
+
+/// Both give back to one lane, and one of them goes by another from then on.
+#[test]
+fn lane_push_and_push() {
+    explore("lane_push_and_push", INTERRUPTIONS, || {
+        let stack = Stack::holding(2);
+        let (first, second) = (stack.pop(), stack.pop());
+        stack.slots.crowd();
+        let other = Arc::clone(&stack);
+        let thread = thread::spawn(move || {
+            second.map(|second| other.push(second));
+            other.pop().map(|any| other.push(any));
+        });
+        first.map(|first| stack.push(first));
+        stack.pop().map(|any| stack.push(any));
+        thread.join().unwrap();
+        assert_eq!(stack.empty(), 2);
+    });
+}
+
+/// Somebody gets in line while a connection comes back to a lane.
+#[test]
+fn lane_push_and_enter_wait() {
+    explore("lane_push_and_enter_wait", INTERRUPTIONS, || {
+        let world = World::new(2, 2);
+        let (held, kept) = (world.lease(), world.lease());
+        held.pool().slots().crowd();
+        let other = world.clone();
+        let waiter = thread::spawn(move || other.use_one());
+        drop(held);
+        waiter.join().unwrap();
+        drop(kept);
+        world.is_at_rest(2);
+    });
+}
+
+/// The pool is closed while a connection comes back to a lane.
+#[test]
+fn lane_push_and_close() {
+    explore("lane_push_and_close", INTERRUPTIONS, || {
+        let world = World::new(2, 2);
+        let (held, other) = (world.lease(), world.lease());
+        held.pool().slots().crowd();
+        drop(other);
+        let closing = world.clone();
+        let closer = thread::spawn(move || closing.pool.close());
+        drop(held);
+        closer.join().unwrap();
+        world.pool.tick();
+        assert_eq!(world.pool.state(), State::Drained);
+        world.tally.all_closed();
     });
 }
 

@@ -396,6 +396,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::client::slots::move_on;
     use crate::client::{Async, AsyncManager, BoxFuture, Executor, Manager, Pool, PoolError};
     use crate::clock::Hand;
 
@@ -411,6 +412,24 @@ mod tests {
         hand.advance(Duration::from_secs(61));
         pool.tick();
         assert_eq!(pool.stats().idle_connections, 0);
+    }
+
+    #[test]
+    fn what_comes_back_from_several_lanes_is_as_old_as_it_is() {
+        let idle_timeout = Some(Duration::from_secs(25));
+        let (pool, hand) = numbers(PoolConfig { idle_timeout, max_size: 3, ..one() });
+        let leases = [(); 3].map(|()| pool.acquire().unwrap());
+        pool.shared().slots.crowd();
+        let ids = leases.map(|lease| {
+            let id = lease.id();
+            drop(lease);
+            move_on();
+            hand.advance(Duration::from_secs(10));
+            id
+        });
+        pool.tick();
+        assert_eq!(pool.stats().idle_connections, 2, "the first one has been idle for 30 seconds");
+        assert_eq!(pool.acquire().unwrap().id(), ids[2], "the newest");
     }
 
     #[test]

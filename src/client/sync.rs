@@ -14,7 +14,7 @@ pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(not(all(test, loom)))]
 pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(all(test, loom)))]
-pub(super) use std::thread;
+pub(super) use std::{thread, thread_local};
 
 #[cfg(not(all(test, loom)))]
 mod plain {
@@ -33,6 +33,16 @@ mod plain {
         }
     }
 }
+
+/// What each thread has of its own. Those of loom are made when they are used.
+#[cfg(all(test, loom))]
+macro_rules! made_later {
+    ($($(#[$about:meta])* static $name:ident: $kind:ty = const { $value:expr };)*) => {
+        loom::thread_local! { $($(#[$about])* static $name: $kind = $value;)* }
+    };
+}
+#[cfg(all(test, loom))]
+pub(super) use made_later as thread_local;
 
 /// Parking. That of loom cannot be used: its `unpark` also goes to those who wait for a lock.
 #[cfg(all(test, loom))]

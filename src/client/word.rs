@@ -1,5 +1,5 @@
-//! The word of the stack without a lock: what is on top, whether the stack is shut, and a tag against reuse, in 64 bits that
-//! change together. Does not know how it is shared.
+//! The word of the stack without a lock: what is on top, whether the stack is shut, whether it is crowded, and a tag against
+//! reuse, in 64 bits that change together. Does not know how it is shared.
 
 /// One state of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +30,30 @@ impl Word {
         self.0 & SHUT != 0
     }
 
+    #[inline(always)]
+    pub(super) const fn is_crowded(self) -> bool {
+        self.0 & CROWDED != 0
+    }
+
+    /// Whether who comes without the lock has to look elsewhere for a place.
+    #[inline(always)]
+    pub(super) const fn is_shut_or_crowded(self) -> bool {
+        self.0 & (SHUT | CROWDED) != 0
+    }
+
+    /// Whether something is there, for whoever comes without the lock, and not many do.
+    #[inline(always)]
+    pub(super) const fn is_quiet(self) -> bool {
+        self.0 & (SHUT | CROWDED | NONE as u64) < NONE as u64
+    }
+
     /// Whether there is nothing for those who come without the lock.
     #[inline(always)]
     pub(super) const fn is_shut_or_empty(self) -> bool {
         self.0 & (SHUT | NONE as u64) >= NONE as u64
     }
 
-    /// The next state, with something else on top and as open as this one.
+    /// The next state, with something else on top, as open and as crowded as this one.
     #[inline(always)]
     pub(super) const fn with_top(self, top: u32) -> Self {
         Self((self.0 & !(NONE as u64)).wrapping_add(TAG) | top as u64)
@@ -44,7 +61,7 @@ impl Word {
 
     /// The next state, in which nothing is there and nobody comes in.
     pub(super) const fn shut(self) -> Self {
-        Self(self.with_top(NONE).0 | SHUT)
+        Self(self.with_top(NONE).0 & !CROWDED | SHUT)
     }
 }
 
@@ -52,8 +69,10 @@ impl Word {
 pub(super) const NONE: u32 = (1 << 20) - 1;
 /// Set while everybody has to go by the lock.
 pub(super) const SHUT: u64 = 1 << 20;
-/// The lowest bit of the tag. It takes a multiple of 2^43 changes during one pop to be mistaken: days of nothing else.
-const TAG: u64 = 1 << 21;
+/// Set while several are at it at once: then they go by lanes of their own.
+pub(super) const CROWDED: u64 = 1 << 21;
+/// The lowest bit of the tag. It takes a multiple of 2^42 changes during one pop to be mistaken: hours of nothing else.
+const TAG: u64 = 1 << 22;
 
 #[cfg(test)]
 mod tests {
@@ -73,6 +92,7 @@ mod tests {
         assert_eq!(last.with_top(5), Word::from_bits(5));
         assert_eq!(Word::from_bits(last.bits() | SHUT).with_top(5), Word::from_bits(SHUT | 5));
         assert_eq!(last.shut(), Word::NEW);
+        assert_eq!(Word::from_bits(last.bits() | CROWDED).shut(), Word::NEW, "nobody is there any more");
     }
 
     #[test]
@@ -81,5 +101,14 @@ mod tests {
         assert!(Word::NEW.with_top(0).is_shut_or_empty(), "it was filled and not opened");
         assert!(!Word::from_bits(0).is_shut_or_empty(), "the first place is on top");
         assert!(Word::from_bits(u64::from(NONE)).is_shut_or_empty());
+    }
+
+    #[test]
+    fn a_stack_is_quiet_while_one_after_the_other_finds_something() {
+        assert!(Word::from_bits(0).is_quiet(), "the first place is on top");
+        for other in [SHUT, CROWDED, SHUT | CROWDED, u64::from(NONE), CROWDED | u64::from(NONE)] {
+            assert!(!Word::from_bits(other).is_quiet(), "{other:#x}");
+        }
+        assert!(Word::from_bits(CROWDED).with_top(5).is_crowded(), "it stays so");
     }
 }

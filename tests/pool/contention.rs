@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use socketpool::{Pool, PoolConfig};
+use socketpool::{Pool, PoolConfig, PoolError};
 
 use crate::closing::threaded;
 use crate::fake::{PATIENCE, until};
@@ -32,6 +32,40 @@ fn eight_threads_share_three_connections_and_each_count_is_exact() {
     drop(pool);
     world.assert_all_closed();
     assert_eq!(world.ops(), 8 * TURNS);
+}
+
+#[test]
+fn two_at_work_at_the_same_time_lose_nothing_to_one_who_waits_a_resize_or_the_close() {
+    let (world, pool) = threaded(quiet(2));
+    let served = AtomicU64::new(0);
+    let work = || {
+        loop {
+            match pool.acquire_timeout(PATIENCE) {
+                Ok(mut lease) => lease.ops += 1,
+                Err(PoolError::Closed) => break,
+                Err(error) => panic!("{error}"),
+            }
+            served.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        let workers = [scope.spawn(work), scope.spawn(work)];
+        for turn in 0..300 {
+            // So long that the two have met where idle ones lie.
+            let before = served.load(Ordering::Relaxed);
+            until("both have gone on", || served.load(Ordering::Relaxed) > before + 1_000);
+            pool.acquire_timeout(PATIENCE).unwrap().ops += 1;
+            served.fetch_add(1, Ordering::Relaxed);
+            pool.resize(turn % 2 + 1).unwrap();
+        }
+        pool.close();
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+    });
+    assert_identities(&pool.stats());
+    assert_eq!(pool.stats().active_connections, 0);
+    drop(pool);
+    world.assert_all_closed();
+    assert_eq!(world.ops(), served.load(Ordering::Relaxed));
 }
 
 #[test]
