@@ -17,11 +17,12 @@ mod place;
 use std::mem::MaybeUninit;
 
 use super::facts::{Facts, Reuse};
-use super::sync::Ordering::{Acquire, Relaxed, Release};
-use super::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+use super::sync::Ordering::{Acquire, Relaxed};
+use super::sync::{AtomicU64, UnsafeCell};
 use super::word::{NONE, Word};
 use crate::clock::Nanos;
-use lanes::Tops;
+use home::{Miss, Missed};
+use lanes::{Tops, change, put_on};
 
 pub(super) use home::{Home, Parked};
 #[cfg(test)]
@@ -45,20 +46,6 @@ struct Entry<C, P> {
     value: UnsafeCell<MaybeUninit<Parked<C, P>>>,
 }
 
-/// What could not be put there, and why.
-type Missed<C, P> = (Place, Parked<C, P>, Miss);
-
-/// Why something could not be put somewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Miss {
-    /// Or crowded.
-    Shut,
-    /// It must not be used again.
-    Worn,
-    /// Somebody else was faster.
-    Late,
-}
-
 // SAFETY: values go from thread to thread, each with one at a time: a `Place` is one thread's, and so is what it popped.
 unsafe impl<C, P> Sync for Slots<C, P> where Parked<C, P>: Send {}
 
@@ -77,25 +64,40 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
     /// too old.
     #[inline(always)]
     pub(super) fn pop(home: &P) -> Option<(Place, u32, Parked<C, P>)> {
-        let (stack, now) = (home.slots(), home.now());
+        let stack = home.slots();
         let first = stack.tops.first();
         let word = Word::from_bits(first.load(Acquire));
-        let (entry, index) = match word.is_quiet().then(|| stack.take_off(first, word, now)) {
-            Some(Ok(taken)) => taken,
-            _ => stack.look_aside(now)?,
-        };
-        let generation = entry.facts.lend(now);
-        Some((stack.right(index), generation, Self::read(entry)))
+        if word.is_quiet() {
+            let now = home.now();
+            if let Ok(taken) = stack.take_off(first, word, now) {
+                return Some(stack.lend(taken, now));
+            }
+        }
+        Self::look_aside(home)
     }
 
     /// Takes what lies where this thread goes in a crowd, else what lies anywhere. Misses what is moved meanwhile: who goes to
     /// the lock then gets it there.
     #[inline(never)]
-    fn look_aside(&self, now: Nanos) -> Option<(&Entry<C, P>, u32)> {
-        self.tops.count_turn();
-        self.take_from(self.tops.own(), now)
-            .or_else(|| self.take_from(self.tops.first(), now))
-            .or_else(|| self.tops.lanes().find_map(|lane| self.take_from(lane, now)))
+    fn look_aside(home: &P) -> Option<(Place, u32, Parked<C, P>)> {
+        let stack = home.slots();
+        // The first is shut last and opened last.
+        if Word::from_bits(stack.tops.first().load(Relaxed)).is_shut() {
+            return None;
+        }
+        stack.tops.count_turn();
+        let now = home.now();
+        let own = stack.take_from(stack.tops.own(), now);
+        let taken = own
+            .or_else(|| stack.take_from(stack.tops.first(), now))
+            .or_else(|| stack.tops.lanes().find_map(|lane| stack.take_from(lane, now)))?;
+        Some(stack.lend(taken, now))
+    }
+
+    #[inline(always)]
+    fn lend(&self, (entry, index): (&Entry<C, P>, u32), now: Nanos) -> (Place, u32, Parked<C, P>) {
+        let generation = entry.facts.lend(now);
+        (self.right(index), generation, Self::read(entry))
     }
 
     fn take_from(&self, top: &AtomicU64, now: Nanos) -> Option<(&Entry<C, P>, u32)> {
@@ -133,7 +135,7 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
     pub(super) fn push(place: Place, parked: Parked<C, P>) -> Result<(), (Place, Parked<C, P>)> {
         match Self::put(Tops::first, place, parked) {
             Ok(()) => Ok(()),
-            Err((place, parked, Miss::Worn)) => Err((place, parked)),
+            Err((place, parked, Miss::Shut | Miss::Worn)) => Err((place, parked)),
             Err(missed) => Self::push_aside(missed),
         }
     }
@@ -167,7 +169,8 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
         let (entry, top) = (stack.entry_of(&place), top_of(&stack.tops));
         let word = Word::from_bits(top.load(Relaxed));
         if word.is_shut_or_crowded() {
-            return Err((place, parked, Miss::Shut));
+            let miss = if word.is_shut() { Miss::Shut } else { Miss::Crowded };
+            return Err((place, parked, miss));
         }
         let now = parked.home.now();
         if !entry.facts.take_back(stack.reuse, now) {
@@ -259,18 +262,4 @@ impl<C, P: Home<Connection = C>> Slots<C, P> {
         // SAFETY: the caller has the one right to this place, so nobody else looks at it before it is in the stack.
         entry.value.with_mut(|place| unsafe { (*place).write(parked) });
     }
-}
-
-/// Puts a place that is full on top, or says what the word is now.
-#[inline(always)]
-fn put_on(top: &AtomicU64, word: Word, below: &AtomicU32, index: u32) -> Result<(), Word> {
-    below.store(word.top(), Relaxed);
-    change(top, word, word.with_top(index), Release, Relaxed)
-}
-
-/// Changes the word, or says what it is now.
-#[inline(always)]
-fn change(top: &AtomicU64, from: Word, to: Word, done: Ordering, failed: Ordering) -> Result<(), Word> {
-    let result = top.compare_exchange(from.bits(), to.bits(), done, failed);
-    result.map(drop).map_err(Word::from_bits)
 }

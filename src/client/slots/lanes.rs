@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
 use super::super::sync::Ordering::{Relaxed, Release};
-use super::super::sync::{AtomicU64, thread_local};
+use super::super::sync::{AtomicU32, AtomicU64, Ordering, thread_local};
 use super::super::word::{CROWDED, SHUT, Word};
 
 /// The tops of one stack, each a [`Word`].
@@ -100,6 +100,26 @@ impl Line {
     fn new() -> Self {
         Self(AtomicU64::new(Word::NEW.bits()))
     }
+}
+
+/// Puts a place that is full on top, or says what the word is now.
+#[inline(always)]
+pub(super) fn put_on(top: &AtomicU64, word: Word, below: &AtomicU32, index: u32) -> Result<(), Word> {
+    below.store(word.top(), Relaxed);
+    change(top, word, word.with_top(index), Release, Relaxed)
+}
+
+/// Changes the word, or says what it is now.
+#[inline(always)]
+pub(super) fn change(
+    top: &AtomicU64,
+    from: Word,
+    to: Word,
+    done: Ordering,
+    failed: Ordering,
+) -> Result<(), Word> {
+    let result = top.compare_exchange(from.bits(), to.bits(), done, failed);
+    result.map(drop).map_err(Word::from_bits)
 }
 
 /// Has this thread go by the next lane from now on.
