@@ -1,7 +1,6 @@
 //! What stands behind a pool's lock: the core, the connections that it only knows by name, and what is to be done when
 //! the lock has been let go. Calls nothing of the application.
 
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::guard::ConnectionStats;
 use super::manager::Timeouts;
 use super::pauses::Pauses;
 use super::queue::{Job, Queue};
+use super::record::{Record, Task, WorkIs};
 use super::seat::Seat;
 use super::shared::{Drive, Shared, Stack};
 use super::slots::{Parked, Place};
@@ -21,7 +21,7 @@ use super::woken::{Called, Room, Woken};
 use crate::clock::Nanos;
 use crate::drain::DrainState;
 use crate::lease::{
-    Acquired, CloseReason, Command, Core, Failure, KeyId, Known, Lending, Phase, Refusal, SlotId, WaiterId,
+    Acquired, Command, Core, Failure, KeyId, Known, Lending, Phase, Refusal, SlotId, WaiterId,
 };
 
 #[repr(align(64))]
@@ -66,34 +66,6 @@ pub(super) struct Means {
     pub(super) driver: Drive,
     pub(super) works_in: WorksIn,
     pub(super) limits: Timeouts,
-}
-
-/// What stands beside a slot of the core.
-pub(super) struct Record<C> {
-    pub(super) connection: Option<C>,
-    /// Where the lease was taken.
-    pub(super) taken_at: Option<&'static Location<'static>>,
-    /// What is being done, if its slot is connecting, validating or closing.
-    pub(super) task: Task,
-    pub(super) work: WorkIs,
-    pub(super) recorded: ConnectionStats,
-    /// Up to date while the right to its place in the stack is here.
-    pub(super) times: Times,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Task {
-    Connect,
-    Validate,
-    Close(CloseReason),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WorkIs {
-    NotBegun,
-    Running,
-    /// Running for so long that its thread is not counted any more.
-    Stuck,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -567,31 +539,6 @@ impl<B: Backend> Inner<B> {
             self.armed = due;
             due
         })
-    }
-}
-
-impl Task {
-    /// As it stands in the queue.
-    const fn of(self, slot: SlotId) -> Job {
-        match self {
-            Self::Connect => Job::Connect(slot),
-            Self::Validate => Job::Validate(slot),
-            Self::Close(reason) => Job::Close(slot, reason),
-        }
-    }
-}
-
-impl<C> Record<C> {
-    const fn new() -> Self {
-        let recorded = ConnectionStats { ops: 0, op_time: Duration::ZERO };
-        Self {
-            connection: None,
-            taken_at: None,
-            task: Task::Connect,
-            work: WorkIs::NotBegun,
-            recorded,
-            times: Times::NONE,
-        }
     }
 }
 

@@ -20,6 +20,7 @@ mod pauses;
 mod pool;
 mod presets;
 mod queue;
+mod record;
 mod retry;
 mod retrying;
 mod seat;

@@ -131,6 +131,15 @@ fn long_files_are_found() {
 }
 
 #[test]
+fn an_island_that_grows_is_found() {
+    let (island, most) = ISLAND;
+    let text = |lines: usize| format!("//! Says much.\n\n{}", "const _: u8 = 1; // one\n".repeat(lines));
+    assert_eq!(found(island, &text(most)), []);
+    assert_eq!(only(island, &text(most + 1)), Rule::Island);
+    assert_eq!(found("id.rs", &text(most + 1)), []);
+}
+
+#[test]
 fn lines_of_examples_do_not_make_a_file_long() {
     let example =
         format!("/// Does.\n/// ```\n{}/// ```\npub fn f() {{}}\n", "/// f();\n".repeat(MOST_LINES));
