@@ -9,6 +9,7 @@ use super::backend::{Backend, tell};
 use super::error::PoolError;
 use super::guard::{PooledConnection, looks_broken};
 use super::inner::{Given, Got, Lent, Wake};
+use super::pace::LOOK_FOR;
 use super::seat::{Call, Seat};
 use super::shared::{Drive, Held, Shared};
 use super::slots::{Parked, Place};
@@ -58,7 +59,7 @@ impl<B: Backend> Request<B> {
         let mut broken = None;
         loop {
             let seat = Seat::new(Call::Thread(thread::current()));
-            let waiter = match self.attempt(broken.take(), &mut Wake::Seat(Arc::clone(&seat)))? {
+            let waiter = match self.attempt(broken.take(), &mut Wake::Thread(Arc::clone(&seat)))? {
                 Attempt::Leased(lease) => return Ok(lease),
                 Attempt::Wait(waiter) => waiter,
             };
@@ -132,10 +133,19 @@ impl<B: Backend> Request<B> {
             if let Drive::Hand = self.pool.driver() {
                 self.pool.do_jobs();
             }
-            if let Some(given) = seat.take() {
-                return given;
+            let mut now = self.pool.now();
+            let looks_until = now + LOOK_FOR;
+            // With nothing there he was called up, and it is soon his turn.
+            for _ in 0..LOOKS {
+                if let Some(given) = seat.take() {
+                    return given;
+                }
+                if now >= looks_until {
+                    break;
+                }
+                thread::yield_now();
+                now = self.pool.now();
             }
-            let now = self.pool.now();
             let mut inner = self.pool.lock();
             // If he is known no more, somebody is about to give him something and will wake him.
             let mut due = if inner.core.knows(waiter) { self.deadline() } else { Nanos::MAX };
@@ -381,5 +391,7 @@ fn call<B: Backend>(function: Box<dyn FnOnce(Leased<B>) + Send>, result: Leased<
     tell("a function that was given a connection", catch_unwind(AssertUnwindSafe(|| function(result))));
 }
 
+/// So often somebody looks who was called up, also if the clock stands still.
+const LOOKS: u32 = if cfg!(all(test, loom)) { 1 } else { 40 };
 /// No wait is longer than this without looking.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);

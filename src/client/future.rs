@@ -175,7 +175,7 @@ impl<B: Backend> Asking<B> {
         context: &Context<'_>,
     ) -> Poll<Leased<B>> {
         let seat = Seat::new(Call::Waker(context.waker().clone()));
-        match request.attempt(broken, &mut Wake::Seat(Arc::clone(&seat))) {
+        match request.attempt(broken, &mut Wake::Task(Arc::clone(&seat))) {
             Ok(Attempt::Leased(lease)) => Poll::Ready(Ok(lease)),
             Err(error) => Poll::Ready(Err(error)),
             Ok(Attempt::Wait(waiter)) => {

@@ -376,9 +376,9 @@ fn end_slowly<B: Backend>(pool: &Arc<Shared<B>>, lent: Lent<B::Connection>, what
     let known = lent.right.as_ref().map(|right| pool.known(right));
     let mut inner = pool.visit();
     if what == Return::Keep
-        && let Some(seat) = inner.hand_on(slot, known, now)
+        && let Some(handed_on) = inner.hand_on(slot, known, now)
     {
-        return pool.leave_handed_on(inner, &seat, lent, now);
+        return pool.leave_handed_on(inner, handed_on, lent, now);
     }
     inner.store(lent, now);
     let known = inner.core.release(slot, what, now);

@@ -9,6 +9,7 @@ use super::error::{ConnectError, ConnectPhase, ErrorKind};
 use super::facts::Times;
 use super::guard::ConnectionStats;
 use super::manager::Timeouts;
+use super::pace::{Next, Pace};
 use super::pauses::Pauses;
 use super::queue::{Job, Queue};
 use super::record::{Record, Task, WorkIs};
@@ -46,6 +47,7 @@ pub(super) struct Inner<B: Backend> {
     pub(super) enlisted: Enlisted,
     /// When the deadline thread will call `tick`, at the latest.
     pub(super) armed: Nanos,
+    pub(super) pace: Pace,
     pub(super) last_error: Option<ConnectError<B::Error>>,
     /// The one before, if a timeout took its place: dropping it is the application's code, and a thread that finds a
     /// timeout runs none. Those that follow until the next report are timeouts, which anybody may drop.
@@ -77,8 +79,10 @@ pub(super) enum Enlisted {
 /// How one who waits is told.
 pub(super) enum Wake<B: Backend> {
     Nobody,
-    /// What he gets is put there, and he is woken.
-    Seat(Arc<Seat<B>>),
+    /// What he gets is put there, and the thread is woken.
+    Thread(Arc<Seat<B>>),
+    /// The same with a future.
+    Task(Arc<Seat<B>>),
     Callback(Callback<B>),
 }
 
@@ -117,6 +121,21 @@ pub(super) struct Lent<C> {
     pub(super) right: Option<Place>,
 }
 
+/// Who gets what came back.
+pub(super) struct HandedOn<B: Backend> {
+    pub(super) seat: Arc<Seat<B>>,
+    /// Who is to be called up.
+    pub(super) next: Option<Arc<Seat<B>>>,
+    pub(super) rest: Line,
+}
+
+/// Whether anybody is left who waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    Waits,
+    Empty,
+}
+
 /// What an acquisition came to, with the connection.
 pub(super) enum Got<C> {
     Lease(Lent<C>),
@@ -144,6 +163,7 @@ impl<B: Backend> Inner<B> {
             queue: Queue::new(JOBS + min_size),
             enlisted: Enlisted::No,
             armed: Nanos::MAX,
+            pace: Pace::default(),
             last_error: None,
             replaced_error: None,
             over: Over::default(),
@@ -427,7 +447,7 @@ impl<B: Backend> Inner<B> {
     /// Has one who waited learn what he ends with.
     fn tell(&mut self, waiter: WaiterId, woken: &mut Woken<B>) -> Room {
         let seat = match std::mem::replace(self.wake(waiter), Wake::Nobody) {
-            Wake::Seat(seat) => seat,
+            Wake::Thread(seat) | Wake::Task(seat) => seat,
             callback => {
                 *self.wake(waiter) = callback;
                 self.queue.push(Job::Call(waiter));
@@ -440,21 +460,30 @@ impl<B: Backend> Inner<B> {
 
     /// Lends what comes back to whoever waits first, if nothing else is to be decided, and says where he sits. `known`
     /// is what the core may not know of it.
-    pub(super) fn hand_on(&mut self, slot: SlotId, known: Option<Known>, now: Nanos) -> Option<Arc<Seat<B>>> {
-        let Self { core, wakes, records, .. } = self;
+    pub(super) fn hand_on(&mut self, slot: SlotId, known: Option<Known>, now: Nanos) -> Option<HandedOn<B>> {
+        let Self { core, wakes, records, pace, means, .. } = self;
         if let Some(known) = known {
             core.catch_up(slot.index() as u32, known);
         }
         // A function that waits is called by a thread that has to be found first.
-        let has_seat = |waiter: WaiterId| matches!(wakes.get(waiter.index()), Some(Wake::Seat(_)));
+        let has_seat =
+            |waiter: WaiterId| matches!(wakes.get(waiter.index()), Some(Wake::Thread(_) | Wake::Task(_)));
         let waiter = core.hand_on(slot, now, has_seat)?;
         if known.is_none() {
             records[slot.index()].times.hand_on(now);
         }
-        match std::mem::replace(&mut wakes[waiter.index()], Wake::Nobody) {
-            Wake::Seat(seat) => Some(seat),
-            Wake::Nobody | Wake::Callback(_) => unreachable!("he has a seat"),
-        }
+        let (Wake::Thread(seat) | Wake::Task(seat)) =
+            std::mem::replace(&mut wakes[waiter.index()], Wake::Nobody)
+        else {
+            unreachable!("he has a seat")
+        };
+        let first = core.first_in_line(means.key);
+        let rest = if first.is_some() { Line::Waits } else { Line::Empty };
+        let next = match first.map(|first| &wakes[first.index()]) {
+            Some(Wake::Thread(next)) if pace.step(now) == Next::IsCalledUp => Some(Arc::clone(next)),
+            _ => None,
+        };
+        Some(HandedOn { seat, next, rest })
     }
 
     /// Puts back what somebody was given who has not looked, as if he had not got it.

@@ -16,6 +16,7 @@ mod inner;
 mod manager;
 #[cfg(all(test, loom))]
 mod models;
+mod pace;
 mod pauses;
 mod pool;
 mod presets;

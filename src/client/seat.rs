@@ -46,6 +46,17 @@ impl<B: Backend> Seat<B> {
         Self::take_from(&mut self.lock())
     }
 
+    /// Wakes a thread that waits here before it is given anything, for it soon will be.
+    pub(super) fn call_up(&self) {
+        let thread = match &*self.lock() {
+            Sitting::Waits(Call::Thread(thread)) => Some(thread.clone()),
+            Sitting::Waits(Call::Waker(_)) | Sitting::Given(_) | Sitting::Left => None,
+        };
+        if let Some(thread) = thread {
+            thread.unpark();
+        }
+    }
+
     /// Says that nobody will look any more, and what he was given before.
     pub(super) fn leave(&self) -> Option<Given<B>> {
         // A waker that is left is dropped after the lock has been let go.

@@ -15,10 +15,9 @@ use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
 use super::facts::Reuse;
-use super::inner::{Given, Inner, Lent, Means};
+use super::inner::{Given, HandedOn, Inner, Lent, Line, Means};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
-use super::seat::Seat;
 use super::slots::{Home, Parked, Place, Slots};
 use super::stats::PoolStats;
 use super::sync::{Condvar, Mutex, MutexGuard};
@@ -239,19 +238,18 @@ impl<B: Backend> Shared<B> {
         }
     }
 
-    /// Ends the visit in which what came back was lent to him who sits there: the core has found nothing else to do. If
-    /// he was the last who waited, what is idle may be lent without the lock again.
+    /// Ends the visit in which what came back was lent to one who waited: the core has found nothing else to do. If he was
+    /// the last, what is idle may be lent without the lock again.
     pub(super) fn leave_handed_on<'a>(
         self: &'a Arc<Self>,
         inner: MutexGuard<'a, Inner<B>>,
-        seat: &Seat<B>,
+        HandedOn { seat, next, rest }: HandedOn<B>,
         lent: Lent<B::Connection>,
         now: Nanos,
     ) {
-        if inner.core.has_waiters(self.key) {
-            drop(inner);
-        } else {
-            self.leave(inner);
+        match rest {
+            Line::Waits => drop(inner),
+            Line::Empty => self.leave(inner),
         }
         if let Some(right) = &lent.right {
             self.slots.facts(right.index() as usize).hand_on(now);
@@ -259,6 +257,9 @@ impl<B: Backend> Shared<B> {
         match seat.give(Ok(lent)) {
             Ok(call) => call.wake(),
             Err(unused) => self.take_back_unused(unused),
+        }
+        if let Some(next) = next {
+            next.call_up();
         }
     }
 

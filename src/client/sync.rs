@@ -69,6 +69,10 @@ pub(super) mod thread {
         SEAT.with(Thread::clone)
     }
 
+    pub(in super::super) fn yield_now() {
+        loom::thread::yield_now();
+    }
+
     pub(in super::super) fn park() {
         let Thread(seat) = current();
         let mut called = seat.called.lock().unwrap();

@@ -219,9 +219,10 @@ impl Core {
         Some(outcome)
     }
 
-    /// Whether somebody waits under the key.
-    pub(crate) fn has_waiters(&self, id: KeyId) -> bool {
-        self.key(id).is_some_and(|key| key.waiting != 0)
+    /// Who waits first under the key, of those who take anything.
+    pub(crate) fn first_in_line(&self, id: KeyId) -> Option<WaiterId> {
+        let first = self.key(id)?.any.first;
+        (first != NONE).then(|| self.waiters.id(first))
     }
 
     /// Whether the name is still that of somebody who waits or has an outcome to collect. A command may name one who

@@ -125,6 +125,44 @@ fn patience_that_ends_among_grants_loses_no_connection() {
 }
 
 #[test]
+fn who_was_called_up_in_vain_waits_on_until_he_is_served_or_his_time_is_over() {
+    let (world, pool) = threaded(quiet(1));
+    let (served, late) = (AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let (pool, served, late) = (&pool, &served, &late);
+            scope.spawn(move || {
+                for turn in 0..400 {
+                    // Some have patience and some have not; the pace is quick until somebody keeps it for long.
+                    let patience = if worker == 0 { ms(10) } else { PATIENCE };
+                    match pool.acquire_timeout(patience) {
+                        Ok(mut lease) => {
+                            lease.ops += 1;
+                            served.fetch_add(1, Ordering::Relaxed);
+                            match turn % 100 {
+                                99 => thread::sleep(ms(30)),
+                                _ => thread::yield_now(),
+                            }
+                        }
+                        Err(PoolError::Timeout { waited }) => {
+                            assert!(worker == 0 && waited >= patience);
+                            late.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(served.load(Ordering::Relaxed) + late.load(Ordering::Relaxed), 1_600);
+    assert_identities(&pool.stats());
+    assert_eq!(pool.stats().idle_connections, 1);
+    drop(pool);
+    world.assert_all_closed();
+    assert_eq!(world.ops(), served.load(Ordering::Relaxed));
+}
+
+#[test]
 fn checks_resizes_and_short_lives_among_many_threads_lose_nothing() {
     let config = PoolConfig {
         validate_after: Some(ms(0)),
