@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::backend::{Backend, tell};
 use super::error::PoolError;
 use super::guard::{PooledConnection, looks_broken};
-use super::inner::{Given, Got, Lent, Wake};
+use super::inner::{Given, Got, Granted, Lent, Wake};
 use super::pace::LOOK_FOR;
 use super::seat::{Call, Seat};
 use super::shared::{Drive, Held, Shared};
@@ -20,14 +20,14 @@ use crate::lease::{Claim, Failure, Patience, Refusal, SlotId, WaiterId, Want};
 /// What somebody ends with who asks for a lease.
 pub(super) type Leased<B> = Result<PooledConnection<B>, PoolError<<B as Backend>::Error>>;
 
-/// One who asks for a lease, from the first question to the last.
-pub(super) struct Request<B: Backend> {
-    pub(super) pool: Arc<Shared<B>>,
+/// What somebody asks for, from the first question to the last.
+#[derive(Clone, Copy)]
+pub(super) struct Request {
     pub(super) want: Want,
     /// `None` waits for ever.
     pub(super) patience: Option<Duration>,
-    pub(super) place: &'static Location<'static>,
-    /// When it asked first, as far as it had to wait.
+    pub(super) at: &'static Location<'static>,
+    /// When it was asked first, as far as that had to be known.
     pub(super) asked: Option<Nanos>,
 }
 
@@ -41,66 +41,61 @@ pub(super) enum Attempt<B: Backend> {
 pub(super) enum Received<B: Backend> {
     Lease(PooledConnection<B>),
     /// He asks again.
-    Broken(Request<B>, PooledConnection<B>),
+    Broken(PooledConnection<B>),
 }
 
-impl<B: Backend> Request<B> {
-    pub(super) fn new(
-        pool: Arc<Shared<B>>,
-        want: Want,
-        patience: Option<Duration>,
-        place: &'static Location<'static>,
-    ) -> Self {
-        Self { pool, want, patience, place, asked: None }
+impl Request {
+    pub(super) const fn new(want: Want, patience: Option<Duration>, at: &'static Location<'static>) -> Self {
+        Self { want, patience, at, asked: None }
     }
 
     /// Waits in this thread.
-    pub(super) fn wait(mut self) -> Leased<B> {
+    fn wait<B: Backend>(mut self, pool: &Arc<Shared<B>>) -> Leased<B> {
         let mut broken = None;
         loop {
             let seat = Seat::new(Call::Thread(thread::current()));
-            let waiter = match self.attempt(broken.take(), &mut Wake::Thread(Arc::clone(&seat)))? {
+            let waiter = match self.attempt(pool, broken.take(), &mut Wake::Thread(Arc::clone(&seat)))? {
                 Attempt::Leased(lease) => return Ok(lease),
                 Attempt::Wait(waiter) => waiter,
             };
-            let given = self.park(waiter, &seat);
-            match self.receive(given)? {
+            let given = self.park(pool, waiter, &seat);
+            match self.receive(pool, given)? {
                 Received::Lease(lease) => return Ok(lease),
-                Received::Broken(request, bad) => (self, broken) = (request, Some(bad)),
+                Received::Broken(bad) => broken = Some(bad),
             }
         }
     }
 
     /// Asks once: for what is idle, else for a place in line, in which `wake` stays.
-    pub(super) fn attempt(
+    pub(super) fn attempt<B: Backend>(
         &mut self,
+        pool: &Arc<Shared<B>>,
         mut broken: Option<PooledConnection<B>>,
         wake: &mut Wake<B>,
     ) -> Result<Attempt<B>, PoolError<B::Error>> {
         loop {
-            let got = self.ask(broken.take(), wake);
-            let lent = match got {
+            let lent = match self.ask(pool, broken.take(), wake) {
                 Ok(Got::Lease(lent)) => lent,
                 Ok(Got::Wait(waiter)) => return Ok(Attempt::Wait(waiter)),
-                Err(refusal) => return Err(self.refused(refusal)),
+                Err(refusal) => return Err(refused(pool, refusal)),
             };
             let Lent { slot, connection, right } = lent;
-            let held = Parked { connection, home: Arc::clone(&self.pool) };
-            match lease(held, slot, right, self.place) {
+            let held = Parked { connection, home: Arc::clone(pool) };
+            match lease(held, slot, right, self.at) {
                 (lease, Looks::Well) => return Ok(Attempt::Leased(lease)),
                 (bad, Looks::Broken) => broken = Some(bad),
             }
         }
     }
 
-    fn ask(
+    fn ask<B: Backend>(
         &mut self,
+        pool: &Arc<Shared<B>>,
         broken: Option<PooledConnection<B>>,
         wake: &mut Wake<B>,
     ) -> Result<Got<B::Connection>, Refusal> {
-        let now = self.pool.now();
+        let now = pool.now();
         let asked = *self.asked.get_or_insert(now);
-        let pool = &self.pool;
         let patience = match self.patience {
             Some(Duration::ZERO) => Patience::None,
             // Else nobody would ever have a first connection made.
@@ -124,16 +119,16 @@ impl<B: Backend> Request<B> {
     }
 
     /// Stands in line until something has become of it.
-    fn park(&self, waiter: WaiterId, seat: &Seat<B>) -> Given<B> {
-        if let Drive::Threads(..) = self.pool.driver() {
+    fn park<B: Backend>(&self, pool: &Arc<Shared<B>>, waiter: WaiterId, seat: &Seat<B>) -> Given<B> {
+        if let Drive::Threads(..) = pool.driver() {
             // Whoever gives him something wakes him, so there is nothing to see before he has slept.
             thread::park_timeout(self.patience.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT));
         }
         loop {
-            if let Drive::Hand = self.pool.driver() {
-                self.pool.do_jobs();
+            if let Drive::Hand = pool.driver() {
+                pool.do_jobs();
             }
-            let mut now = self.pool.now();
+            let mut now = pool.now();
             let looks_until = now + LOOK_FOR;
             // With nothing there he was called up, and it is soon his turn.
             for _ in 0..LOOKS {
@@ -144,18 +139,18 @@ impl<B: Backend> Request<B> {
                     break;
                 }
                 thread::yield_now();
-                now = self.pool.now();
+                now = pool.now();
             }
-            let mut inner = self.pool.lock();
+            let mut inner = pool.lock();
             // If he is known no more, somebody is about to give him something and will wake him.
             let mut due = if inner.core.knows(waiter) { self.deadline() } else { Nanos::MAX };
-            if let Drive::Hand = self.pool.driver() {
+            if let Drive::Hand = pool.driver() {
                 due = due.min(inner.next_deadline());
             }
             if due <= now {
                 // Fails this one, unless he has been given something.
                 inner.tick(now);
-                self.pool.leave(inner);
+                pool.leave(inner);
                 continue;
             }
             drop(inner);
@@ -170,63 +165,67 @@ impl<B: Backend> Request<B> {
         }
     }
 
-    /// What one who waited was given. A lease gets the share in the pool that this has.
-    pub(super) fn receive(self, given: Given<B>) -> Result<Received<B>, PoolError<B::Error>> {
-        let Lent { slot, connection, right } = given.map_err(|failure| self.failed(failure))?;
-        let Self { pool, want, patience, place, asked } = self;
-        Ok(match lease(Parked { connection, home: pool }, slot, right, place) {
+    /// What one who waited was given. A lease gets the share in the pool that came with it, if one did.
+    pub(super) fn receive<B: Backend>(
+        &self,
+        pool: &Arc<Shared<B>>,
+        given: Given<B>,
+    ) -> Result<Received<B>, PoolError<B::Error>> {
+        let Granted { lent, home } = given.map_err(|failure| failed(pool, failure))?;
+        let Lent { slot, connection, right } = lent;
+        let home = home.unwrap_or_else(|| Arc::clone(pool));
+        Ok(match lease(Parked { connection, home }, slot, right, self.at) {
             (lease, Looks::Well) => Received::Lease(lease),
-            (bad, Looks::Broken) => {
-                let pool = Arc::clone(bad.pool());
-                Received::Broken(Self { pool, want, patience, place, asked }, bad)
-            }
+            (bad, Looks::Broken) => Received::Broken(bad),
         })
     }
+}
 
-    /// Leaves the line; what had been granted goes to the next.
-    pub(super) fn give_up(&self, waiter: WaiterId, seat: Arc<Seat<B>>) {
-        if self.pool.is_inherited() {
-            // It may be locked for ever, and hold what is the parent's.
-            std::mem::forget(seat);
-            return;
-        }
-        let now = self.pool.now();
-        let mut inner = self.pool.visit();
-        let mut wake = Wake::Nobody;
-        if inner.core.knows(waiter) {
-            std::mem::swap(&mut wake, inner.wake(waiter));
-            inner.core.cancel(waiter, now);
-        } else if let Some(Ok(lent)) = seat.leave() {
-            inner.give_back_unused(lent, now);
-        }
-        self.pool.leave(inner);
-        drop(wake);
+/// Leaves the line; what had been granted goes to the next.
+pub(super) fn give_up<B: Backend>(pool: &Arc<Shared<B>>, waiter: WaiterId, seat: Arc<Seat<B>>) {
+    if pool.is_inherited() {
+        // It may be locked for ever, and hold what is the parent's.
+        std::mem::forget(seat);
+        return;
     }
+    let now = pool.now();
+    let mut inner = pool.visit();
+    let mut wake = Wake::Nobody;
+    let mut share = None;
+    if inner.core.knows(waiter) {
+        std::mem::swap(&mut wake, inner.wake(waiter));
+        inner.core.cancel(waiter, now);
+    } else if let Some(Ok(Granted { lent, home })) = seat.leave() {
+        share = home;
+        inner.give_back_unused(lent, now);
+    }
+    pool.leave(inner);
+    drop((wake, share));
+}
 
-    fn refused(&self, refusal: Refusal) -> PoolError<B::Error> {
-        match refusal {
-            Refusal::Exhausted { in_use, max, waiters } => PoolError::Exhausted { in_use, max, waiters },
-            Refusal::Unavailable { until } => self.unavailable(until),
-            Refusal::Closed => PoolError::Closed,
-        }
+fn refused<B: Backend>(pool: &Shared<B>, refusal: Refusal) -> PoolError<B::Error> {
+    match refusal {
+        Refusal::Exhausted { in_use, max, waiters } => PoolError::Exhausted { in_use, max, waiters },
+        Refusal::Unavailable { until } => unavailable(pool, until),
+        Refusal::Closed => PoolError::Closed,
     }
+}
 
-    fn failed(&self, failure: Failure) -> PoolError<B::Error> {
-        match failure {
-            Failure::Timeout { waited_ns } => PoolError::Timeout { waited: Duration::from_nanos(waited_ns) },
-            Failure::Connect { waited_ns } => match self.pool.lock().last_error.clone() {
-                Some(error) => PoolError::Connect(error),
-                None => PoolError::Timeout { waited: Duration::from_nanos(waited_ns) },
-            },
-            Failure::Unavailable { until } => self.unavailable(until),
-            Failure::Closed => PoolError::Closed,
-        }
+fn failed<B: Backend>(pool: &Shared<B>, failure: Failure) -> PoolError<B::Error> {
+    match failure {
+        Failure::Timeout { waited_ns } => PoolError::Timeout { waited: Duration::from_nanos(waited_ns) },
+        Failure::Connect { waited_ns } => match pool.lock().last_error.clone() {
+            Some(error) => PoolError::Connect(error),
+            None => PoolError::Timeout { waited: Duration::from_nanos(waited_ns) },
+        },
+        Failure::Unavailable { until } => unavailable(pool, until),
+        Failure::Closed => PoolError::Closed,
     }
+}
 
-    fn unavailable(&self, until: Nanos) -> PoolError<B::Error> {
-        let last = self.pool.lock().last_error.clone();
-        PoolError::Unavailable { until: until.since(self.pool.now()), last }
-    }
+fn unavailable<B: Backend>(pool: &Shared<B>, until: Nanos) -> PoolError<B::Error> {
+    let last = pool.lock().last_error.clone();
+    PoolError::Unavailable { until: until.since(pool.now()), last }
 }
 
 /// Makes a lease of what was lent and looks at it: whether it works is the second half of the answer.
@@ -235,11 +234,11 @@ fn lease<B: Backend>(
     mut held: Held<B>,
     slot: SlotId,
     right: Option<Place>,
-    place: &'static Location<'static>,
+    at: &'static Location<'static>,
 ) -> (PooledConnection<B>, Looks) {
     let looks = if looks_broken(&mut held) { Looks::Broken } else { Looks::Well };
     if looks == Looks::Well && held.home.config.leak_threshold.is_some() {
-        held.home.note_place(slot, place);
+        held.home.note_place(slot, at);
     }
     (PooledConnection::new(held, slot, right), looks)
 }
@@ -256,13 +255,13 @@ enum Looks {
 pub(super) fn take_idle<B: Backend>(
     pool: &Arc<Shared<B>>,
     want: Want,
-    place: &'static Location<'static>,
+    at: &'static Location<'static>,
 ) -> Option<PooledConnection<B>> {
     if want == Want::New {
         return None;
     }
     let (held, slot, right) = pool.take_idle()?;
-    match lease(held, slot, Some(right), place) {
+    match lease(held, slot, Some(right), at) {
         (lease, Looks::Well) => Some(lease),
         (bad, Looks::Broken) => {
             // Nobody waited when this one was idle, so nobody is passed by asking again.
@@ -278,18 +277,18 @@ pub(super) fn acquire<B: Backend>(
     pool: &Arc<Shared<B>>,
     want: Want,
     patience: Option<Duration>,
-    place: &'static Location<'static>,
+    at: &'static Location<'static>,
 ) -> Leased<B> {
     if pool.is_inherited() {
         return Err(PoolError::Closed);
     }
     if log::log_enabled!(log::Level::Debug) {
-        return acquire_and_log(pool, want, patience, place);
+        return acquire_and_log(pool, want, patience, at);
     }
     // Taken apart and put together again, so that what is at hand need not lie where that function writes its result.
-    let lease = match take_idle(pool, want, place) {
+    let lease = match take_idle(pool, want, at) {
         Some(lease) => lease,
-        None => acquire_slowly(pool, want, patience, place)?,
+        None => acquire_slowly(pool, want, patience, at)?,
     };
     Ok(lease)
 }
@@ -301,12 +300,12 @@ fn acquire_and_log<B: Backend>(
     pool: &Arc<Shared<B>>,
     want: Want,
     patience: Option<Duration>,
-    place: &'static Location<'static>,
+    at: &'static Location<'static>,
 ) -> Leased<B> {
     let begun = log_before(pool);
-    let result = match take_idle(pool, want, place) {
+    let result = match take_idle(pool, want, at) {
         Some(lease) => Ok(lease),
-        None => acquire_slowly(pool, want, patience, place),
+        None => acquire_slowly(pool, want, patience, at),
     };
     log_after(pool, begun, &result);
     result
@@ -331,51 +330,50 @@ fn acquire_slowly<B: Backend>(
     pool: &Arc<Shared<B>>,
     want: Want,
     patience: Option<Duration>,
-    place: &'static Location<'static>,
+    at: &'static Location<'static>,
 ) -> Leased<B> {
     let patience = patience.or(pool.config.acquire_timeout);
-    Request::new(Arc::clone(pool), want, patience, place).wait()
+    Request::new(want, patience, at).wait(pool)
 }
 
 /// Has `function` called with a lease: at once if one is idle, else by a connector thread.
 pub(super) fn acquire_with<B: Backend>(
     pool: &Arc<Shared<B>>,
     patience: Option<Duration>,
-    place: &'static Location<'static>,
+    at: &'static Location<'static>,
     function: Box<dyn FnOnce(Leased<B>) + Send>,
 ) {
     if pool.is_inherited() {
         return function(Err(PoolError::Closed));
     }
-    go_on(Request::new(Arc::clone(pool), Want::Any, patience, place), None, function);
+    go_on(Arc::clone(pool), Request::new(Want::Any, patience, at), None, function);
 }
 
 /// One more attempt for a function that is to be called.
 fn go_on<B: Backend>(
-    mut request: Request<B>,
+    pool: Arc<Shared<B>>,
+    mut request: Request,
     broken: Option<PooledConnection<B>>,
     function: Box<dyn FnOnce(Leased<B>) + Send>,
 ) {
-    let pool = Arc::clone(&request.pool);
-    let (patience, place) = (request.patience, request.place);
-    // Whoever is called needs the request again, and only one of the two places gets the function.
+    // Only one of the two places gets the function.
     let shelf = Arc::new(std::sync::Mutex::new(Some(function)));
     let later = Arc::clone(&shelf);
-    let asked = *request.asked.get_or_insert_with(|| pool.now());
+    request.asked.get_or_insert_with(|| pool.now());
+    let of = Arc::clone(&pool);
     let callback = move |given: Given<B>| {
         let function = later.lock().ok().and_then(|mut shelf| shelf.take());
         let Some(function) = function else { return };
-        let request = Request { pool, want: Want::Any, patience, place, asked: Some(asked) };
-        match request.receive(given) {
+        match request.receive(&of, given) {
             Ok(Received::Lease(lease)) => call(function, Ok(lease)),
-            Ok(Received::Broken(request, bad)) => {
-                go_on(request, Some(bad), Box::new(|result| call(function, result)));
+            Ok(Received::Broken(bad)) => {
+                go_on(of, request, Some(bad), Box::new(|result| call(function, result)));
             }
             Err(error) => call(function, Err(error)),
         }
     };
     let mut wake = Wake::Callback(Box::new(callback));
-    let result = match request.attempt(broken, &mut wake) {
+    let result = match request.attempt(&pool, broken, &mut wake) {
         Ok(Attempt::Wait(_)) => return,
         Ok(Attempt::Leased(lease)) => Ok(lease),
         Err(error) => Err(error),

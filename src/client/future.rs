@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::acquire::{Attempt, Leased, Received, Request, log_after, log_before, take_idle};
+use super::acquire::{Attempt, Leased, Received, Request, give_up, log_after, log_before, take_idle};
 use super::backend::Backend;
 use super::error::PoolError;
 use super::guard::PooledConnection;
-use super::inner::{Given, Wake};
+use super::inner::Wake;
 use super::seat::{Call, Seat};
 use super::shared::Shared;
 use crate::lease::{WaiterId, Want};
@@ -56,27 +56,28 @@ pub struct AcquireOwned<B: Backend> {
 /// What both know beside their pool.
 struct Asking<B: Backend> {
     standing: Standing<B>,
-    want: Want,
-    /// The pool's own if there is none.
-    patience: Option<Duration>,
-    place: &'static Location<'static>,
+    /// With the pool's own patience if it has none, from the first question on.
+    request: Request,
 }
 
 enum Standing<B: Backend> {
     NotAsked,
-    InLine(Request<B>, WaiterId, Arc<Seat<B>>),
+    InLine(WaiterId, Arc<Seat<B>>),
     Done,
 }
 
 impl<'a, B: Backend> Acquire<'a, B> {
     #[inline]
-    pub(super) fn new(
+    pub(super) const fn new(
         pool: &'a Arc<Shared<B>>,
         want: Want,
         patience: Option<Duration>,
-        place: &'static Location<'static>,
+        at: &'static Location<'static>,
     ) -> Self {
-        Self { pool, asking: Asking { standing: Standing::NotAsked, want, patience, place } }
+        Self {
+            pool,
+            asking: Asking { standing: Standing::NotAsked, request: Request::new(want, patience, at) },
+        }
     }
 
     /// The same future with a share in the pool in place of the borrow: for a task or a struct that outlives the handle
@@ -91,8 +92,12 @@ impl<'a, B: Backend> Acquire<'a, B> {
     ///     pool.acquire_async().into_owned()
     /// }
     /// ```
-    pub fn into_owned(self) -> AcquireOwned<B> {
-        AcquireOwned { pool: Arc::clone(self.pool), asking: self.asking }
+    pub fn into_owned(mut self) -> AcquireOwned<B> {
+        let standing = std::mem::replace(&mut self.asking.standing, Standing::Done);
+        AcquireOwned {
+            pool: Arc::clone(self.pool),
+            asking: Asking { standing, request: self.asking.request },
+        }
     }
 }
 
@@ -113,7 +118,7 @@ impl<B: Backend> Asking<B> {
             return Poll::Ready(Ok(ready!(self.go_on(pool, context))?));
         }
         self.standing = Standing::Done;
-        let lease = match take_idle(pool, self.want, self.place) {
+        let lease = match take_idle(pool, self.request.want, self.request.at) {
             Some(lease) => lease,
             None => ready!(self.ask(pool, context))?,
         };
@@ -126,13 +131,18 @@ impl<B: Backend> Asking<B> {
         match &self.standing {
             Standing::Done => panic!("polled after it was done"),
             _ if pool.is_inherited() => {
-                self.give_up();
+                self.give_up(pool);
                 Poll::Ready(Err(PoolError::Closed))
             }
             // It is in line until there is an outcome: the waker may panic, and then the place is given up.
-            Standing::InLine(_, _, seat) => {
+            Standing::InLine(_, seat) => {
                 let given = ready!(seat.poll(context));
-                self.receive(given, context)
+                self.standing = Standing::Done;
+                match self.request.receive(pool, given) {
+                    Ok(Received::Lease(lease)) => Poll::Ready(Ok(lease)),
+                    Ok(Received::Broken(bad)) => self.stand_in_line(pool, Some(bad), context),
+                    Err(error) => Poll::Ready(Err(error)),
+                }
             }
             Standing::NotAsked => {
                 self.standing = Standing::Done;
@@ -145,10 +155,8 @@ impl<B: Backend> Asking<B> {
     #[cold]
     #[inline(never)]
     fn ask(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
-        let pool = Arc::clone(pool);
-        let patience = self.patience.or(pool.config.acquire_timeout);
-        let request = Request { pool, want: self.want, patience, place: self.place, asked: None };
-        self.stand_in_line(request, None, context)
+        self.request.patience = self.request.patience.or(pool.config.acquire_timeout);
+        self.stand_in_line(pool, None, context)
     }
 
     /// Polls, with the beginning and the end in the log.
@@ -157,7 +165,7 @@ impl<B: Backend> Asking<B> {
     fn poll_and_log(&mut self, pool: &Arc<Shared<B>>, context: &Context<'_>) -> Poll<Leased<B>> {
         let begun = match &self.standing {
             Standing::NotAsked if !pool.is_inherited() => log_before(pool),
-            Standing::InLine(request, ..) => request.asked.unwrap_or_default(),
+            Standing::InLine(..) => self.request.asked.unwrap_or_default(),
             Standing::NotAsked | Standing::Done => return self.poll_quietly(pool, context),
         };
         let poll = self.poll_quietly(pool, context);
@@ -170,40 +178,32 @@ impl<B: Backend> Asking<B> {
     /// Asks for a place in line, if need be again with what did not work.
     fn stand_in_line(
         &mut self,
-        mut request: Request<B>,
+        pool: &Arc<Shared<B>>,
         broken: Option<PooledConnection<B>>,
         context: &Context<'_>,
     ) -> Poll<Leased<B>> {
         let seat = Seat::new(Call::Waker(context.waker().clone()));
-        match request.attempt(broken, &mut Wake::Task(Arc::clone(&seat))) {
+        match self.request.attempt(pool, broken, &mut Wake::Task(Arc::clone(&seat))) {
             Ok(Attempt::Leased(lease)) => Poll::Ready(Ok(lease)),
             Err(error) => Poll::Ready(Err(error)),
             Ok(Attempt::Wait(waiter)) => {
-                self.standing = Standing::InLine(request, waiter, seat);
+                self.standing = Standing::InLine(waiter, seat);
                 Poll::Pending
             }
         }
     }
 
-    /// Takes what one who stood in line was given.
-    fn receive(&mut self, given: Given<B>, context: &Context<'_>) -> Poll<Leased<B>> {
-        let Standing::InLine(request, ..) = std::mem::replace(&mut self.standing, Standing::Done) else {
-            unreachable!("it was given something");
-        };
-        match request.receive(given) {
-            Ok(Received::Lease(lease)) => Poll::Ready(Ok(lease)),
-            Ok(Received::Broken(request, bad)) => self.stand_in_line(request, Some(bad), context),
-            Err(error) => Poll::Ready(Err(error)),
-        }
+    #[inline(always)]
+    fn is_in_line(&self) -> bool {
+        matches!(self.standing, Standing::InLine(..))
     }
 
     /// Leaves the line, if it stands there.
     #[cold]
     #[inline(never)]
-    fn give_up(&mut self) {
-        if let Standing::InLine(request, waiter, seat) = std::mem::replace(&mut self.standing, Standing::Done)
-        {
-            request.give_up(waiter, seat);
+    fn give_up(&mut self, pool: &Arc<Shared<B>>) {
+        if let Standing::InLine(waiter, seat) = std::mem::replace(&mut self.standing, Standing::Done) {
+            give_up(pool, waiter, seat);
         }
     }
 }
@@ -228,11 +228,20 @@ impl<B: Backend> Future for AcquireOwned<B> {
     }
 }
 
-impl<B: Backend> Drop for Asking<B> {
+impl<B: Backend> Drop for Acquire<'_, B> {
     #[inline]
     fn drop(&mut self) {
-        if let Standing::InLine(..) = self.standing {
-            self.give_up();
+        if self.asking.is_in_line() {
+            self.asking.give_up(self.pool);
+        }
+    }
+}
+
+impl<B: Backend> Drop for AcquireOwned<B> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.asking.is_in_line() {
+            self.asking.give_up(&self.pool);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::backend::{Backend, tell};
 use super::facts::Times;
-use super::inner::Lent;
+use super::inner::{HandedOn, Lent};
 use super::shared::{Held, Shared};
 use super::slots::{Parked, Place};
 use crate::breaker::Went;
@@ -371,14 +371,15 @@ pub(super) fn looks_broken<B: Backend>(held: &mut Held<B>) -> bool {
 /// Tells the core that something comes back.
 #[cold]
 #[inline(never)]
-fn end_slowly<B: Backend>(pool: &Arc<Shared<B>>, lent: Lent<B::Connection>, what: Return) {
+fn end_slowly<B: Backend>(pool: Arc<Shared<B>>, lent: Lent<B::Connection>, what: Return) {
     let (slot, now) = (lent.slot, pool.now());
     let known = lent.right.as_ref().map(|right| pool.known(right));
     let mut inner = pool.visit();
     if what == Return::Keep
-        && let Some(handed_on) = inner.hand_on(slot, known, now)
+        && let Some(HandedOn { seat, next, rest }) = inner.hand_on(slot, known, now)
     {
-        return pool.leave_handed_on(inner, handed_on, lent, now);
+        pool.leave_handed_on(inner, rest);
+        return Shared::give(pool, &seat, lent, now, next);
     }
     inner.store(lent, now);
     let known = inner.core.release(slot, what, now);
@@ -405,7 +406,7 @@ impl<B: Backend> Drop for PooledConnection<B> {
         }
         let Parked { connection, home } = held;
         let what = if is_bad { Return::Discard } else { Return::Keep };
-        end_slowly(&home, Lent { slot: self.slot, connection, right }, what);
+        end_slowly(home, Lent { slot: self.slot, connection, right }, what);
     }
 }
 

@@ -90,7 +90,14 @@ pub(super) enum Wake<B: Backend> {
 pub(super) type Callback<B> = Box<dyn FnOnce(Given<B>) + Send>;
 
 /// What a waiter ends with.
-pub(super) type Given<B> = Result<Lent<<B as Backend>::Connection>, Failure>;
+pub(super) type Given<B> = Result<Granted<B>, Failure>;
+
+/// What he is granted.
+pub(super) struct Granted<B: Backend> {
+    pub(super) lent: Lent<B::Connection>,
+    /// The share in the pool of whoever had it before: so it need not be counted that one goes and one comes.
+    pub(super) home: Option<Arc<Shared<B>>>,
+}
 
 /// How often something that others wait for has come to its end, and how the last one ended.
 #[derive(Clone, Copy, Debug, Default)]
@@ -193,7 +200,7 @@ impl<B: Backend> Inner<B> {
     /// What has become of one who waits, with the connection.
     pub(super) fn outcome(&mut self, waiter: WaiterId) -> Option<Given<B>> {
         let outcome = self.core.outcome(waiter)?;
-        Some(outcome.map(|slot| self.take(slot)))
+        Some(outcome.map(|slot| Granted { lent: self.take(slot), home: None }))
     }
 
     /// What the core has lent, with the right to bring it back without the lock.

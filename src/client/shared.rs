@@ -15,9 +15,10 @@ use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
 use super::facts::Reuse;
-use super::inner::{Given, HandedOn, Inner, Lent, Line, Means};
+use super::inner::{Granted, Inner, Lent, Line, Means};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
+use super::seat::Seat;
 use super::slots::{Home, Parked, Place, Slots};
 use super::stats::PoolStats;
 use super::sync::{Condvar, Mutex, MutexGuard};
@@ -240,36 +241,36 @@ impl<B: Backend> Shared<B> {
 
     /// Ends the visit in which what came back was lent to one who waited: the core has found nothing else to do. If he was
     /// the last, what is idle may be lent without the lock again.
-    pub(super) fn leave_handed_on<'a>(
-        self: &'a Arc<Self>,
-        inner: MutexGuard<'a, Inner<B>>,
-        HandedOn { seat, next, rest }: HandedOn<B>,
-        lent: Lent<B::Connection>,
-        now: Nanos,
-    ) {
+    pub(super) fn leave_handed_on<'a>(self: &'a Arc<Self>, inner: MutexGuard<'a, Inner<B>>, rest: Line) {
         match rest {
             Line::Waits => drop(inner),
             Line::Empty => self.leave(inner),
         }
+    }
+
+    /// Gives what came back to him who sits there, and this share with it; then calls up the next.
+    pub(super) fn give(
+        home: Arc<Self>,
+        seat: &Seat<B>,
+        lent: Lent<B::Connection>,
+        now: Nanos,
+        next: Option<Arc<Seat<B>>>,
+    ) {
         if let Some(right) = &lent.right {
-            self.slots.facts(right.index() as usize).hand_on(now);
+            home.slots.facts(right.index() as usize).hand_on(now);
         }
-        match seat.give(Ok(lent)) {
+        match seat.give(Ok(Granted { lent, home: Some(home) })) {
             Ok(call) => call.wake(),
-            Err(unused) => self.take_back_unused(unused),
+            // He has left.
+            Err(Ok(Granted { lent, home: Some(home) })) => {
+                let mut inner = home.visit();
+                inner.give_back_unused(lent, home.now());
+                home.leave(inner);
+            }
+            Err(_) => unreachable!("what he was to be given comes back"),
         }
         if let Some(next) = next {
             next.call_up();
-        }
-    }
-
-    /// Takes back what was for somebody who has left.
-    #[cold]
-    fn take_back_unused(self: &Arc<Self>, given: Given<B>) {
-        if let Ok(lent) = given {
-            let mut inner = self.visit();
-            inner.give_back_unused(lent, self.now());
-            self.leave(inner);
         }
     }
 

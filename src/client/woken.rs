@@ -34,7 +34,7 @@ impl<B: Backend> Called<B> {
         match self {
             Self::Seated(seat, given) => match seat.give(given) {
                 Ok(call) => call.wake(),
-                Err(given) => return given.ok(),
+                Err(given) => return given.ok().map(|granted| granted.lent),
             },
             Self::Paused(waker) => Call::Waker(waker).wake(),
         }
