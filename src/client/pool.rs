@@ -253,7 +253,8 @@ impl<B: Backend> Pool<B> {
     }
 
     /// Has `function` called once, with a connection or with the reason why there is none: in this thread before this
-    /// returns if that is known at once, else by a connector thread. It must not block: others wait for that thread.
+    /// returns if that is known at once, else by a connector thread, or by [`tick`](Self::tick) of a pool that is driven by
+    /// hand. It must not block: others wait for that thread. A handle that it owns keeps the pool open until it was called.
     ///
     /// ```
     /// # use socketpool::{Manager, Pool, Timeouts};
