@@ -178,3 +178,26 @@ fn of_all_kinds_in_one_line_each_is_served_in_its_turn() {
     drop((held, pool));
     world.assert_all_closed();
 }
+
+#[test]
+fn who_leaves_while_something_is_on_its_way_to_him_has_had_nothing() {
+    let scene = Scene::new(PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(1) });
+    let held = scene.acquire();
+    let waiters: Vec<_> = (0..5).map(|_| scene.in_line()).collect();
+    let last = ByHand::in_line(scene.pool.acquire_timeout_async(secs(60)).into_owned());
+    let bell = Arc::clone(&last.bell);
+    let last = Mutex::new(Some(last));
+    // Four are woken at a time. The first gives back what goes to the last in line then, and before he is given it the fifth
+    // is told that his time is over, and has the last one leave.
+    waiters[0].bell.hook(move || drop(held));
+    waiters[4].bell.hook(move || drop(last.lock().unwrap().take()));
+    scene.pass(secs(5));
+    assert_eq!(Arc::strong_count(&bell), 1, "he has left");
+    let stats = scene.check();
+    assert_eq!((stats.idle_connections, stats.active_connections, stats.pending_requests), (1, 0, 0));
+    assert_eq!((stats.total_acquisitions, stats.total_releases, stats.timeouts), (2, 2, 5));
+    scene.pass(secs(3));
+    let lease = scene.acquire();
+    assert_eq!((lease.idle_before(), lease.held_total()), (secs(3), secs(5)));
+    assert_eq!(lease.use_count(), 3, "the grant that nobody took counts");
+}
