@@ -201,3 +201,40 @@ fn who_leaves_while_something_is_on_its_way_to_him_has_had_nothing() {
     assert_eq!((lease.idle_before(), lease.held_total()), (secs(3), secs(5)));
     assert_eq!(lease.use_count(), 3, "the grant that nobody took counts");
 }
+
+#[test]
+fn a_waker_that_is_left_with_an_outcome_on_its_way_is_not_dropped_under_the_lock() {
+    struct Nosy(socketpool::Pool<crate::fake::Fake>);
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            let _ = self.0.stats();
+        }
+    }
+    let scene = Scene::new(PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(1) });
+    let held = scene.acquire();
+    let mut first = scene.in_line();
+    let mut second = ByHand::new(scene.pool.acquire_async().into_owned());
+    let waker = Waker::from(Arc::new(Nosy(scene.pool.clone())));
+    assert!(second.poll_with(&waker).is_none());
+    drop(waker);
+    let second = Mutex::new(Some(second));
+    // Both are told for one visit to the lock; the second leaves when the first is woken.
+    first.bell.hook(move || drop(second.lock().unwrap().take()));
+    let (pool, hand) = (scene.pool.clone(), scene.hand.clone());
+    let (give, take) = mpsc::channel();
+    thread::spawn(move || {
+        hand.advance(secs(5));
+        pool.tick();
+        give.send(()).unwrap();
+    });
+    if take.recv_timeout(secs(5)).is_err() {
+        std::mem::forget((held, first, scene));
+        panic!("the pool is locked for ever");
+    }
+    assert!(first.get().is_err());
+    scene.release(held);
+    assert_eq!(scene.idle(), 1);
+}
