@@ -238,3 +238,65 @@ fn a_waker_that_is_left_with_an_outcome_on_its_way_is_not_dropped_under_the_lock
     scene.release(held);
     assert_eq!(scene.idle(), 1);
 }
+
+#[test]
+fn a_waker_that_takes_its_time_keeps_nobody_else_past_his_deadline() {
+    let config = PoolConfig { acquire_timeout: Some(secs(60)), ..quiet(1) };
+    let world = crate::fake::World::default();
+    let pool = socketpool::Pool::builder(world.manager()).config(config).build().unwrap();
+    let held = pool.acquire().unwrap();
+    let first = ByHand::in_line(pool.acquire_async().into_owned());
+    let of = pool.clone();
+    let (give, take) = mpsc::channel();
+    thread::spawn(move || {
+        let begun = std::time::Instant::now();
+        let got = of.acquire_timeout(crate::scene::ms(500)).map(drop);
+        give.send((begun.elapsed(), got.is_err())).unwrap();
+    });
+    until("both stand in line", || crate::waiters::waiting(&pool) == 2);
+    let (end, ended) = mpsc::channel::<()>();
+    first.bell.hook(move || {
+        let _ = ended.recv_timeout(secs(4));
+    });
+    let of = pool.clone();
+    let closing = thread::spawn(move || of.close());
+    let (took, failed) = take.recv_timeout(PATIENCE).expect("it ends");
+    let _ = end.send(());
+    closing.join().unwrap();
+    assert!(failed && took < secs(2), "{took:?}");
+    drop((held, first));
+}
+
+#[test]
+fn what_is_on_its_way_to_the_last_in_line_is_not_kept_up_by_a_waker() {
+    let (world, (clock, hand)) = (crate::fake::World::default(), socketpool::Clock::manual());
+    let config = PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(1) };
+    let pool = socketpool::Pool::builder(world.manager()).config(config).clock(clock).build().unwrap();
+    let held = pool.acquire().unwrap();
+    let line: Vec<_> = (0..5).map(|_| ByHand::in_line(pool.acquire_async().into_owned())).collect();
+    let of = pool.clone();
+    let (give, take) = mpsc::channel();
+    let waiter = thread::spawn(move || {
+        let got = of.acquire_timeout(PATIENCE * 10);
+        give.send(got.is_ok()).unwrap();
+    });
+    until("all stand in line", || crate::waiters::waiting(&pool) == 6);
+    // Four are woken at a time. The first gives back what goes to the thread, and then the fifth takes its time.
+    line[0].bell.hook(move || drop(held));
+    let (end, ended) = mpsc::channel::<()>();
+    line[4].bell.hook(move || {
+        let _ = ended.recv_timeout(PATIENCE);
+    });
+    let of = pool.clone();
+    let ticking = thread::spawn(move || {
+        hand.advance(secs(5));
+        of.tick();
+    });
+    let got = take.recv_timeout(secs(2));
+    let _ = end.send(());
+    ticking.join().unwrap();
+    waiter.join().unwrap();
+    assert_eq!(got, Ok(true));
+    assert_eq!(pool.stats().idle_connections, 1);
+    drop(line);
+}
