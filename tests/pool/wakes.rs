@@ -300,3 +300,35 @@ fn what_is_on_its_way_to_the_last_in_line_is_not_kept_up_by_a_waker() {
     assert_eq!(pool.stats().idle_connections, 1);
     drop(line);
 }
+
+#[test]
+fn who_waits_again_after_a_broken_one_ends_at_his_deadline_though_nobody_else_tells_him() {
+    let world = crate::fake::World::default();
+    let pool = socketpool::Pool::builder(world.manager()).config(quiet(1)).build().unwrap();
+    let held = pool.acquire().unwrap();
+    let blocking = ByHand::in_line(pool.acquire_timeout_async(crate::scene::ms(300)).into_owned());
+    let of = pool.clone();
+    let (give, take) = mpsc::channel();
+    thread::spawn(move || {
+        let begun = std::time::Instant::now();
+        let is_err = of.acquire_timeout(crate::scene::ms(1_500)).is_err();
+        give.send((begun.elapsed(), is_err)).unwrap();
+    });
+    until("both stand in line", || crate::waiters::waiting(&pool) == 2);
+    // The thread that keeps deadlines is kept up from now on.
+    let (end, ended) = mpsc::channel::<()>();
+    blocking.bell.hook(move || {
+        let _ = ended.recv_timeout(secs(10));
+    });
+    until("it was woken", || blocking.rung() == 1);
+    thread::sleep(crate::scene::ms(900));
+    // What the thread is given does not work, and another one cannot be had.
+    world.set(crate::fake::Call::Connect, crate::fake::Does::Hang);
+    held.break_down_later();
+    drop(held);
+    let (took, failed) = take.recv_timeout(PATIENCE).unwrap();
+    let _ = end.send(());
+    world.set(crate::fake::Call::Connect, crate::fake::Does::Work);
+    assert!(failed && took < secs(2), "{took:?}");
+    drop(blocking);
+}
