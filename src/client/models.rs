@@ -241,6 +241,45 @@ fn grant_and_new_waker() {
     });
 }
 
+/// The first in line gives up while the connection comes back, and the pool is closed: it is closed too, once.
+#[test]
+fn grant_and_cancel_and_close() {
+    explore("grant_and_cancel_and_close", INTERRUPTIONS, || {
+        let world = World::new(1, 1);
+        let held = world.lease();
+        let shared = Arc::clone(held.pool());
+        let mut waiting = Box::pin(world.pool.acquire_async().into_owned());
+        assert!(poll_once(waiting.as_mut()).is_pending());
+        let cancel = thread::spawn(move || drop(waiting));
+        let tally = Arc::clone(&world.tally);
+        // The last handle goes, and with it the pool is closed.
+        let closer = thread::spawn(move || drop(world));
+        drop(held);
+        closer.join().unwrap();
+        cancel.join().unwrap();
+        shared.do_jobs();
+        assert_eq!(shared.state(), State::Drained);
+        drop(shared);
+        tally.all_closed();
+    });
+}
+
+/// Two in line give up while the connection comes back, one after the other or both at once: it is there for the next.
+#[test]
+fn grant_and_two_cancel() {
+    explore("grant_and_two_cancel", INTERRUPTIONS, || {
+        let world = World::new(1, 1);
+        let held = world.lease();
+        let waiting = || Box::pin(world.pool.acquire_async().into_owned());
+        let (mut first, mut second) = (waiting(), waiting());
+        assert!(poll_once(first.as_mut()).is_pending() && poll_once(second.as_mut()).is_pending());
+        let cancel = [first, second].map(|waiting| thread::spawn(move || drop(waiting)));
+        drop(held);
+        cancel.into_iter().for_each(|cancel| cancel.join().unwrap());
+        world.is_at_rest(1);
+    });
+}
+
 /// Somebody's patience ends while the connection comes back: he has exactly one outcome, and nothing is lost.
 #[test]
 fn grant_and_timeout() {

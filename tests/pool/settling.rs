@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use socketpool::{Async, Pool, PoolConfig, PoolError, PoolSet, State};
+use socketpool::{Async, BreakerConfig, Pool, PoolConfig, PoolError, PoolSet, State};
 
 use crate::asynchronous::Tokio;
 use crate::fake::{Call, Does, Fake, PATIENCE, World, until};
@@ -185,4 +185,20 @@ fn a_set_is_drained_while_it_is_used() {
     assert_eq!(u64::from(served), pools.stats().total_releases);
     drop(pools);
     world.assert_all_closed();
+}
+
+#[test]
+fn who_waits_for_the_end_is_told_also_when_it_comes_with_that_of_many_others() {
+    let breaker = BreakerConfig { failures: 1, ..BreakerConfig::default() };
+    for others in 0..9 {
+        let scene = Scene::new(PoolConfig { min_size: 1, breaker: Some(breaker), ..quiet(1) });
+        let mut warming = Task::begun(scene.pool.warm_async());
+        let mut line: Vec<_> = (0..others).map(|_| scene.in_line()).collect();
+        // That the one connect fails ends the warm-up, and then the breaker turns all away who stand in line.
+        scene.world.script([Does::Fail]);
+        scene.tick();
+        assert!(line.iter_mut().all(|waiter| waiter.get().is_err()));
+        assert_eq!(warming.bell.rung(), 1, "behind {others}");
+        assert!(matches!(warming.get(), Err(PoolError::Connect(_))));
+    }
 }

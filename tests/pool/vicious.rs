@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::task::{RawWakerVTable, Wake, Waker};
@@ -221,4 +222,67 @@ fn an_error_is_not_dropped_by_the_thread_that_finds_the_next_connect_late() {
     drop(pool);
     assert_ne!(take.recv_timeout(PATIENCE).unwrap(), "socketpool-deadlines");
     world.assert_all_closed();
+}
+
+/// An error of which the first panics when the last of it is dropped.
+#[derive(Debug)]
+struct Sticky(u64);
+
+impl Drop for Sticky {
+    fn drop(&mut self) {
+        if self.0 == 0 {
+            resume_unwind(Box::new("it is not to be dropped"));
+        }
+    }
+}
+
+impl fmt::Display for Sticky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+impl Error for Sticky {}
+
+struct Sticking(World, AtomicU64);
+
+impl Manager for Sticking {
+    type Connection = Resource;
+    type Error = Sticky;
+
+    fn connect(&self, within: &Timeouts) -> Result<Resource, Sticky> {
+        self.0.manager().connect(within).map_err(|_| Sticky(self.1.fetch_add(1, Ordering::SeqCst)))
+    }
+
+    fn close(&self, resource: Resource) {
+        self.0.manager().close(resource);
+    }
+}
+
+#[test]
+fn a_thread_that_unwinds_while_it_waits_has_left_the_line() {
+    let world = World::default();
+    let (clock, hand) = socketpool::Clock::manual();
+    let breaker = BreakerConfig { first_delay: ms(1), max_delay: ms(1), ..BreakerConfig::default() };
+    let config = PoolConfig { breaker: Some(breaker), ..quiet(1) };
+    let pool = Pool::builder(Sticking(world.clone(), AtomicU64::new(0)))
+        .config(config)
+        .clock(clock)
+        .driven_by_hand();
+    let pool = pool.build().unwrap();
+    world.script([Does::Fail, Does::Fail]);
+    let of = pool.clone();
+    // With the second error the first one goes, in the thread that waits and does what is to be done.
+    let waiter = thread::spawn(move || drop(of.acquire()));
+    until("it has unwound", || {
+        hand.advance(ms(10));
+        waiter.is_finished()
+    });
+    assert!(waiter.join().is_err());
+    assert_eq!(pool.stats().pending_requests, 0);
+    hand.advance(ms(10));
+    assert!(pool.try_acquire().is_none(), "it is made in the background");
+    pool.tick();
+    let stats = pool.stats();
+    assert_eq!((stats.active_connections, stats.idle_connections), (0, 1), "{stats:?}");
 }

@@ -178,3 +178,157 @@ fn of_all_kinds_in_one_line_each_is_served_in_its_turn() {
     drop((held, pool));
     world.assert_all_closed();
 }
+
+#[test]
+fn who_leaves_while_something_is_on_its_way_to_him_has_had_nothing() {
+    let scene = Scene::new(PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(1) });
+    let held = scene.acquire();
+    let waiters: Vec<_> = (0..5).map(|_| scene.in_line()).collect();
+    let last = ByHand::in_line(scene.pool.acquire_timeout_async(secs(60)).into_owned());
+    let bell = Arc::clone(&last.bell);
+    let last = Mutex::new(Some(last));
+    // Four are woken at a time. The first gives back what goes to the last in line then, and before he is given it the fifth
+    // is told that his time is over, and has the last one leave.
+    waiters[0].bell.hook(move || drop(held));
+    waiters[4].bell.hook(move || drop(last.lock().unwrap().take()));
+    scene.pass(secs(5));
+    assert_eq!(Arc::strong_count(&bell), 1, "he has left");
+    let stats = scene.check();
+    assert_eq!((stats.idle_connections, stats.active_connections, stats.pending_requests), (1, 0, 0));
+    assert_eq!((stats.total_acquisitions, stats.total_releases, stats.timeouts), (2, 2, 5));
+    scene.pass(secs(3));
+    let lease = scene.acquire();
+    assert_eq!((lease.idle_before(), lease.held_total()), (secs(3), secs(5)));
+    assert_eq!(lease.use_count(), 3, "the grant that nobody took counts");
+}
+
+#[test]
+fn a_waker_that_is_left_with_an_outcome_on_its_way_is_not_dropped_under_the_lock() {
+    struct Nosy(socketpool::Pool<crate::fake::Fake>);
+    impl Wake for Nosy {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            let _ = self.0.stats();
+        }
+    }
+    let scene = Scene::new(PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(1) });
+    let held = scene.acquire();
+    let mut first = scene.in_line();
+    let mut second = ByHand::new(scene.pool.acquire_async().into_owned());
+    let waker = Waker::from(Arc::new(Nosy(scene.pool.clone())));
+    assert!(second.poll_with(&waker).is_none());
+    drop(waker);
+    let second = Mutex::new(Some(second));
+    // Both are told for one visit to the lock; the second leaves when the first is woken.
+    first.bell.hook(move || drop(second.lock().unwrap().take()));
+    let (pool, hand) = (scene.pool.clone(), scene.hand.clone());
+    let (give, take) = mpsc::channel();
+    thread::spawn(move || {
+        hand.advance(secs(5));
+        pool.tick();
+        give.send(()).unwrap();
+    });
+    if take.recv_timeout(secs(5)).is_err() {
+        std::mem::forget((held, first, scene));
+        panic!("the pool is locked for ever");
+    }
+    assert!(first.get().is_err());
+    scene.release(held);
+    assert_eq!(scene.idle(), 1);
+}
+
+#[test]
+fn a_waker_that_takes_its_time_keeps_nobody_else_past_his_deadline() {
+    let config = PoolConfig { acquire_timeout: Some(secs(60)), ..quiet(1) };
+    let world = crate::fake::World::default();
+    let pool = socketpool::Pool::builder(world.manager()).config(config).build().unwrap();
+    let held = pool.acquire().unwrap();
+    let first = ByHand::in_line(pool.acquire_async().into_owned());
+    let of = pool.clone();
+    let (give, take) = mpsc::channel();
+    thread::spawn(move || {
+        let begun = std::time::Instant::now();
+        let got = of.acquire_timeout(crate::scene::ms(500)).map(drop);
+        give.send((begun.elapsed(), got.is_err())).unwrap();
+    });
+    until("both stand in line", || crate::waiters::waiting(&pool) == 2);
+    let (end, ended) = mpsc::channel::<()>();
+    first.bell.hook(move || {
+        let _ = ended.recv_timeout(secs(4));
+    });
+    let of = pool.clone();
+    let closing = thread::spawn(move || of.close());
+    let (took, failed) = take.recv_timeout(PATIENCE).expect("it ends");
+    let _ = end.send(());
+    closing.join().unwrap();
+    assert!(failed && took < secs(2), "{took:?}");
+    drop((held, first));
+}
+
+#[test]
+fn what_is_on_its_way_to_the_last_in_line_is_not_kept_up_by_a_waker() {
+    let (world, (clock, hand)) = (crate::fake::World::default(), socketpool::Clock::manual());
+    let config = PoolConfig { acquire_timeout: Some(secs(5)), ..quiet(1) };
+    let pool = socketpool::Pool::builder(world.manager()).config(config).clock(clock).build().unwrap();
+    let held = pool.acquire().unwrap();
+    let line: Vec<_> = (0..5).map(|_| ByHand::in_line(pool.acquire_async().into_owned())).collect();
+    let of = pool.clone();
+    let (give, take) = mpsc::channel();
+    let waiter = thread::spawn(move || {
+        let got = of.acquire_timeout(PATIENCE * 10);
+        give.send(got.is_ok()).unwrap();
+    });
+    until("all stand in line", || crate::waiters::waiting(&pool) == 6);
+    // Four are woken at a time. The first gives back what goes to the thread, and then the fifth takes its time.
+    line[0].bell.hook(move || drop(held));
+    let (end, ended) = mpsc::channel::<()>();
+    line[4].bell.hook(move || {
+        let _ = ended.recv_timeout(PATIENCE);
+    });
+    let of = pool.clone();
+    let ticking = thread::spawn(move || {
+        hand.advance(secs(5));
+        of.tick();
+    });
+    let got = take.recv_timeout(secs(2));
+    let _ = end.send(());
+    ticking.join().unwrap();
+    waiter.join().unwrap();
+    assert_eq!(got, Ok(true));
+    assert_eq!(pool.stats().idle_connections, 1);
+    drop(line);
+}
+
+#[test]
+fn who_waits_again_after_a_broken_one_ends_at_his_deadline_though_nobody_else_tells_him() {
+    let world = crate::fake::World::default();
+    let pool = socketpool::Pool::builder(world.manager()).config(quiet(1)).build().unwrap();
+    let held = pool.acquire().unwrap();
+    let blocking = ByHand::in_line(pool.acquire_timeout_async(crate::scene::ms(300)).into_owned());
+    let of = pool.clone();
+    let (give, take) = mpsc::channel();
+    thread::spawn(move || {
+        let begun = std::time::Instant::now();
+        let is_err = of.acquire_timeout(crate::scene::ms(1_500)).is_err();
+        give.send((begun.elapsed(), is_err)).unwrap();
+    });
+    until("both stand in line", || crate::waiters::waiting(&pool) == 2);
+    // The thread that keeps deadlines is kept up from now on.
+    let (end, ended) = mpsc::channel::<()>();
+    blocking.bell.hook(move || {
+        let _ = ended.recv_timeout(secs(10));
+    });
+    until("it was woken", || blocking.rung() == 1);
+    thread::sleep(crate::scene::ms(900));
+    // What the thread is given does not work, and another one cannot be had.
+    world.set(crate::fake::Call::Connect, crate::fake::Does::Hang);
+    held.break_down_later();
+    drop(held);
+    let (took, failed) = take.recv_timeout(PATIENCE).unwrap();
+    let _ = end.send(());
+    world.set(crate::fake::Call::Connect, crate::fake::Does::Work);
+    assert!(failed && took < secs(2), "{took:?}");
+    drop(blocking);
+}
