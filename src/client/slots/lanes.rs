@@ -11,7 +11,6 @@
 //! algorithm" (SPAA 2004). There two who meet elsewhere exchange what they have; here a thread meets itself.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
 use super::super::sync::Ordering::{Relaxed, Release};
@@ -134,10 +133,18 @@ pub(super) fn lanes_for(places: usize) -> usize {
     if places <= 1 || cores <= 1 { 0 } else { cores.next_power_of_two().min(MOST_LANES) }
 }
 
-/// The system is asked once, for it reads files to find out.
+/// The system is asked once, or a few times at the beginning, for it reads files to find out. Not by a cell that somebody
+/// fills: a fork may find it half full, for ever.
 fn cores() -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| available_parallelism().map_or(1, usize::from))
+    static CORES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    match CORES.load(Relaxed) {
+        0 => {
+            let cores = available_parallelism().map_or(1, usize::from);
+            CORES.store(cores, Relaxed);
+            cores
+        }
+        cores => cores,
+    }
 }
 
 /// Each visit to the lock shuts them all.
