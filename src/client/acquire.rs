@@ -10,7 +10,7 @@ use super::error::PoolError;
 use super::guard::{PooledConnection, looks_broken};
 use super::inner::{Given, Got, Granted, Lent, Wake};
 use super::pace::LOOK_FOR;
-use super::seat::{Call, Seat};
+use super::seat::{Call, Seat, Sitting};
 use super::shared::{Drive, Held, Shared};
 use super::slots::{Parked, Place};
 use super::sync::thread;
@@ -58,7 +58,7 @@ impl Request {
                 Attempt::Leased(lease) => return Ok(lease),
                 Attempt::Wait(waiter) => waiter,
             };
-            let given = self.park(pool, waiter, &seat);
+            let given = InLine { pool, waiter, seat: Some(seat) }.wait(|seat| self.park(pool, waiter, seat));
             match self.receive(pool, given)? {
                 Received::Lease(lease) => return Ok(lease),
                 Received::Broken(bad) => broken = Some(bad),
@@ -122,7 +122,7 @@ impl Request {
     fn park<B: Backend>(&self, pool: &Arc<Shared<B>>, waiter: WaiterId, seat: &Seat<B>) -> Given<B> {
         if let Drive::Threads(..) = pool.driver() {
             // Whoever gives him something wakes him, so there is nothing to see before he has slept.
-            thread::park_timeout(self.patience.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT));
+            thread::park_timeout(self.deadline().since(pool.now()).min(LONGEST_WAIT));
         }
         loop {
             if let Drive::Hand = pool.driver() {
@@ -181,6 +181,30 @@ impl Request {
     }
 }
 
+/// A thread that stands in line, and leaves it if it unwinds: by hand it also does what the pool wants done, and errors of
+/// the application may panic there.
+struct InLine<'a, B: Backend> {
+    pool: &'a Arc<Shared<B>>,
+    waiter: WaiterId,
+    seat: Option<Arc<Seat<B>>>,
+}
+
+impl<B: Backend> InLine<'_, B> {
+    fn wait(mut self, park: impl FnOnce(&Seat<B>) -> Given<B>) -> Given<B> {
+        let given = park(self.seat.as_ref().expect("it stands in line"));
+        self.seat = None;
+        given
+    }
+}
+
+impl<B: Backend> Drop for InLine<'_, B> {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            give_up(self.pool, self.waiter, seat);
+        }
+    }
+}
+
 /// Leaves the line; what had been granted goes to the next.
 pub(super) fn give_up<B: Backend>(pool: &Arc<Shared<B>>, waiter: WaiterId, seat: Arc<Seat<B>>) {
     if pool.is_inherited() {
@@ -188,19 +212,25 @@ pub(super) fn give_up<B: Backend>(pool: &Arc<Shared<B>>, waiter: WaiterId, seat:
         std::mem::forget(seat);
         return;
     }
+    // What comes from now on goes back to whoever gives it.
+    let (granted, call) = match seat.leave() {
+        Sitting::Given(given) => (given.ok(), None),
+        Sitting::Waits(call) => (None, Some(call)),
+        Sitting::Over => (None, None),
+    };
     let now = pool.now();
     let mut inner = pool.visit();
-    let mut wake = Wake::Nobody;
-    let mut share = None;
-    if inner.core.knows(waiter) {
-        std::mem::swap(&mut wake, inner.wake(waiter));
-        inner.core.cancel(waiter, now);
-    } else if let Some(Ok(Granted { lent, home })) = seat.leave() {
+    let (mut wake, mut share) = (Wake::Nobody, None);
+    if let Some(Granted { lent, home }) = granted {
         share = home;
         inner.give_back_unused(lent, now);
+    } else if inner.core.knows(waiter) {
+        std::mem::swap(&mut wake, inner.wake(waiter));
+        inner.core.cancel(waiter, now);
     }
     pool.leave(inner);
-    drop((wake, share));
+    // At last, for a waker is the executor's code and may panic.
+    drop((wake, share, call));
 }
 
 fn refused<B: Backend>(pool: &Shared<B>, refusal: Refusal) -> PoolError<B::Error> {

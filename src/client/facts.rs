@@ -120,6 +120,7 @@ impl Facts {
         self.uses.store(known.uses, Ordering::Relaxed);
         self.ends.store(known.ends.as_nanos(), Ordering::Relaxed);
     }
+
     /// What somebody else has counted. Comes after [`note`](Self::note).
     pub(super) fn note_times(&self, times: &Times) {
         self.back.store(times.back.as_nanos(), Ordering::Relaxed);

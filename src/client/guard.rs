@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::backend::{Backend, tell};
 use super::facts::Times;
-use super::inner::{HandedOn, Lent};
+use super::inner::{HandedOn, Lent, Line};
 use super::shared::{Held, Shared};
 use super::slots::{Parked, Place};
 use crate::breaker::Went;
@@ -378,8 +378,23 @@ fn end_slowly<B: Backend>(pool: Arc<Shared<B>>, lent: Lent<B::Connection>, what:
     if what == Return::Keep
         && let Some(HandedOn { seat, next, rest }) = inner.hand_on(slot, known, now)
     {
-        pool.leave_handed_on(inner, rest);
-        return Shared::give(pool, &seat, lent, now, next);
+        return match rest {
+            Line::Waits => {
+                drop(inner);
+                Shared::give(pool, &seat, lent, now, next);
+            }
+            // What is idle may be lent without the lock again.
+            Line::Empty if !inner.has_news() => {
+                pool.leave(inner);
+                Shared::give(pool, &seat, lent, now, next);
+            }
+            // Others are to be told something, and a waker may take its time.
+            Line::Empty => {
+                drop(inner);
+                Shared::give(Arc::clone(&pool), &seat, lent, now, next);
+                pool.leave(pool.lock());
+            }
+        };
     }
     inner.store(lent, now);
     let known = inner.core.release(slot, what, now);

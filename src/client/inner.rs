@@ -13,7 +13,7 @@ use super::pace::{Next, Pace};
 use super::pauses::Pauses;
 use super::queue::{Job, Queue};
 use super::record::{Record, Task, WorkIs};
-use super::seat::Seat;
+use super::seat::{Call, Seat};
 use super::shared::{Drive, Shared, Stack};
 use super::slots::{Parked, Place};
 use super::stats::{ErrorCounts, PoolStats, WaitTimes};
@@ -428,16 +428,16 @@ impl<B: Backend> Inner<B> {
                 }
                 Command::Overdue(slot) => self.queue.push(Job::Tell(slot)),
                 Command::Late(slot) => self.give_up(slot),
-                Command::Drained => woken.settled = true,
+                Command::Drained => self.note_end(woken),
                 Command::Warmed(_, failed) => {
                     self.over.warms += 1;
                     self.over.not_warmed = failed;
-                    woken.settled = true;
+                    self.note_end(woken);
                 }
                 Command::Checked(_, failed) => {
                     self.over.checks += 1;
                     self.over.not_working = failed;
-                    woken.settled = true;
+                    self.note_end(woken);
                 }
                 // He gave up before this was fetched, and somebody else may stand at his place.
                 Command::Grant(waiter, _) | Command::Fail(waiter) if !self.core.knows(waiter) => {}
@@ -449,6 +449,12 @@ impl<B: Backend> Inner<B> {
             }
         }
         self.fetch_pauses(woken) == Room::Full
+    }
+
+    /// Something has come to its end: whoever waits for that has to look.
+    fn note_end(&mut self, woken: &mut Woken<B>) {
+        woken.settled = true;
+        self.watchers.end_all();
     }
 
     /// Has one who waited learn what he ends with.
@@ -508,15 +514,12 @@ impl<B: Backend> Inner<B> {
 
     /// Takes up whose pause is over; in a pool that is closed none goes on between attempts.
     fn fetch_pauses(&mut self, woken: &mut Woken<B>) -> Room {
-        if woken.settled {
-            self.watchers.end_all();
-        }
         if !self.pauses.is_empty() && self.core.drain_state() != DrainState::Active {
             self.pauses.expire(Nanos::MAX);
         }
         for pauses in [&mut self.pauses, &mut self.watchers] {
             while let Some(waker) = pauses.next_over() {
-                if woken.push(Called::Paused(waker)) == Room::Full {
+                if woken.push(Called::Call(Call::Waker(waker))) == Room::Full {
                     return Room::Full;
                 }
             }

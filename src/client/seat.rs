@@ -12,10 +12,11 @@ use super::sync::{Mutex, MutexGuard};
 
 pub(super) struct Seat<B: Backend>(Mutex<Sitting<B>>);
 
-enum Sitting<B: Backend> {
+pub(super) enum Sitting<B: Backend> {
     Waits(Call),
     Given(Given<B>),
-    Left,
+    /// He has taken what he was given, or has left.
+    Over,
 }
 
 /// How somebody is woken.
@@ -32,12 +33,12 @@ impl<B: Backend> Seat<B> {
     /// Gives him who waits here what he ends with, once; he is to be woken then. If he has left, it comes back.
     pub(super) fn give(&self, given: Given<B>) -> Result<Call, Given<B>> {
         let mut sitting = self.lock();
-        if let Sitting::Left = *sitting {
+        if let Sitting::Over = *sitting {
             return Err(given);
         }
         match std::mem::replace(&mut *sitting, Sitting::Given(given)) {
             Sitting::Waits(call) => Ok(call),
-            Sitting::Given(_) | Sitting::Left => unreachable!("he was given something before"),
+            Sitting::Given(_) | Sitting::Over => unreachable!("he was given something before"),
         }
     }
 
@@ -50,21 +51,16 @@ impl<B: Backend> Seat<B> {
     pub(super) fn call_up(&self) {
         let thread = match &*self.lock() {
             Sitting::Waits(Call::Thread(thread)) => Some(thread.clone()),
-            Sitting::Waits(Call::Waker(_)) | Sitting::Given(_) | Sitting::Left => None,
+            Sitting::Waits(Call::Waker(_)) | Sitting::Given(_) | Sitting::Over => None,
         };
         if let Some(thread) = thread {
             thread.unpark();
         }
     }
 
-    /// Says that nobody will look any more, and what he was given before.
-    pub(super) fn leave(&self) -> Option<Given<B>> {
-        // A waker that is left is dropped after the lock has been let go.
-        let sitting = std::mem::replace(&mut *self.lock(), Sitting::Left);
-        match sitting {
-            Sitting::Given(given) => Some(given),
-            Sitting::Waits(_) | Sitting::Left => None,
-        }
+    /// Says that nobody will look any more. What was there may hold a waker or a connection: it is for the caller to drop.
+    pub(super) fn leave(&self) -> Sitting<B> {
+        std::mem::replace(&mut *self.lock(), Sitting::Over)
     }
 
     /// The same; if it is nothing yet, `context` is who is woken from now on.
@@ -93,9 +89,9 @@ impl<B: Backend> Seat<B> {
         if !matches!(sitting, Sitting::Given(_)) {
             return None;
         }
-        match std::mem::replace(sitting, Sitting::Left) {
+        match std::mem::replace(sitting, Sitting::Over) {
             Sitting::Given(given) => Some(given),
-            Sitting::Waits(_) | Sitting::Left => None,
+            Sitting::Waits(_) | Sitting::Over => None,
         }
     }
 

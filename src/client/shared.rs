@@ -15,7 +15,7 @@ use super::config::PoolConfig;
 use super::connectors::Jobs;
 use super::deadlines::{Name, Process, Ticks};
 use super::facts::Reuse;
-use super::inner::{Granted, Inner, Lent, Line, Means};
+use super::inner::{Granted, Inner, Lent, Means};
 use super::manager::Timeouts;
 use super::retrying::{Stage, StageIs};
 use super::seat::Seat;
@@ -216,16 +216,18 @@ impl<B: Backend> Shared<B> {
                 process.submit(Arc::clone(self) as Arc<dyn Jobs>);
             }
             self.set_alarm(rearm);
-            // Last, for a waker may take its time, and what it waits for may be what was submitted.
-            let mut unused = false;
-            for lent in woken.wake() {
-                self.visit().give_back_unused(lent, self.now());
-                unused = true;
-            }
+            let mut is_over = !more;
+            woken.give(|lent| {
+                let now = self.now();
+                self.visit().give_back_unused(lent, now);
+                is_over = false;
+            });
             if woken.settled {
                 self.settled.notify_all();
             }
-            if !more && !unused {
+            // Last, for a waker may take its time, and what it waits for may be what was submitted.
+            woken.wake();
+            if is_over {
                 return;
             }
             inner = self.lock();
@@ -236,15 +238,6 @@ impl<B: Backend> Shared<B> {
     fn set_alarm(&self, due: Option<Nanos>) {
         if let (Drive::Threads(process, name), Some(due)) = (self.driver, due) {
             process.rearm(name, self.in_time_of_machine(due));
-        }
-    }
-
-    /// Ends the visit in which what came back was lent to one who waited: the core has found nothing else to do. If he was
-    /// the last, what is idle may be lent without the lock again.
-    pub(super) fn leave_handed_on<'a>(self: &'a Arc<Self>, inner: MutexGuard<'a, Inner<B>>, rest: Line) {
-        match rest {
-            Line::Waits => drop(inner),
-            Line::Empty => self.leave(inner),
         }
     }
 
@@ -297,7 +290,11 @@ impl<B: Backend> Shared<B> {
                 inner = self.lock();
                 continue;
             }
-            let span = deadline.min(inner.next_deadline()).since(now).min(LONGEST_WAIT);
+            let due = match self.driver {
+                Drive::Hand => deadline.min(inner.next_deadline()),
+                Drive::Threads(..) => deadline,
+            };
+            let span = due.since(now).min(LONGEST_WAIT);
             inner = self.settled.wait_timeout(inner, span).unwrap_or_else(PoisonError::into_inner).0;
             if matches!(self.driver, Drive::Hand) {
                 inner.tick(self.now());

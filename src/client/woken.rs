@@ -1,7 +1,6 @@
 //! Who is to be woken, and what he is to be given, when the lock has been let go: wakers are the executor's code.
 
 use std::sync::Arc;
-use std::task::Waker;
 
 use super::backend::Backend;
 use super::inner::{Given, Lent};
@@ -11,7 +10,7 @@ use super::seat::{Call, Seat};
 pub(super) enum Called<B: Backend> {
     /// After he has been given this.
     Seated(Arc<Seat<B>>, Given<B>),
-    Paused(Waker),
+    Call(Call),
 }
 
 /// All who are.
@@ -28,20 +27,6 @@ pub(super) enum Room {
     Full,
 }
 
-impl<B: Backend> Called<B> {
-    /// Gives back what was for somebody who has left.
-    fn wake(self) -> Option<Lent<B::Connection>> {
-        match self {
-            Self::Seated(seat, given) => match seat.give(given) {
-                Ok(call) => call.wake(),
-                Err(given) => return given.ok().map(|granted| granted.lent),
-            },
-            Self::Paused(waker) => Call::Waker(waker).wake(),
-        }
-        None
-    }
-}
-
 impl<B: Backend> Woken<B> {
     pub(super) fn new() -> Self {
         Self { called: [const { None }; WOKEN_AT_ONCE], len: 0, settled: false }
@@ -54,10 +39,35 @@ impl<B: Backend> Woken<B> {
         if self.len == WOKEN_AT_ONCE { Room::Full } else { Room::More }
     }
 
-    /// Wakes them all; what was for somebody who has left remains.
-    pub(super) fn wake(&mut self) -> impl Iterator<Item = Lent<B::Connection>> {
-        let len = std::mem::take(&mut self.len);
-        self.called[..len].iter_mut().filter_map(Option::take).filter_map(Called::wake)
+    /// Gives all of them what is for them, before any is woken: a waker may take its time. What was for somebody who has
+    /// left goes to `unused`.
+    pub(super) fn give(&mut self, mut unused: impl FnMut(Lent<B::Connection>)) {
+        for called in &mut self.called[..self.len] {
+            *called = match called.take() {
+                Some(Called::Seated(seat, given)) => match seat.give(given) {
+                    Ok(call) => Some(Called::Call(call)),
+                    Err(given) => {
+                        given.ok().into_iter().for_each(|granted| unused(granted.lent));
+                        None
+                    }
+                },
+                other => other,
+            };
+        }
+    }
+
+    /// Wakes them all, threads first.
+    pub(super) fn wake(mut self) {
+        let called = &mut self.called[..self.len];
+        for is_first in [true, false] {
+            let turn = |called: &mut Option<Called<B>>| {
+                called.take_if(|called| matches!(called, Called::Call(Call::Thread(_))) == is_first)
+            };
+            called.iter_mut().filter_map(turn).for_each(|called| match called {
+                Called::Call(call) => call.wake(),
+                Called::Seated(..) => unreachable!("he was given it"),
+            });
+        }
     }
 }
 

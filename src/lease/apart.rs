@@ -9,8 +9,9 @@ use super::slots::{NONE, Phase};
 use crate::clock::Nanos;
 
 impl Core {
-    /// Gives away the newest idle ones, up to `most`, the oldest of them first, as far as their places are below `places`. Says whether whatever is given back may go
-    /// there too: that is so while nothing but lending and taking back can happen.
+    /// Gives away the newest idle ones, up to `most`, the oldest of them first, as far as their places are below `places`.
+    /// Says whether whatever is given back may go there too: that is so while nothing but lending and taking back can
+    /// happen.
     pub(crate) fn give_away(
         &mut self,
         id: KeyId,

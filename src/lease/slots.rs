@@ -13,7 +13,7 @@ use crate::clock::Nanos;
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
-    /// The first free place; the others follow by `next`.
+    /// The first free place; the others follow by `older`.
     free: u32,
     /// How many are not free.
     live: u32,
