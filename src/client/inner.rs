@@ -400,9 +400,8 @@ impl<B: Backend> Inner<B> {
 
     /// Whether there is anything to take up, or to have done by somebody else.
     pub(super) fn has_news(&self) -> bool {
-        let is_work_waiting = self.enlisted == Enlisted::No && self.queue.wants_hands();
         let does_anybody_pause = !self.pauses.is_empty() || !self.watchers.is_empty();
-        self.core.has_commands() || does_anybody_pause || is_work_waiting
+        self.core.has_commands() || does_anybody_pause || self.wants_hands()
     }
 
     /// Takes up what the core wants done, as far as those go who can be woken at once; says whether there is more.
@@ -564,11 +563,16 @@ impl<B: Backend> Inner<B> {
 
     /// Whether the pool has to be put in line for connector threads.
     pub(super) fn enlist(&mut self) -> bool {
-        let wanted = self.enlisted == Enlisted::No && self.queue.wants_hands();
+        let wanted = self.wants_hands();
         if wanted {
             self.enlisted = Enlisted::Yes;
         }
         wanted
+    }
+
+    /// The same, before it is.
+    fn wants_hands(&self) -> bool {
+        self.enlisted == Enlisted::No && self.queue.wants_hands()
     }
 
     /// When `tick` is to be called, if that is earlier than it would be.

@@ -63,7 +63,7 @@ impl<B: Backend> Seat<B> {
         std::mem::replace(&mut *self.lock(), Sitting::Over)
     }
 
-    /// The same; if it is nothing yet, `context` is who is woken from now on.
+    /// What he was given, once; if it is nothing yet, `context` is who is woken from now on.
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Given<B>> {
         let mut sitting = self.lock();
         if let Some(given) = Self::take_from(&mut sitting) {

@@ -256,8 +256,9 @@ impl<B: Backend> Shared<B> {
             Ok(call) => call.wake(),
             // He has left.
             Err(Ok(Granted { lent, home: Some(home) })) => {
+                let now = home.now();
                 let mut inner = home.visit();
-                inner.give_back_unused(lent, home.now());
+                inner.give_back_unused(lent, now);
                 home.leave(inner);
             }
             Err(_) => unreachable!("what he was to be given comes back"),

@@ -165,10 +165,10 @@ impl Core {
         if !is_plain || now >= slot.ends || slot.uses >= key.terms.max_uses {
             return None;
         }
-        if key.staying() > key.terms.max_size || !may_have(self.waiters.id(first)) {
+        let waiter = self.waiters.id(first);
+        if key.staying() > key.terms.max_size || !may_have(waiter) {
             return None;
         }
-        let waiter = self.waiters.id(first);
         self.slots[id.index].since = now;
         self.lend_to(first, id.index, now);
         self.waiters.give_back(first);

@@ -154,13 +154,12 @@ impl Core {
 
     /// Writes down whether a key waits for room that other keys have.
     pub(super) fn note_room(&mut self, index: u32, room: Room) {
-        if self.keys[index as usize].room == room {
+        if std::mem::replace(&mut self.keys[index as usize].room, room) == room {
             return;
         }
-        match (std::mem::replace(&mut self.keys[index as usize].room, room), room) {
-            (Room::Enough, Room::Starving) => self.starving += 1,
-            (Room::Starving, Room::Enough) => self.starving -= 1,
-            (Room::Enough, Room::Enough) | (Room::Starving, Room::Starving) => {}
+        match room {
+            Room::Starving => self.starving += 1,
+            Room::Enough => self.starving -= 1,
         }
         self.note_unrest();
     }

@@ -58,15 +58,8 @@ fn push_and_shut() {
         let thread = thread::spawn(move || other.pop().and_then(|held| other.push(held)));
         let mut taken = Vec::new();
         stack.slots.shut(|place, value| taken.push((place, value)));
-        for (place, value) in taken.drain(..) {
-            let index = place.index() as usize;
-            stack.slots.facts(index).note(1, stack.slots.facts(index).known());
-            stack.slots.fill(place, value);
-        }
-        stack.slots.open();
-        let refused = thread.join().unwrap();
-        refused.map(|refused| stack.push(refused));
-        assert_eq!(stack.empty(), 2);
+        stack.refill(taken);
+        stack.take_back(thread.join().unwrap());
     });
 }
 
@@ -86,13 +79,8 @@ fn lane_push_and_shut() {
         stack.slots.shut(|place, value| taken.push((place, value)));
         let late = stack.pop();
         assert!(late.is_none(), "nothing is left, and nothing comes back");
-        for (place, value) in taken.drain(..) {
-            stack.slots.fill(place, value);
-        }
-        stack.slots.open();
-        let refused = thread.join().unwrap();
-        refused.map(|refused| stack.push(refused));
-        assert_eq!(stack.empty(), 2);
+        stack.refill(taken);
+        stack.take_back(thread.join().unwrap());
     });
 }
 
@@ -159,6 +147,22 @@ impl Home for Stack {
 struct Out(Place, Parked<u32, Stack>);
 
 impl Stack {
+    /// As the lock's side fills it again with what it took, and opens it.
+    fn refill(&self, taken: Vec<(Place, Parked<u32, Self>)>) {
+        for (place, parked) in taken {
+            let facts = self.slots.facts(place.index() as usize);
+            facts.note(1, facts.known());
+            self.slots.fill(place, parked);
+        }
+        self.slots.open();
+    }
+
+    /// What was refused while it was shut goes back, and then both are there.
+    fn take_back(&self, refused: Option<Out>) {
+        refused.map(|refused| self.push(refused));
+        assert_eq!(self.empty(), 2);
+    }
+
     /// Of so many places, all full, the first one on top.
     fn holding(places: usize) -> Arc<Self> {
         let (slots, rights) = Slots::new(places, Reuse::new(Span::from(None), u64::MAX));
